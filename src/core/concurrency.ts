@@ -1,0 +1,80 @@
+/**
+ * Few tools for promises: a fop on many children with all outcomes, and one-at-a-time sections.
+ */
+
+import { FopError, toFopError } from "./errors.ts";
+
+/** How one child answered. */
+export type Outcome<R> =
+  | { readonly ok: true; readonly reply: R }
+  | { readonly ok: false; readonly error: FopError };
+
+/** Starts all, waits for all, never rejects; outcomes are in the order of `targets`. */
+export function fanout<T, R>(
+  targets: readonly T[],
+  run: (target: T, index: number) => Promise<R>,
+): Promise<Outcome<R>[]> {
+  return Promise.all(
+    targets.map((target, index) =>
+      run(target, index).then(
+        (reply): Outcome<R> => ({ ok: true, reply }),
+        (error): Outcome<R> => ({ ok: false, error: toFopError(error) }),
+      ),
+    ),
+  );
+}
+
+/** Runs tasks of the same key one after the other, in the order of arrival; tasks of different keys side by side. */
+export class KeyedQueue<K> {
+  readonly #tails = new Map<K, Promise<unknown>>();
+
+  run<R>(key: K, task: () => Promise<R>): Promise<R> {
+    const before = this.#tails.get(key);
+    const mine = before ? before.then(task, task) : task();
+    const tail: Promise<void> = mine.then(
+      () => this.#settle(key, tail),
+      () => this.#settle(key, tail),
+    );
+    this.#tails.set(key, tail);
+    return mine;
+  }
+
+  #settle(key: K, tail: Promise<unknown>): void {
+    if (this.#tails.get(key) === tail) this.#tails.delete(key);
+  }
+}
+
+/** A promise with its handles outside; whoever makes one names who settles it. */
+export class Deferred<R> {
+  readonly promise: Promise<R>;
+  resolve!: (value: R) => void;
+  reject!: (error: unknown) => void;
+  constructor() {
+    this.promise = new Promise<R>((resolve, reject) => {
+      this.resolve = resolve;
+      this.reject = reject;
+    });
+  }
+}
+
+/** Rejects with EINTR when the signal fires before `work` settles; `onAbort` undoes the wait. */
+export function abortable<R>(
+  work: Promise<R>,
+  signal: AbortSignal | undefined,
+  onAbort: () => void,
+): Promise<R> {
+  if (!signal) return work;
+  return new Promise<R>((resolve, reject) => {
+    const abort = (): void => {
+      onAbort();
+      reject(new FopError("EINTR"));
+    };
+    if (signal.aborted) {
+      abort();
+      work.catch(() => {});
+      return;
+    }
+    signal.addEventListener("abort", abort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
+}
