@@ -1,0 +1,62 @@
+/**
+ * Watches a pollable, nonblocking descriptor that Node has no stream for (/dev/fuse, an eventfd) from Node's own epoll loop.
+ *
+ * A net.Socket is made on the read end of a pipe, then the descriptor is duplicated over it: from there on Node polls the
+ * real thing and reads it into buffers of ours, one read(2) a wake-up, with no pool thread and no copy between.
+ */
+
+import { closeSync } from "node:fs";
+import { Socket } from "node:net";
+import { duplicateOnto, makePipe } from "./libc.ts";
+
+export interface FdHandler {
+  /** Where the next read(2) goes; called before each. Its length bounds the read. */
+  buffer(): Buffer;
+  /** `count` bytes were read into the buffer given last. */
+  onData(count: number, buffer: Buffer): void;
+  /** read(2) failed for good (ENODEV: the mount is gone); the stream is closed. */
+  onError?(error: NodeJS.ErrnoException): void;
+  onEnd?(): void;
+}
+
+export interface FdStream {
+  /** The descriptor that is polled; a duplicate of the one given. */
+  readonly fd: number;
+  /** Stops reading and closes the duplicate. */
+  close(): void;
+  /** Whether the watch keeps the process alive (it does not, to begin with). */
+  ref(): void;
+  unref(): void;
+}
+
+/** Begins to watch `fd`, which must be nonblocking. The caller keeps `fd` and may close it: a duplicate is watched. */
+export function watchFd(fd: number, handler: FdHandler): FdStream {
+  const { readEnd, writeEnd } = makePipe();
+  let current: Buffer = Buffer.alloc(0);
+  const socket = new Socket({
+    fd: readEnd,
+    readable: true,
+    writable: false,
+    onread: {
+      buffer: () => {
+        current = handler.buffer();
+        return current;
+      },
+      callback: (count: number) => {
+        handler.onData(count, current);
+        return true;
+      },
+    },
+  } as ConstructorParameters<typeof Socket>[0]);
+  duplicateOnto(fd, readEnd);
+  closeSync(writeEnd);
+  socket.on("error", (error) => handler.onError?.(error));
+  socket.on("end", () => handler.onEnd?.());
+  socket.unref();
+  return {
+    fd: readEnd,
+    close: () => socket.destroy(),
+    ref: () => void socket.ref(),
+    unref: () => void socket.unref(),
+  };
+}
