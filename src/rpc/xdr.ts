@@ -98,6 +98,11 @@ export class XdrReader {
     return this.buffer.readBigInt64BE(this.#advance(8));
   }
 
+  /** An IEEE 754 double. */
+  f64(): number {
+    return this.buffer.readDoubleBE(this.#advance(8));
+  }
+
   /** Raw bytes without a length and without padding; a view. */
   fixed(length: number): Buffer {
     const at = this.#advance(length);
@@ -185,6 +190,12 @@ export class XdrWriter {
     this.#slab.writeBigInt64BE(value, at);
   }
 
+  /** An IEEE 754 double. */
+  f64(value: number): void {
+    const at = this.#reserve(8);
+    this.#slab.writeDoubleBE(value, at);
+  }
+
   /** Raw bytes, no length, no padding. */
   fixed(bytes: Buffer): void {
     const at = this.#reserve(bytes.length);
@@ -199,8 +210,8 @@ export class XdrWriter {
     this.#slab.fill(0, at + bytes.length, this.#at);
   }
 
-  /** Counted text, encoded as `encodeName` does, without a terminating NUL. */
-  string(text: string): void {
+  /** Counted text, encoded as `encodeName` does, without a terminating NUL. Gives its length in bytes, unpadded. */
+  string(text: string): number {
     const length = text.length;
     const at = this.#reserve(4 + padded(length));
     const slab = this.#slab;
@@ -214,7 +225,8 @@ export class XdrWriter {
       slab[at + 4 + i] = unit;
     }
     for (let i = at + 4 + length; i < this.#at; i++) slab[i] = 0;
-    this.patchU32(at - this.#start, length);
+    this.#put(at, length);
+    return length;
   }
 
   /** Sixteen bytes as they are. */
@@ -242,9 +254,11 @@ export class XdrWriter {
     this.#at = this.#start;
   }
 
-  #encoded(text: string): void {
+  #encoded(text: string): number {
     if (text.includes("\0")) throw new XdrError("xdr: string with a NUL inside");
-    this.opaque(encodeName(text));
+    const bytes = encodeName(text);
+    this.opaque(bytes);
+    return bytes.length;
   }
 
   #word(value: number): void {
