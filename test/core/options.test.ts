@@ -1,0 +1,74 @@
+import { describe, expect, it } from "vitest";
+import { UserError } from "../../src/core/errors.ts";
+import * as o from "../../src/core/options.ts";
+
+const table = {
+  "filter-O_DIRECT": o.bool({ default: false, describe: "d", volumeKey: "network.remote-dio" }),
+  "shard-block-size": o.size({ default: 64 << 20, min: 4 << 20, describe: "d" }),
+  "ping-timeout": o.time({ default: 42, max: 1013, describe: "d" }),
+  "event-threads": o.int({ default: 2, min: 1, max: 32, describe: "d" }),
+  reserve: o.percentOrSize({ default: { percent: 1 }, describe: "d" }),
+  policy: o.choice(["none", "size", "mtime"], { default: "none", describe: "d" }),
+  directory: o.path({ default: "", describe: "d", aliases: ["dir"] }),
+  allow: o.addresses({ default: ["*"], describe: "d" }),
+} as const satisfies o.OptionTable;
+
+const parse = (given: Record<string, string>): o.OptionValues<typeof table> =>
+  o.parseOptions(table, new Map(Object.entries(given)), { who: 'volume "v"', lineOf: () => 7 }).values;
+
+describe("options", () => {
+  it("have their defaults", () => {
+    expect(parse({})["shard-block-size"]).toBe(64 << 20);
+  });
+
+  it.each([
+    ["filter-O_DIRECT", "Enable", true],
+    ["filter-O_DIRECT", "0", false],
+    ["shard-block-size", "8MB", 8 << 20],
+    ["shard-block-size", "4.5mb", 4.5 * 2 ** 20],
+    ["ping-timeout", "2min", 120],
+    ["event-threads", "0x10", 16],
+    ["event-threads", "017", 15],
+    ["reserve", "5%", { percent: 5 }],
+    ["reserve", "10GB", { bytes: 10 * 2 ** 30 }],
+    ["policy", "MTIME", "mtime"],
+    ["allow", "10.0.0.*, host", ["10.0.0.*", "host"]],
+  ])("read %s %s", (key, text, value) => {
+    expect(parse({ [key]: text })[key as keyof typeof table]).toEqual(value);
+  });
+
+  it.each([
+    ["filter-O_DIRECT", "maybe", /neither on .* nor off/],
+    ["shard-block-size", "3KB", /"3KB" is below the minimum 4MB/],
+    ["shard-block-size", "-1", /not a size/],
+    ["ping-timeout", "5000", /above the maximum 1013/],
+    ["event-threads", "3.5", /not a whole number/],
+    ["reserve", "101%", /above the maximum 100/],
+    ["policy", "biggest", /none of none, size, mtime/],
+    ["directory", "a/b", /not an absolute path/],
+    ["directory", "/a/../b", /'\.\.'/],
+    ["allow", " , ", /empty list/],
+  ])("refuse %s %s in one line that names it", (key, text, why) => {
+    expect(() => parse({ [key]: text })).toThrow(UserError);
+    expect(() => parse({ [key]: text })).toThrow(why);
+    expect(() => parse({ [key]: text })).toThrow(`volume "v" line 7: option ${key}:`);
+  });
+
+  it("know aliases and give unknown keys back", () => {
+    const { values, unknown } = o.parseOptions(
+      table,
+      new Map([
+        ["dir", "/b"],
+        ["nope", "1"],
+      ]),
+      { who: "v" },
+    );
+    expect(values.directory).toBe("/b");
+    expect(unknown).toEqual(["nope"]);
+  });
+
+  it("print sizes as people write them", () => {
+    expect(o.formatSize(64 << 20)).toBe("64MB");
+    expect(o.formatSize(1000)).toBe("1000");
+  });
+});
