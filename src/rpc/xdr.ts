@@ -124,6 +124,12 @@ export class XdrReader {
     return text;
   }
 
+  /** Passes over `length` bytes; gives where they begin in `buffer`. */
+  skip(length: number): number {
+    return this.#advance(length);
+  }
+
+  /** Sixteen bytes, copied: gfids are kept for long. */
   gfid(): Gfid {
     return gfidAt(this.buffer, this.#advance(16));
   }
