@@ -1,0 +1,301 @@
+/**
+ * The graph: translators made from a volfile, started, reconfigured and stopped (spec translators.md 1.2, 1.4).
+ *
+ * Life: `buildGraph` (no I/O) -> `start` (init bottom-up, then parent-up, until the top says child-up) -> serving ->
+ * `stop` (parent-down, fini top-down). A start that fails stops what it had begun before it rejects. Whoever calls `stop` has
+ * no fop in flight any more; the graph does not count them.
+ *
+ * Only what the top needs is made. Several parents may share a child; it is made, started and stopped once.
+ */
+
+import { distance } from "fastest-levenshtein";
+import type { Timer } from "../core/env.ts";
+import type { Env } from "../core/env.ts";
+import { FopError, UserError } from "../core/errors.ts";
+import { type OptionTable, type OptionValues, parseOptions } from "../core/options.ts";
+import type { ChildEvent, EventSink, XlatorBase, XlatorDefinition } from "../core/xlator.ts";
+import { type LinkedVolfile, linkVolfile, sectionOrigin } from "./link.ts";
+import type { Volfile, VolfileSection } from "./volfile.ts";
+
+/** Translator types by name. */
+export type Registry = ReadonlyMap<string, XlatorDefinition>;
+
+export interface GraphInit {
+  readonly registry: Registry;
+  readonly env: Env;
+  /** Name of the section to stand at the top; the last one when absent. */
+  readonly top?: string;
+}
+
+/** What became of a new volfile for a running graph. */
+export type ReconfigureResult =
+  | { readonly kind: "unchanged" }
+  /** `changed`: `volume.option` of every option that has a new value now. */
+  | { readonly kind: "reconfigured"; readonly changed: readonly string[] }
+  /** Nothing was changed: only a new graph can have this volfile. */
+  | { readonly kind: "other-tree"; readonly why: string };
+
+/** One translator of the graph with where it came from. */
+export interface GraphNode {
+  readonly section: VolfileSection;
+  readonly definition: XlatorDefinition;
+  readonly xlator: XlatorBase;
+}
+
+/** Builds without starting. Throws UserError on the first thing wrong, with file and line. */
+export function buildGraph(volfile: Volfile, init: GraphInit): Graph {
+  const linked = linkVolfile(volfile, init.top);
+  const nodes = new Map<string, GraphNode>();
+  for (const section of linked.needed) nodes.set(section.name, makeNode(volfile, section, init, nodes));
+  if (linked.unused.length > 0)
+    init.env.log.warn("volumes of the volfile that the top does not use are not started", {
+      top: linked.top.name,
+      unused: linked.unused.map((section) => section.name),
+    });
+  return new Graph(volfile, linked, nodes, init);
+}
+
+type State = "built" | "starting" | "serving" | "stopped";
+
+export class Graph implements EventSink {
+  readonly top: XlatorBase;
+  /** Children before parents. */
+  readonly nodes: readonly GraphNode[];
+  readonly #init: GraphInit;
+  readonly #listeners = new Set<(event: ChildEvent) => void>();
+  #volfile: Volfile;
+  #state: State = "built";
+  /** Translators whose init succeeded, in that order: exactly these are told to stop. */
+  readonly #initialised: XlatorBase[] = [];
+  #stopping: Promise<void> | undefined;
+
+  /** Use `buildGraph`. */
+  constructor(
+    volfile: Volfile,
+    linked: LinkedVolfile,
+    nodes: ReadonlyMap<string, GraphNode>,
+    init: GraphInit,
+  ) {
+    this.#volfile = volfile;
+    this.#init = init;
+    this.nodes = [...nodes.values()];
+    this.top = nodes.get(linked.top.name)!.xlator;
+    this.top.addParent(this);
+  }
+
+  get volfile(): Volfile {
+    return this.#volfile;
+  }
+
+  /** Children before parents. */
+  get xlators(): readonly XlatorBase[] {
+    return this.nodes.map((node) => node.xlator);
+  }
+
+  /** Hears what the top says upwards; returns the way to stop hearing. */
+  onEvent(listener: (event: ChildEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  onChildEvent(event: ChildEvent): void {
+    for (const listener of [...this.#listeners]) listener(event);
+  }
+
+  /**
+   * Inits bottom-up, sends parent-up and resolves when the top can serve. Rejects with UserError when a translator cannot
+   * work, when the brick refuses us, when `timeoutMs` (if any) is over, or when `stop` is called meanwhile.
+   */
+  async start(options: { timeoutMs?: number } = {}): Promise<void> {
+    if (this.#state !== "built") throw new Error(`graph "${this.top.name}" was started before`);
+    this.#state = "starting";
+    try {
+      for (const node of this.nodes) await this.#initNode(node);
+      await this.#serve(options.timeoutMs);
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+  }
+
+  /** Ends everything; idempotent, never rejects. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  /**
+   * Takes a new volfile over when its tree is the same one (types, names, children) and only live options differ.
+   * Throws UserError when the new volfile is wrong. Nothing changes in either other case.
+   */
+  reconfigure(volfile: Volfile): ReconfigureResult {
+    const linked = linkVolfile(volfile, this.#init.top);
+    const why = treeDifference(this.nodes, linked);
+    if (why !== undefined) return { kind: "other-tree", why };
+    const steps: { node: GraphNode; values: OptionValues<OptionTable> }[] = [];
+    const changed: string[] = [];
+    for (const [index, node] of this.nodes.entries()) {
+      const section = linked.needed[index]!;
+      const before = optionsOf(this.#volfile, this.#sectionNow(node), node.definition).values;
+      const { values } = optionsOf(volfile, section, node.definition);
+      const keys = Object.keys(values).filter((key) => !sameValue(before[key], values[key]));
+      const fixed = keys.find((key) => !node.definition.options[key]!.live);
+      if (fixed !== undefined)
+        return {
+          kind: "other-tree",
+          why: `option ${fixed} of volume "${section.name}" cannot change while the graph runs`,
+        };
+      if (keys.length > 0) steps.push({ node, values });
+      changed.push(...keys.map((key) => `${section.name}.${key}`));
+    }
+    for (const { node, values } of steps) node.xlator.reconfigure(values);
+    this.#volfile = volfile;
+    return changed.length === 0 ? { kind: "unchanged" } : { kind: "reconfigured", changed };
+  }
+
+  #sectionNow(node: GraphNode): VolfileSection {
+    return this.#volfile.sections.find((section) => section.name === node.section.name) ?? node.section;
+  }
+
+  async #initNode({ section, xlator }: GraphNode): Promise<void> {
+    try {
+      await xlator.init();
+    } catch (error) {
+      const who = sectionOrigin(this.#volfile, section);
+      if (error instanceof UserError) throw new UserError(`${who}: ${error.message}`, { cause: error });
+      if (error instanceof FopError)
+        throw new UserError(`${who}: cannot start: ${error.message}`, { cause: error });
+      throw error;
+    }
+    this.#initialised.push(xlator);
+  }
+
+  /** Parent-up, then waits for the first child-up of the top. */
+  #serve(timeoutMs: number | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const top = this.top.name;
+      let why = "no answer from below";
+      let timer: Timer | undefined;
+      const unsubscribe = this.onEvent((event) => {
+        if (event.type === "child-connecting") why = event.why;
+        else if (event.type === "child-up") settle();
+        else if (event.type === "auth-failed") settle(`"${top}": refused: ${event.why}`);
+      });
+      const settle = (failure?: string): void => {
+        unsubscribe();
+        timer?.cancel();
+        this.#abandonStart = undefined;
+        if (failure === undefined && this.#state === "starting") this.#state = "serving";
+        if (failure === undefined) resolve();
+        else reject(new UserError(failure));
+      };
+      this.#abandonStart = () => settle(`"${top}": stopped before it was up`);
+      if (timeoutMs !== undefined)
+        timer = this.#init.env.clock.after(timeoutMs, () =>
+          settle(`"${top}": not up after ${timeoutMs / 1000} s: ${why}`),
+        );
+      this.top.onParentEvent({ type: "parent-up" });
+    });
+  }
+
+  #abandonStart: (() => void) | undefined;
+
+  async #stop(): Promise<void> {
+    this.#state = "stopped";
+    this.#abandonStart?.();
+    if (this.#initialised.length > 0) this.top.onParentEvent({ type: "parent-down" });
+    this.#listeners.clear();
+    for (const xlator of this.#initialised.toReversed()) {
+      try {
+        await xlator.fini();
+      } catch (error) {
+        this.#init.env.log.error("a translator did not stop cleanly", { xlator: xlator.name, error });
+      }
+    }
+    this.#initialised.length = 0;
+  }
+}
+
+function makeNode(
+  volfile: Volfile,
+  section: VolfileSection,
+  init: GraphInit,
+  nodes: ReadonlyMap<string, GraphNode>,
+): GraphNode {
+  const definition = init.registry.get(section.type);
+  if (!definition) {
+    const where = sectionOrigin(volfile, section, section.typeLine);
+    throw new UserError(`${where}: unknown type "${section.type}"; ${nearest(section.type, init.registry)}`);
+  }
+  checkChildCount(volfile, section, definition);
+  const children = section.subvolumes.map((child) => nodes.get(child.name)!.xlator);
+  const { values, unknown } = optionsOf(volfile, section, definition);
+  if (unknown.length > 0)
+    init.env.log.debug("options that Mortar does not know are ignored", { xlator: section.name, unknown });
+  const rawOptions = new Map(section.options.map(({ key, value }) => [key, value]));
+  const { name, type } = section;
+  try {
+    const xlator = definition.create({ name, type, options: values, rawOptions, children, env: init.env });
+    return { section, definition, xlator };
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(`${sectionOrigin(volfile, section)}: ${error.message}`, { cause: error });
+  }
+}
+
+function checkChildCount(volfile: Volfile, section: VolfileSection, definition: XlatorDefinition): void {
+  const { min, max } = definition.children;
+  const count = section.subvolumes.length;
+  if (count >= min && count <= max) return;
+  const wants = max === 0 ? "no subvolumes" : min === max ? `exactly ${min}` : `at least ${min}`;
+  throw new UserError(
+    `${sectionOrigin(volfile, section)}: ${definition.type} takes ${wants}${max > 0 && min !== max && max < Number.POSITIVE_INFINITY ? ` and at most ${max}` : ""}, but ${count} ${count === 1 ? "is" : "are"} given`,
+  );
+}
+
+/** Every translator of GlusterFS takes this one; Mortar's level is set for the whole process. */
+const UNIVERSAL_OPTIONS: ReadonlySet<string> = new Set(["log-level"]);
+
+function optionsOf(
+  volfile: Volfile,
+  section: VolfileSection,
+  definition: XlatorDefinition,
+): { values: OptionValues<OptionTable>; unknown: string[] } {
+  const given = new Map(section.options.map(({ key, value }) => [key, value]));
+  const parsed = parseOptions(definition.options, given, {
+    who: sectionOrigin(volfile, section, 0),
+    lineOf: (key) => section.options.findLast((option) => option.key === key)?.line,
+  });
+  return { values: parsed.values, unknown: parsed.unknown.filter((key) => !UNIVERSAL_OPTIONS.has(key)) };
+}
+
+/** Why two trees are not the same one; undefined when they are. Both lists have children before parents. */
+function treeDifference(nodes: readonly GraphNode[], linked: LinkedVolfile): string | undefined {
+  if (nodes.length !== linked.needed.length)
+    return `it has ${linked.needed.length} volumes instead of ${nodes.length}`;
+  for (const [index, { section: before }] of nodes.entries()) {
+    const now = linked.needed[index]!;
+    if (before.name !== now.name) return `volume "${now.name}" stands where "${before.name}" was`;
+    if (before.type !== now.type) return `volume "${now.name}" is ${now.type} instead of ${before.type}`;
+    const children = now.subvolumes.map((child) => child.name).join(" ");
+    if (before.subvolumes.map((child) => child.name).join(" ") !== children)
+      return `volume "${now.name}" has other subvolumes: ${children}`;
+  }
+  return undefined;
+}
+
+function sameValue(a: unknown, b: unknown): boolean {
+  return a === b || JSON.stringify(a) === JSON.stringify(b);
+}
+
+function nearest(type: string, registry: Registry): string {
+  const close = [...registry.keys()]
+    .map((known) => ({ known, far: distance(type, known) }))
+    .filter(({ far }) => far <= Math.max(3, type.length / 3))
+    .sort((a, b) => a.far - b.far)
+    .slice(0, 3)
+    .map(({ known }) => known);
+  return close.length > 0
+    ? `did you mean ${close.join(" or ")}?`
+    : "`mortar graph --types` lists the known ones";
+}
