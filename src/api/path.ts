@@ -1,0 +1,99 @@
+/**
+ * Paths on a volume to inodes: one lookup a component, symbolic links followed as the kernel does.
+ *
+ * Nothing is cached: another client may rename at any time. Errors are those of path_resolution(7): ENOENT, ENOTDIR, ELOOP after
+ * forty links, ENAMETOOLONG for a component over 255 bytes or a path over 4095.
+ */
+
+import type { Call } from "../core/call.ts";
+import { FopError } from "../core/errors.ts";
+import { type Iatt, isDir, S_IFLNK, S_IFMT } from "../core/iatt.ts";
+import { Inode, type InodeTable } from "../core/inode.ts";
+import { nameBytes } from "../core/name.ts";
+import type { XlatorBase } from "../core/xlator.ts";
+
+const LINKS_MAX = 40;
+const NAME_BYTES_MAX = 255;
+const PATH_BYTES_MAX = 4095;
+
+/** What a path led to. */
+export interface Resolved {
+  readonly inode: Inode;
+  readonly stat: Iatt;
+}
+
+/** Where an entry is or would be. */
+export interface Entry {
+  readonly parent: Inode;
+  readonly name: string;
+}
+
+export class PathResolver {
+  readonly #top: XlatorBase;
+  readonly #inodes: InodeTable;
+
+  constructor(top: XlatorBase, inodes: InodeTable) {
+    this.#top = top;
+    this.#inodes = inodes;
+  }
+
+  /** The object at `path`; with `follow` false a symlink at the end is the object. */
+  async resolve(call: Call, path: string, follow = true): Promise<Resolved> {
+    return this.#walk(call, split(path), follow);
+  }
+
+  /** The directory and the name that `path` ends in; the entry itself need not exist. EBUSY for the root, EINVAL for `.` and `..`. */
+  async parent(call: Call, path: string): Promise<Entry> {
+    const parts = split(path);
+    const name = parts.pop();
+    if (name === undefined) throw new FopError("EBUSY", { message: `"${path}" is the root of the volume` });
+    if (name === "." || name === "..")
+      throw new FopError("EINVAL", { message: `"${path}" does not end in a name` });
+    const { inode, stat } = await this.#walk(call, parts, true);
+    if (!isDir(stat)) throw new FopError("ENOTDIR", { message: `"${path}": not below a directory` });
+    return { parent: inode, name };
+  }
+
+  /** One step: the entry `name` of a directory. */
+  async lookup(call: Call, parent: Inode, name: string): Promise<Resolved> {
+    const reply = await this.#top.lookup(call, { loc: { inode: new Inode(), parent, name } });
+    return { inode: this.#inodes.link(new Inode(), reply.stat.gfid, reply.stat.mode), stat: reply.stat };
+  }
+
+  async #walk(call: Call, parts: string[], follow: boolean): Promise<Resolved> {
+    const trail: Resolved[] = [await this.#root(call)];
+    let links = 0;
+    for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
+      const here = trail.at(-1)!;
+      if (!isDir(here.stat)) throw new FopError("ENOTDIR");
+      if (part === ".") continue;
+      if (part === "..") {
+        if (trail.length > 1) trail.pop();
+        continue;
+      }
+      const next = await this.lookup(call, here.inode, part);
+      if ((next.stat.mode & S_IFMT) !== S_IFLNK || (parts.length === 0 && !follow)) {
+        trail.push(next);
+        continue;
+      }
+      if (++links > LINKS_MAX) throw new FopError("ELOOP");
+      const { target } = await this.#top.readlink(call, { loc: { inode: next.inode }, size: PATH_BYTES_MAX });
+      if (target.startsWith("/")) trail.length = 1;
+      parts.unshift(...split(target));
+    }
+    return trail.at(-1)!;
+  }
+
+  async #root(call: Call): Promise<Resolved> {
+    const { stat } = await this.#top.lookup(call, { loc: { inode: this.#inodes.root } });
+    return { inode: this.#inodes.root, stat };
+  }
+}
+
+function split(path: string): string[] {
+  if (path.includes("\0")) throw new FopError("EINVAL", { message: "a path cannot contain a NUL" });
+  if (nameBytes(path) > PATH_BYTES_MAX) throw new FopError("ENAMETOOLONG");
+  const parts = path.split("/").filter((part) => part !== "");
+  if (parts.some((part) => nameBytes(part) > NAME_BYTES_MAX)) throw new FopError("ENAMETOOLONG");
+  return parts;
+}
