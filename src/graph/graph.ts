@@ -9,8 +9,7 @@
  */
 
 import { distance } from "fastest-levenshtein";
-import type { Timer } from "../core/env.ts";
-import type { Env } from "../core/env.ts";
+import type { Env, Timer } from "../core/env.ts";
 import { FopError, UserError } from "../core/errors.ts";
 import { type OptionTable, type OptionValues, parseOptions } from "../core/options.ts";
 import type { ChildEvent, EventSink, XlatorBase, XlatorDefinition } from "../core/xlator.ts";

@@ -206,7 +206,7 @@ class Parser {
     const name = this.#takeWord(begin.line, '"volume" needs a name');
     if (name.text === "") this.#fail(name.line, "a volume's name is empty");
     const section: OpenSection = { name: name.text, line: begin.line, options: [] };
-    while (this.#statement(section)) continue;
+    while (this.#statement(section));
     const { type } = section;
     if (!type) return this.#fail(section.line, `volume "${section.name}": "type" is missing`);
     return {

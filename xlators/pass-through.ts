@@ -1,0 +1,313 @@
+/**
+ * Translator types of GlusterFS that Mortar knows and does nothing in: one table, with the reason why that is right.
+ *
+ * A row passes every fop to its first child. Where passing would lose, hide or change data, or would silently drop a rule that an
+ * administrator set, the row refuses instead: `refuse` looks at the options and the children and says why. `mortar graph` shows
+ * the reasons. What glusterd 10.x writes was read from GlusterFS xlators/mgmt/glusterd/src/glusterd-volgen.c; option names
+ * and defaults from the option tables of the translators.
+ */
+
+import { UserError } from "../src/core/errors.ts";
+import { bool, type OptionTable, type OptionValues } from "../src/core/options.ts";
+import {
+  atLeast,
+  type ChildCount,
+  type ChildEvent,
+  defineXlator,
+  exactly,
+  Xlator,
+  type XlatorBase,
+  type XlatorDefinition,
+} from "../src/core/xlator.ts";
+
+interface Row {
+  readonly type: string;
+  /** Why nothing is lost by passing through; shown to people. */
+  readonly reason: string;
+  /** Exactly one when absent. */
+  readonly children?: ChildCount;
+  /** Only the options that decide whether passing is right. */
+  readonly options?: OptionTable;
+  /** Why this section must not pass through; undefined when it may. */
+  readonly refuse?: (options: OptionValues<OptionTable>, childCount: number) => string | undefined;
+}
+
+/** Passes fops and events of the first child; further children (snapshots) stay unused and are never started. */
+class PassThrough extends Xlator {
+  override onChildEvent(event: ChildEvent, from: XlatorBase): void {
+    if (from === this.child) this.notifyParents(event);
+  }
+
+  override onParentEvent(event: Parameters<Xlator["onParentEvent"]>[0]): void {
+    this.child.onParentEvent(event);
+  }
+}
+
+function off(describe: string): ReturnType<typeof bool> {
+  return bool({ default: false, describe });
+}
+
+/** Refuses when any of these options is on. */
+function refuseWhenOn(keys: readonly string[], consequence: string): NonNullable<Row["refuse"]> {
+  return (options) => {
+    const on = keys.find((key) => options[key] === true);
+    return on === undefined ? undefined : `option ${on} is on: ${consequence}`;
+  };
+}
+
+/** A cluster translator that is the identity over one child and needs its own code over more. */
+function onlyOneChild(does: string): NonNullable<Row["refuse"]> {
+  return (_options, childCount) =>
+    childCount === 1
+      ? undefined
+      : `${childCount} subvolumes: Mortar does not ${does} yet, and passing to one of them would be wrong; use a volume of one brick, or name one subvolume with --volume-name`;
+}
+
+function never(why: string): NonNullable<Row["refuse"]> {
+  return () => why;
+}
+
+const CACHE = "only caches; without it every call is answered by the brick, which is slower but never wrong";
+
+const ROWS: readonly Row[] = [
+  {
+    type: "cluster/distribute",
+    reason: "over one subvolume every file has one place; more than one are refused",
+    children: atLeast(1),
+    refuse: onlyOneChild("place files by the hash of their names"),
+  },
+  {
+    type: "cluster/nufa",
+    reason: "distribute with local preference: over one subvolume there is no choice; more are refused",
+    children: atLeast(1),
+    refuse: onlyOneChild("place files by locality"),
+  },
+  {
+    type: "cluster/switch",
+    reason: "distribute with patterns: over one subvolume there is no choice; more are refused",
+    children: atLeast(1),
+    refuse: onlyOneChild("place files by pattern"),
+  },
+  {
+    type: "cluster/replicate",
+    reason: "over one subvolume there is no second copy to keep equal; more than one are refused",
+    children: atLeast(1),
+    refuse: onlyOneChild("replicate"),
+  },
+  {
+    type: "cluster/disperse",
+    reason: "never passes: the bricks hold fragments",
+    children: atLeast(1),
+    refuse: never("bricks of a dispersed volume hold coded fragments, which Mortar cannot decode"),
+  },
+  {
+    type: "debug/sink",
+    reason: "never passes: it answers nothing",
+    children: exactly(0),
+    refuse: never("it answers no call; it exists for GlusterFS' own tests"),
+  },
+  {
+    type: "features/arbiter",
+    reason: "never passes: an arbiter stores no data",
+    refuse: never("an arbiter brick must keep names without data; Mortar would store the data"),
+  },
+  {
+    type: "features/barrier",
+    reason: "holds calls back only while a snapshot is taken, which glusterd asks of glusterfsd alone",
+    options: { barrier: off("Hold back acknowledgements.") },
+    refuse: refuseWhenOn(["barrier"], "calls would have to wait for a snapshot that nobody ends"),
+  },
+  {
+    type: "features/bit-rot",
+    reason: "never passes: it is the scrubber's own graph",
+    children: atLeast(1),
+    refuse: never("this graph belongs to GlusterFS' bit-rot daemon"),
+  },
+  {
+    type: "features/bitrot-stub",
+    reason: "signs objects only when bit-rot detection is on; on is refused",
+    options: { bitrot: off("Keep object versions for the scrubber.") },
+    refuse: refuseWhenOn(
+      ["bitrot"],
+      "writes would leave stale signatures, and a scrubber would condemn good files",
+    ),
+  },
+  {
+    type: "features/cdc",
+    reason: "never passes: peers would disagree on what bytes mean",
+    refuse: never("network.compression changes payload bytes on the wire; switch it off for this volume"),
+  },
+  {
+    type: "features/changelog",
+    reason: "records changes only when the changelog is on; on is refused",
+    options: { changelog: off("Record changes for geo-replication.") },
+    refuse: refuseWhenOn(["changelog"], "geo-replication would miss every change made through Mortar"),
+  },
+  {
+    type: "features/cloudsync",
+    reason: "never passes: files may be stubs of remote objects",
+    refuse: never("files may have their data in a remote store, and their stubs would read as holes"),
+  },
+  {
+    type: "features/gfid-access",
+    reason: "only adds the virtual directory .gfid, which nobody but geo-replication asks for",
+  },
+  {
+    type: "features/index",
+    reason:
+      "lists entries that need healing; pending marks are on the files themselves, so a full crawl still finds them",
+  },
+  {
+    type: "features/leases",
+    reason: "passes through in GlusterFS too while leases are off; on is refused",
+    options: { leases: off("Grant leases.") },
+    refuse: refuseWhenOn(["leases"], "clients would rely on leases that nobody recalls"),
+  },
+  { type: "features/mac-compat", reason: "only answers attributes that macOS probes for" },
+  {
+    type: "features/marker",
+    reason: "accounts for quota and geo-replication; passes while all three are off, on is refused",
+    options: {
+      quota: off("Account sizes of directories."),
+      "inode-quota": off("Account objects of directories."),
+      xtime: off("Mark changed trees for geo-replication."),
+    },
+    refuse: refuseWhenOn(["quota", "inode-quota", "xtime"], "the accounting would go wrong without a word"),
+  },
+  {
+    type: "features/metadisp",
+    reason: "never passes: data and names are on different children",
+    children: atLeast(1),
+    refuse: never("it splits data and metadata over its children, which Mortar does not do"),
+  },
+  {
+    type: "features/namespace",
+    reason: "tags calls with the top directory for statistics; nothing reads the tag",
+  },
+  {
+    type: "features/quiesce",
+    reason: "repeats calls while a gateway fails over; Mortar answers ENOTCONN and the caller decides",
+  },
+  {
+    type: "features/quota",
+    reason: "enforces limits only when server-quota is on; on is refused",
+    options: {
+      "server-quota": off("Enforce limits."),
+      "deem-statfs": off("Report the limit as the file system's size."),
+    },
+    refuse: refuseWhenOn(["server-quota"], "the limits of this volume would not be enforced"),
+  },
+  {
+    type: "features/quotad",
+    reason: "never passes: it is the quota daemon's own graph",
+    children: atLeast(1),
+    refuse: never("this graph belongs to GlusterFS' quota daemon"),
+  },
+  {
+    type: "features/sdfs",
+    reason:
+      "serialises entry operations of one directory; storage/posix makes each of them one atomic call of the kernel",
+  },
+  {
+    type: "features/shard",
+    reason: "never passes: a file is spread over many",
+    refuse: never(
+      "files of a sharded volume are cut into pieces under /.shard; without that translator they would read short",
+    ),
+  },
+  {
+    type: "features/snapview-client",
+    reason:
+      "only adds the virtual directory .snaps; its second subvolume, the snapshot daemon, is not started",
+    children: { min: 1, max: 2 },
+  },
+  {
+    type: "features/snapview-server",
+    reason: "never passes: it is the snapshot daemon's own graph",
+    children: atLeast(0),
+    refuse: never("this graph belongs to GlusterFS' snapshot daemon"),
+  },
+  {
+    type: "features/thin-arbiter",
+    reason: "never passes: it keeps only marks of replicas",
+    refuse: never("a thin arbiter keeps only replica marks; Mortar would store data on it"),
+  },
+  {
+    type: "features/trash",
+    reason: "keeps removed files only when trash is on; on is refused",
+    options: { trash: off("Move removed files to the trash directory.") },
+    refuse: refuseWhenOn(["trash"], "removed files would be gone instead of in the trash directory"),
+  },
+  {
+    type: "features/upcall",
+    reason: "tells caching clients of changes only when cache-invalidation is on; on is refused",
+    options: { "cache-invalidation": off("Notify clients of changes made by others.") },
+    refuse: refuseWhenOn(["cache-invalidation"], "clients would keep stale caches for up to ten minutes"),
+  },
+  {
+    type: "features/worm",
+    reason: "makes files immutable only when worm is on; on is refused",
+    options: { worm: off("Write once, read many."), "worm-file-level": off("The same, a file at a time.") },
+    refuse: refuseWhenOn(["worm", "worm-file-level"], "files that must not change could be changed"),
+  },
+  { type: "meta", reason: "only adds the virtual directory .meta with internals of the GlusterFS client" },
+  {
+    type: "mgmt/glusterd",
+    reason: "never passes: it is the management daemon",
+    children: atLeast(0),
+    refuse: never("this is the volfile of GlusterFS' management daemon, not of a volume"),
+  },
+  {
+    type: "mount/fuse",
+    reason: "never passes: Mortar's mount command is the edge",
+    children: atLeast(0),
+    refuse: never("the mount is made by `mortar mount VOLFILE MOUNTPOINT`; leave this volume out"),
+  },
+  {
+    type: "nfs/server",
+    reason: "never passes: it is the NFS server's own graph",
+    children: atLeast(0),
+    refuse: never("this graph belongs to GlusterFS' NFS server"),
+  },
+  { type: "performance/io-cache", reason: CACHE },
+  {
+    type: "performance/io-threads",
+    reason: "moves calls to threads; Mortar's disk and network calls are asynchronous already",
+  },
+  { type: "performance/md-cache", reason: CACHE },
+  { type: "performance/nl-cache", reason: CACHE },
+  {
+    type: "performance/open-behind",
+    reason: "delays opens; without it each open is sent at once, so errors come earlier, never later",
+  },
+  { type: "performance/quick-read", reason: CACHE },
+  { type: "performance/read-ahead", reason: CACHE },
+  { type: "performance/readdir-ahead", reason: CACHE },
+  {
+    type: "performance/write-behind",
+    reason:
+      "acknowledges writes early; without it a write is acknowledged when the brick has it, which is safer",
+  },
+  {
+    type: "playground/rot-13",
+    reason: "never passes: stored bytes are rotated",
+    refuse: never("it changes every byte on the way"),
+  },
+];
+
+function definitionOf(row: Row): XlatorDefinition {
+  return defineXlator({
+    type: row.type,
+    children: row.children ?? exactly(1),
+    options: row.options ?? {},
+    passThrough: row.reason,
+    create: (init) => {
+      const why = row.refuse?.(init.options, init.children.length);
+      if (why !== undefined) throw new UserError(`${row.type}: ${why}`);
+      return new PassThrough(init);
+    },
+  });
+}
+
+/** Definitions of all rows, sorted by type. */
+export const PASS_THROUGH: readonly XlatorDefinition[] = ROWS.map(definitionOf);

@@ -1,0 +1,20 @@
+/**
+ * Every translator type that a volfile may name: explicit imports and one map, sorted by type.
+ *
+ * Nothing registers itself and nothing is looked up on disk: what is not imported here does not exist.
+ */
+
+import type { XlatorDefinition } from "../src/core/xlator.ts";
+import { PASS_THROUGH } from "./pass-through.ts";
+
+const IMPLEMENTED: readonly XlatorDefinition[] = [];
+
+function byType(definitions: readonly XlatorDefinition[]): ReadonlyMap<string, XlatorDefinition> {
+  const sorted = [...definitions].sort((a, b) => (a.type < b.type ? -1 : 1));
+  const map = new Map(sorted.map((definition) => [definition.type, definition]));
+  if (map.size !== sorted.length) throw new Error("registry: a translator type is defined twice");
+  return map;
+}
+
+/** Type name, as in a volfile's `type` line, to definition. */
+export const REGISTRY: ReadonlyMap<string, XlatorDefinition> = byType([...IMPLEMENTED, ...PASS_THROUGH]);
