@@ -7,6 +7,7 @@
 
 import type { Gfid } from "./gfid.ts";
 import type { Iatt } from "./iatt.ts";
+import { decodeName, encodeName } from "./name.ts";
 
 /** 36 wire bytes: the ctime feature's three times. */
 export interface Mdata {
@@ -138,7 +139,7 @@ export class Dict {
       case "str-old":
       case "ptr": {
         const end = entry.value.indexOf(0);
-        return entry.value.toString("utf8", 0, end < 0 ? entry.value.length : end);
+        return decodeName(end < 0 ? entry.value : entry.value.subarray(0, end));
       }
       case "int":
       case "uint":
@@ -159,7 +160,7 @@ export class Dict {
       case "gfuuid":
         return entry.value;
       case "str":
-        return Buffer.from(`${entry.value}\0`, "utf8");
+        return encodeName(`${entry.value}\0`);
       default:
         return undefined;
     }
