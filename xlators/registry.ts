@@ -5,9 +5,13 @@
  */
 
 import type { XlatorDefinition } from "../src/core/xlator.ts";
+import { accessControl, posixAcl } from "./features/access-control/access-control.ts";
+import { readOnly } from "./features/read-only.ts";
+import { selinux } from "./features/selinux.ts";
+import { utime } from "./features/utime.ts";
 import { PASS_THROUGH } from "./pass-through.ts";
 
-const IMPLEMENTED: readonly XlatorDefinition[] = [];
+const IMPLEMENTED: readonly XlatorDefinition[] = [accessControl, posixAcl, readOnly, selinux, utime];
 
 function byType(definitions: readonly XlatorDefinition[]): ReadonlyMap<string, XlatorDefinition> {
   const sorted = [...definitions].sort((a, b) => (a.type < b.type ? -1 : 1));
