@@ -1,0 +1,115 @@
+/**
+ * The promises of operations.ts as the callbacks that fuse-native calls: one table, one way of turning a rejection into an
+ * errno. A rejection that is no FopError is a bug: it is logged whole and the caller gets EIO.
+ */
+
+import type { FuseOperations } from "fuse-native";
+import { Deferred } from "../../src/core/concurrency.ts";
+import { isBug, toFopError } from "../../src/core/errors.ts";
+import type { Logger } from "../../src/core/log.ts";
+import type { Operations } from "./operations.ts";
+
+/** A failure as the kernel wants it: the negative errno. */
+export function errnoOf(error: unknown, operation: string, log: Logger): number {
+  const failure = toFopError(error, { fop: operation, xlator: "fuse-native" });
+  if (isBug(error)) {
+    log.error("operation failed unexpectedly", {
+      operation,
+      error: error instanceof Error ? error.stack : String(error),
+    });
+  }
+  return -failure.errno;
+}
+
+/** Requests that libfuse waits for. */
+export class InFlight {
+  #count = 0;
+  #drained: Deferred<void> | undefined;
+
+  enter(): void {
+    this.#count++;
+  }
+
+  leave(): void {
+    if (--this.#count === 0) this.#drained?.resolve();
+  }
+
+  /** Resolves when every request so far is answered; asked once, at the end of a mount. */
+  async drained(): Promise<void> {
+    if (this.#count === 0) return;
+    this.#drained = new Deferred<void>();
+    await this.#drained.promise;
+  }
+}
+
+/** Everything libfuse 2 may ask for. What is not here it answers itself: with ENOSYS, or from what it knows. */
+export function callbacks(operations: Operations, inFlight: InFlight, log: Logger): FuseOperations {
+  /** Answers with a value, or with nothing but success. */
+  function settle<T>(name: string, work: Promise<T>, done: (result: number, value?: T) => void): void {
+    inFlight.enter();
+    work
+      .then(
+        (value) => done(0, value),
+        (error) => done(errnoOf(error, name, log)),
+      )
+      .finally(() => inFlight.leave());
+  }
+  /** Answers with a byte count as the result itself. */
+  function count(name: string, work: Promise<number>, done: (result: number) => void): void {
+    inFlight.enter();
+    work.then(
+      (bytes) => {
+        done(bytes);
+        inFlight.leave();
+      },
+      (error) => {
+        done(errnoOf(error, name, log));
+        inFlight.leave();
+      },
+    );
+  }
+  return {
+    getattr: (target, done) =>
+      settle(
+        "getattr",
+        typeof target === "number" ? operations.fgetattr(target) : operations.getattr(target),
+        done,
+      ),
+    fgetattr: (_path, handle, done) => settle("fgetattr", operations.fgetattr(handle), done),
+    readlink: (path, done) => settle("readlink", operations.readlink(path), done),
+    mknod: (path, mode, rdev, done) => settle("mknod", operations.mknod(path, mode, rdev), done),
+    mkdir: (path, mode, done) => settle("mkdir", operations.mkdir(path, mode), done),
+    unlink: (path, done) => settle("unlink", operations.unlink(path), done),
+    rmdir: (path, done) => settle("rmdir", operations.rmdir(path), done),
+    symlink: (target, path, done) => settle("symlink", operations.symlink(target, path), done),
+    rename: (from, to, done) => settle("rename", operations.rename(from, to), done),
+    link: (from, to, done) => settle("link", operations.link(from, to), done),
+    chmod: (path, mode, done) => settle("chmod", operations.chmod(path, mode), done),
+    chown: (path, uid, gid, done) => settle("chown", operations.chown(path, uid, gid), done),
+    truncate: (path, size, done) => settle("truncate", operations.truncate(path, size), done),
+    ftruncate: (_path, handle, size, done) => settle("ftruncate", operations.ftruncate(handle, size), done),
+    utimens: (path, atimeMs, mtimeMs, done) =>
+      settle("utimens", operations.utimens(path, atimeMs, mtimeMs), done),
+    open: (path, flags, done) => settle("open", operations.open(path, flags), done),
+    create: (path, mode, flags, done) => settle("create", operations.create(path, mode, flags), done),
+    read: (_path, handle, into, size, offset, done) =>
+      count("read", operations.read(handle, into, size, offset), done),
+    write: (_path, handle, from, _size, offset, done) =>
+      count("write", operations.write(handle, from, offset), done),
+    statfs: (path, done) => settle("statfs", operations.statfs(path), done),
+    flush: (_path, handle, done) => settle("flush", operations.flush(handle), done),
+    release: (_path, handle, done) => settle("release", operations.release(handle), done),
+    fsync: (_path, datasync, handle, done) => settle("fsync", operations.fsync(handle, datasync !== 0), done),
+    fsyncdir: (path, datasync, _handle, done) =>
+      settle("fsyncdir", operations.fsyncdir(path, datasync !== 0), done),
+    readdir: (path, done) =>
+      settle("readdir", operations.readdir(path), (result, found) =>
+        done(result, found?.names, found?.stats),
+      ),
+    setxattr: (path, name, value, _position, flags, done) =>
+      settle("setxattr", operations.setxattr(path, name, value, flags), done),
+    getxattr: (path, name, done) => settle("getxattr", operations.getxattr(path, name), done),
+    listxattr: (path, done) => settle("listxattr", operations.listxattr(path), done),
+    removexattr: (path, name, done) => settle("removexattr", operations.removexattr(path, name), done),
+  };
+}
