@@ -23,7 +23,7 @@ export function gfidOf(bytes: Buffer): Gfid {
 /** A copy of sixteen bytes inside a larger buffer (which may be reused afterwards). */
 export function gfidAt(buffer: Buffer, offset: number): Gfid {
   const copy = Buffer.allocUnsafe(16);
-  buffer.copy(copy, 0, offset, offset + 16);
+  for (let i = 0; i < 16; i++) copy[i] = buffer[offset + i]!;
   return copy as Gfid;
 }
 

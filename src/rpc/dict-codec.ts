@@ -11,9 +11,9 @@
  */
 
 import { Dict, type DictValue, type Mdata } from "../core/dict.ts";
-import { decodeName, encodeName } from "../core/name.ts";
+import { encodeName } from "../core/name.ts";
 import { iatt } from "./structs.ts";
-import { padded, XdrError, XdrReader, type XdrType, type XdrWriter } from "./xdr.ts";
+import { copyOf, padded, textAt, XdrError, XdrReader, type XdrType, type XdrWriter } from "./xdr.ts";
 
 export const DICT_PAIRS_MAX = 4096;
 export const DICT_KEY_BYTES_MAX = 4096;
@@ -88,18 +88,23 @@ function wrongSize(size: number, actual: number): XdrError {
   return new XdrError(`dict: xdr_size ${size} where the pairs take ${actual} bytes`);
 }
 
+/** Counted text whose one NUL is its last byte. */
 function readKey(r: XdrReader): string {
-  const bytes = r.opaque(DICT_KEY_BYTES_MAX);
-  const last = bytes.length - 1;
-  if (last < 0 || bytes.indexOf(0) !== last) throw new XdrError("dict: key without one NUL at its end");
-  return decodeName(bytes.subarray(0, last));
+  const length = r.counted(DICT_KEY_BYTES_MAX);
+  const at = r.skip(padded(length));
+  return keyAt(r.buffer, at, at + length - 1);
+}
+
+function keyAt(bytes: Buffer, start: number, end: number): string {
+  if (end < start || bytes[end] !== 0) throw new XdrError("dict: key without a NUL at its end");
+  return textAt(bytes, start, end);
 }
 
 function readValue(r: XdrReader): DictValue {
   const type = r.u32();
   switch (type) {
     case TYPES["str-old"]:
-      return { type: "str-old", value: Buffer.from(r.opaque(DICT_VALUE_BYTES_MAX)) };
+      return { type: "str-old", value: r.opaqueCopy(DICT_VALUE_BYTES_MAX) };
     case TYPES.int:
       return { type: "int", value: r.i64n() };
     case TYPES.uint:
@@ -107,9 +112,9 @@ function readValue(r: XdrReader): DictValue {
     case TYPES.double:
       return { type: "double", value: r.f64() };
     case TYPES.str:
-      return { type: "str", value: textOf(r.opaque(DICT_VALUE_BYTES_MAX)) };
+      return { type: "str", value: readText(r) };
     case TYPES.ptr:
-      return { type: "ptr", value: Buffer.from(r.opaque(DICT_VALUE_BYTES_MAX)) };
+      return { type: "ptr", value: r.opaqueCopy(DICT_VALUE_BYTES_MAX) };
     case TYPES.gfuuid:
       return { type: "gfuuid", value: r.gfid() };
     case TYPES.iatt:
@@ -121,9 +126,13 @@ function readValue(r: XdrReader): DictValue {
   }
 }
 
-function textOf(bytes: Buffer): string {
-  const end = bytes.indexOf(0);
-  return decodeName(end < 0 ? bytes : bytes.subarray(0, end));
+/** Text up to its first NUL, which may be missing. */
+function readText(r: XdrReader): string {
+  const length = r.counted(DICT_VALUE_BYTES_MAX);
+  const start = r.skip(padded(length));
+  let end = start;
+  while (end < start + length && r.buffer[end] !== 0) end++;
+  return textAt(r.buffer, start, end);
 }
 
 function writeDict(w: XdrWriter, value: Dict | undefined): void {
@@ -243,12 +252,9 @@ export function decodeLegacyDict(bytes: Buffer): Dict {
     const valueBytes = r.u32();
     if (keyBytes > DICT_KEY_BYTES_MAX) throw new XdrError(`dict: key of ${keyBytes} bytes`);
     if (valueBytes > DICT_VALUE_BYTES_MAX) throw new XdrError(`dict: value of ${valueBytes} bytes`);
-    const key = r.fixed(keyBytes + 1);
-    if (key.indexOf(0) !== keyBytes) throw new XdrError("dict: key without one NUL at its end");
-    value.set(decodeName(key.subarray(0, keyBytes)), {
-      type: "str-old",
-      value: Buffer.from(r.fixed(valueBytes)),
-    });
+    const at = r.skip(keyBytes + 1);
+    const key = keyAt(bytes, at, at + keyBytes);
+    value.set(key, { type: "str-old", value: copyOf(bytes, r.skip(valueBytes), valueBytes) });
   }
   if (r.remaining !== 0) throw new XdrError(`dict: ${r.remaining} bytes after the last pair`);
   return value;

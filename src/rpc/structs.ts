@@ -9,10 +9,21 @@
  */
 
 import type { ActiveLock, Dirent, Flock, LeaseRequest, Statfs } from "../core/fops.ts";
-import { isNullGfid } from "../core/gfid.ts";
 import { type Iatt, ZERO_IATT } from "../core/iatt.ts";
 import { lockTypeNumber, lockTypeOf } from "./wire-values.ts";
-import { XdrError, type XdrReader, type XdrType } from "./xdr.ts";
+import {
+  copyOf,
+  i64At,
+  putI64,
+  putU32,
+  putU64,
+  sharedGfidAt,
+  u32At,
+  u64At,
+  XdrError,
+  type XdrReader,
+  type XdrType,
+} from "./xdr.ts";
 
 /** Names, paths, link targets, xattr names, lock domains: what PATH_MAX allows. Whether 256 bytes are too long is the brick's to say. */
 export const TEXT_BYTES_MAX = 4096;
@@ -22,78 +33,60 @@ export const LK_OWNER_BYTES_MAX = 1024;
 export const IATT_BYTES = 148;
 /** TYPE to SIZE, BLOCKS and GFID, as stock bricks send it (wire.md 7.5). */
 const IATT_FLAGS = 0x17ff;
-/** Flags, inode number: 16 bytes; attributes and their mask: 16 more. */
-const FLAGS_AND_INO_BYTES = 16;
 
-/** gfx_iattx, 148 bytes (5.1). */
+/** gfx_iattx, 148 bytes (5.1); two of them are in every reply of a write, hence offsets instead of fields. */
 export const iatt: XdrType<Iatt> = {
   read(r) {
-    const gfid = r.gfid();
-    r.skip(FLAGS_AND_INO_BYTES);
-    const dev = r.u64();
-    const rdev = r.u64();
-    const size = r.u64();
-    const blocks = r.u64();
-    r.skip(16);
-    const atime = r.i64();
-    const mtime = r.i64();
-    const ctime = r.i64();
-    const btime = r.i64();
-    const atimeNsec = r.u32();
-    const mtimeNsec = r.u32();
-    const ctimeNsec = r.u32();
-    const btimeNsec = r.u32();
-    const nlink = r.u32();
-    const uid = r.u32();
-    const gid = r.u32();
-    const blksize = r.u32();
-    const mode = r.u32();
+    const at = r.skip(IATT_BYTES);
+    const bytes = r.buffer;
     return {
-      gfid,
-      mode,
-      nlink,
-      uid,
-      gid,
-      size,
-      blocks,
-      blksize,
-      dev,
-      rdev,
-      atime,
-      atimeNsec,
-      mtime,
-      mtimeNsec,
-      ctime,
-      ctimeNsec,
-      btime,
-      btimeNsec,
+      gfid: sharedGfidAt(bytes, at),
+      mode: u32At(bytes, at + 144),
+      nlink: u32At(bytes, at + 128),
+      uid: u32At(bytes, at + 132),
+      gid: u32At(bytes, at + 136),
+      size: u64At(bytes, at + 48),
+      blocks: u64At(bytes, at + 56),
+      blksize: u32At(bytes, at + 140),
+      dev: u64At(bytes, at + 32),
+      rdev: u64At(bytes, at + 40),
+      atime: i64At(bytes, at + 80),
+      atimeNsec: u32At(bytes, at + 112),
+      mtime: i64At(bytes, at + 88),
+      mtimeNsec: u32At(bytes, at + 116),
+      ctime: i64At(bytes, at + 96),
+      ctimeNsec: u32At(bytes, at + 120),
+      btime: i64At(bytes, at + 104),
+      btimeNsec: u32At(bytes, at + 124),
     };
   },
   write(w, value) {
-    const { gfid } = value;
-    w.gfid(gfid);
-    w.u64(isNullGfid(gfid) ? 0 : IATT_FLAGS);
-    w.u32(gfid.readUInt32BE(8));
-    w.u32(gfid.readUInt32BE(12));
-    w.u64(value.dev);
-    w.u64(value.rdev);
-    w.u64(value.size);
-    w.u64(value.blocks);
-    w.u64(0);
-    w.u64(0);
-    w.i64(value.atime);
-    w.i64(value.mtime);
-    w.i64(value.ctime);
-    w.i64(value.btime);
-    w.u32(value.atimeNsec);
-    w.u32(value.mtimeNsec);
-    w.u32(value.ctimeNsec);
-    w.u32(value.btimeNsec);
-    w.u32(value.nlink);
-    w.u32(value.uid);
-    w.u32(value.gid);
-    w.u32(value.blksize);
-    w.u32(value.mode);
+    const at = w.reserve(IATT_BYTES);
+    const bytes = w.slab;
+    const gfid = value.gfid;
+    let any = 0;
+    for (let i = 0; i < 16; i++) any |= bytes[at + i] = gfid[i]!;
+    putU64(bytes, at + 16, any === 0 ? 0 : IATT_FLAGS);
+    for (let i = 0; i < 8; i++) bytes[at + 24 + i] = gfid[8 + i]!;
+    putU64(bytes, at + 32, value.dev);
+    putU64(bytes, at + 40, value.rdev);
+    putU64(bytes, at + 48, value.size);
+    putU64(bytes, at + 56, value.blocks);
+    putU64(bytes, at + 64, 0);
+    putU64(bytes, at + 72, 0);
+    putI64(bytes, at + 80, value.atime);
+    putI64(bytes, at + 88, value.mtime);
+    putI64(bytes, at + 96, value.ctime);
+    putI64(bytes, at + 104, value.btime);
+    putU32(bytes, at + 112, value.atimeNsec);
+    putU32(bytes, at + 116, value.mtimeNsec);
+    putU32(bytes, at + 120, value.ctimeNsec);
+    putU32(bytes, at + 124, value.btimeNsec);
+    putU32(bytes, at + 128, value.nlink);
+    putU32(bytes, at + 132, value.uid);
+    putU32(bytes, at + 136, value.gid);
+    putU32(bytes, at + 140, value.blksize);
+    putU32(bytes, at + 144, value.mode);
   },
 };
 
@@ -185,7 +178,7 @@ export const flock: XdrType<Flock> = {
     const start = r.i64n();
     const len = r.i64n();
     const pid = r.i32();
-    const lkOwner = Buffer.from(r.opaque(LK_OWNER_BYTES_MAX));
+    const lkOwner = r.opaqueCopy(LK_OWNER_BYTES_MAX);
     return { type, whence, start, len, pid, lkOwner };
   },
   write(w, value) {
@@ -203,7 +196,7 @@ export const lease: XdrType<LeaseRequest> = {
   read(r) {
     const cmd = r.u32();
     const type = r.u32();
-    const id = Buffer.from(r.fixed(16));
+    const id = copyOf(r.buffer, r.skip(16), 16);
     const flags = r.u32();
     return { cmd, type, id, flags };
   },

@@ -11,7 +11,7 @@
  * 64-bit fields are `number` up to 2^53-1, or `bigint` (`u64n`, `i64n`) where all bits carry meaning. Notation: wire.md section 0.
  */
 
-import { type Gfid, gfidAt } from "../core/gfid.ts";
+import { type Gfid, gfidAt, NULL_GFID } from "../core/gfid.ts";
 import { decodeName, encodeName } from "../core/name.ts";
 
 /** Bytes of a record do not mean what they should, or a value does not fit its field. */
@@ -30,6 +30,9 @@ export class XdrError extends Error {
 }
 
 const TWO_32 = 2 ** 32;
+/** Upper half of 2^53-1. */
+const HIGH_MAX = 0x1fffff;
+const SAFE_MAX = BigInt(Number.MAX_SAFE_INTEGER);
 /** Most elements of a `list` or `array` that names no limit of its own. */
 const DEFAULT_COUNT_MAX = 65_536;
 const SLAB_BYTES = 16_384;
@@ -37,6 +40,98 @@ const SLAB_BYTES = 16_384;
 /** Bytes that `length` takes with its padding. */
 export function padded(length: number): number {
   return (length + 3) & ~3;
+}
+
+/** The u32 at `at`; the caller has checked that it is there, as in all `...At` and `put...` functions here. */
+export function u32At(bytes: Buffer, at: number): number {
+  return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
+}
+
+export function u64At(bytes: Buffer, at: number): number {
+  const high = u32At(bytes, at);
+  if (high > HIGH_MAX) throw tooLarge(bytes.readBigUInt64BE(at));
+  return high * TWO_32 + u32At(bytes, at + 4);
+}
+
+export function i64At(bytes: Buffer, at: number): number {
+  const high = u32At(bytes, at) | 0;
+  if (high > HIGH_MAX || high < -HIGH_MAX - 1) throw tooLarge(bytes.readBigInt64BE(at));
+  return high * TWO_32 + u32At(bytes, at + 4);
+}
+
+export function putU32(bytes: Buffer, at: number, value: number): void {
+  if (value >>> 0 !== value) throw new XdrError(`xdr: ${value} is not a u32`);
+  putWord(bytes, at, value);
+}
+
+export function putU64(bytes: Buffer, at: number, value: number): void {
+  if (!(value >= 0 && Number.isSafeInteger(value))) throw new XdrError(`xdr: ${value} is not a u64`);
+  putWord(bytes, at, Math.floor(value / TWO_32));
+  putWord(bytes, at + 4, value >>> 0);
+}
+
+export function putI64(bytes: Buffer, at: number, value: number): void {
+  if (!Number.isSafeInteger(value)) throw new XdrError(`xdr: ${value} is not an i64`);
+  putWord(bytes, at, Math.floor(value / TWO_32));
+  putWord(bytes, at + 4, value >>> 0);
+}
+
+function putWord(bytes: Buffer, at: number, value: number): void {
+  bytes[at] = value >>> 24;
+  bytes[at + 1] = value >>> 16;
+  bytes[at + 2] = value >>> 8;
+  bytes[at + 3] = value;
+}
+
+/** Text from `start` to `end`, without a NUL, decoded as `decodeName` does. */
+export function textAt(bytes: Buffer, start: number, end: number): string {
+  for (let at = start; at < end; at++) {
+    const byte = bytes[at]!;
+    if (byte === 0) throw new XdrError("xdr: text with a NUL inside");
+    if (byte >= 0x80) return decodeName(withoutNul(bytes.subarray(start, end)));
+  }
+  return bytes.toString("utf8", start, end);
+}
+
+function withoutNul(bytes: Buffer): Buffer {
+  if (bytes.includes(0)) throw new XdrError("xdr: text with a NUL inside");
+  return bytes;
+}
+
+/** Below this a loop beats the call into native code. */
+const LOOP_BYTES_MAX = 64;
+
+/** A copy of `length` bytes at `at`. */
+export function copyOf(bytes: Buffer, at: number, length: number): Buffer {
+  const copy = Buffer.allocUnsafe(length);
+  if (length > LOOP_BYTES_MAX) bytes.copy(copy, 0, at, at + length);
+  else for (let i = 0; i < length; i++) copy[i] = bytes[at + i]!;
+  return copy;
+}
+
+/** Gfids read last, by their last byte. A message names the same few again and again, and gfids never change. */
+const GFIDS_SEEN = new Array<Gfid>(256).fill(NULL_GFID);
+
+/** The gfid at `at`: one seen before if possible, since comparing costs a fifth of allocating. */
+export function sharedGfidAt(bytes: Buffer, at: number): Gfid {
+  const slot = bytes[at + 15]!;
+  const seen = GFIDS_SEEN[slot]!;
+  for (let i = 0; i < 16; i++) {
+    if (seen[i] !== bytes[at + i]) {
+      const fresh = gfidAt(bytes, at);
+      GFIDS_SEEN[slot] = fresh;
+      return fresh;
+    }
+  }
+  return seen;
+}
+
+function tooShort(length: number, at: number, end: number): XdrError {
+  return new XdrError(`xdr: ${length} bytes wanted at offset ${at}, the record ends at ${end}`);
+}
+
+function tooLarge(value: bigint): XdrError {
+  return new XdrError(`xdr: ${value} is past 2^53-1`, "EOVERFLOW");
 }
 
 /** A cursor over `buffer` from `offset` to `end` (both in bytes of the buffer). */
@@ -58,103 +153,97 @@ export class XdrReader {
   }
 
   u32(): number {
-    return this.i32() >>> 0;
+    return u32At(this.buffer, this.skip(4));
   }
 
   i32(): number {
-    const at = this.#advance(4);
-    const bytes = this.buffer;
-    return (bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!;
+    return u32At(this.buffer, this.skip(4)) | 0;
   }
 
   u64(): number {
-    const high = this.u32();
-    const low = this.u32();
-    if (high > 0x1fffff)
-      throw new XdrError(
-        `xdr: u64 ${BigInt(high) * 0x1_0000_0000n + BigInt(low)} is past 2^53-1`,
-        "EOVERFLOW",
-      );
-    return high * TWO_32 + low;
+    return u64At(this.buffer, this.skip(8));
   }
 
   i64(): number {
-    const high = this.i32();
-    const low = this.u32();
-    const value = high * TWO_32 + low;
-    if (high > 0x1fffff || value < Number.MIN_SAFE_INTEGER)
-      throw new XdrError(
-        `xdr: i64 ${BigInt(high) * 0x1_0000_0000n + BigInt(low)} is past 2^53-1`,
-        "EOVERFLOW",
-      );
-    return value;
+    return i64At(this.buffer, this.skip(8));
   }
 
   u64n(): bigint {
-    return this.buffer.readBigUInt64BE(this.#advance(8));
+    const at = this.skip(8);
+    const high = u32At(this.buffer, at);
+    return high === 0 ? BigInt(u32At(this.buffer, at + 4)) : this.buffer.readBigUInt64BE(at);
   }
 
   i64n(): bigint {
-    return this.buffer.readBigInt64BE(this.#advance(8));
+    const at = this.skip(8);
+    const high = u32At(this.buffer, at);
+    return high === 0 ? BigInt(u32At(this.buffer, at + 4)) : this.buffer.readBigInt64BE(at);
   }
 
   /** An IEEE 754 double. */
   f64(): number {
-    return this.buffer.readDoubleBE(this.#advance(8));
+    return this.buffer.readDoubleBE(this.skip(8));
   }
 
   /** Raw bytes without a length and without padding; a view. */
   fixed(length: number): Buffer {
-    const at = this.#advance(length);
+    const at = this.skip(length);
     return this.buffer.subarray(at, at + length);
   }
 
   /** Counted bytes, at most `max`; a view. */
   opaque(max: number): Buffer {
-    const length = this.u32();
-    if (length > max) throw new XdrError(`xdr: opaque of ${length} bytes, at most ${max} are allowed here`);
-    const at = this.#advance(padded(length));
+    const length = this.counted(max);
+    const at = this.skip(padded(length));
     return this.buffer.subarray(at, at + length);
+  }
+
+  /** The same, copied: for values that outlive the record. */
+  opaqueCopy(max: number): Buffer {
+    const length = this.counted(max);
+    return copyOf(this.buffer, this.skip(padded(length)), length);
   }
 
   /** Counted text of at most `max` bytes, decoded as `decodeName` does. C peers cannot hold a NUL in it, so it is refused. */
   string(max: number): string {
-    const text = decodeName(this.opaque(max));
-    if (text.includes("\0")) throw new XdrError("xdr: string with a NUL inside");
-    return text;
+    const length = this.counted(max);
+    const at = this.skip(padded(length));
+    return textAt(this.buffer, at, at + length);
   }
 
-  /** Passes over `length` bytes; gives where they begin in `buffer`. */
+  /** A length of at most `max` bytes; what it counts may not be there. */
+  counted(max: number): number {
+    const length = this.u32();
+    if (length > max) throw new XdrError(`xdr: ${length} bytes, at most ${max} are allowed here`);
+    return length;
+  }
+
+  /** Passes over `length` bytes, which must be there; gives where they begin in `buffer`. */
   skip(length: number): number {
-    return this.#advance(length);
-  }
-
-  /** Sixteen bytes, copied: gfids are kept for long. */
-  gfid(): Gfid {
-    return gfidAt(this.buffer, this.#advance(16));
-  }
-
-  /** Claims `length` bytes; gives where they begin. */
-  #advance(length: number): number {
     const at = this.offset;
-    if (length > this.end - at)
-      throw new XdrError(`xdr: ${length} bytes wanted at offset ${at}, the record ends at ${this.end}`);
+    if (length > this.end - at) throw tooShort(length, at, this.end);
     this.offset = at + length;
     return at;
+  }
+
+  /** Sixteen bytes, never a view: gfids are kept for long. */
+  gfid(): Gfid {
+    return sharedGfidAt(this.buffer, this.skip(16));
   }
 }
 
 /** Builds messages one after the other in slabs of its own. */
 export class XdrWriter {
   readonly #slabBytes: number;
-  #slab: Buffer;
+  /** Memory that `reserve` has positions of, until the next `reserve`. */
+  slab: Buffer;
   #start = 0;
   #at = 0;
 
   /** @param slabBytes size of a slab; messages that are larger get one to measure. */
   constructor(slabBytes = SLAB_BYTES) {
     this.#slabBytes = slabBytes;
-    this.#slab = Buffer.allocUnsafeSlow(slabBytes);
+    this.slab = Buffer.allocUnsafeSlow(slabBytes);
   }
 
   /** Bytes of the message so far. */
@@ -163,64 +252,65 @@ export class XdrWriter {
   }
 
   u32(value: number): void {
-    if (value >>> 0 !== value) throw new XdrError(`xdr: ${value} is not a u32`);
-    this.#word(value);
+    const at = this.reserve(4);
+    putU32(this.slab, at, value);
   }
 
   i32(value: number): void {
     if ((value | 0) !== value) throw new XdrError(`xdr: ${value} is not an i32`);
-    this.#word(value);
+    const at = this.reserve(4);
+    putWord(this.slab, at, value);
   }
 
   u64(value: number): void {
-    if (!(value >= 0 && Number.isSafeInteger(value))) throw new XdrError(`xdr: ${value} is not a u64`);
-    this.#word(Math.floor(value / TWO_32));
-    this.#word(value % TWO_32);
+    const at = this.reserve(8);
+    putU64(this.slab, at, value);
   }
 
   i64(value: number): void {
-    if (!Number.isSafeInteger(value)) throw new XdrError(`xdr: ${value} is not an i64`);
-    this.#word(Math.floor(value / TWO_32));
-    this.#word(value >>> 0);
+    const at = this.reserve(8);
+    putI64(this.slab, at, value);
   }
 
   u64n(value: bigint): void {
-    if (BigInt.asUintN(64, value) !== value) throw new XdrError(`xdr: ${value} is not a u64`);
-    const at = this.#reserve(8);
-    this.#slab.writeBigUInt64BE(value, at);
+    const at = this.reserve(8);
+    if (value >= 0n && value <= SAFE_MAX) putU64(this.slab, at, Number(value));
+    else if (BigInt.asUintN(64, value) === value) this.slab.writeBigUInt64BE(value, at);
+    else throw new XdrError(`xdr: ${value} is not a u64`);
   }
 
   i64n(value: bigint): void {
-    if (BigInt.asIntN(64, value) !== value) throw new XdrError(`xdr: ${value} is not an i64`);
-    const at = this.#reserve(8);
-    this.#slab.writeBigInt64BE(value, at);
+    const at = this.reserve(8);
+    if (value >= 0n && value <= SAFE_MAX) putU64(this.slab, at, Number(value));
+    else if (BigInt.asIntN(64, value) === value) this.slab.writeBigInt64BE(value, at);
+    else throw new XdrError(`xdr: ${value} is not an i64`);
   }
 
   /** An IEEE 754 double. */
   f64(value: number): void {
-    const at = this.#reserve(8);
-    this.#slab.writeDoubleBE(value, at);
+    const at = this.reserve(8);
+    this.slab.writeDoubleBE(value, at);
   }
 
   /** Raw bytes, no length, no padding. */
   fixed(bytes: Buffer): void {
-    const at = this.#reserve(bytes.length);
-    this.#slab.set(bytes, at);
+    const at = this.reserve(bytes.length);
+    this.slab.set(bytes, at);
   }
 
   /** Counted bytes and their padding. */
   opaque(bytes: Buffer): void {
     this.u32(bytes.length);
-    const at = this.#reserve(padded(bytes.length));
-    this.#slab.set(bytes, at);
-    this.#slab.fill(0, at + bytes.length, this.#at);
+    const at = this.reserve(padded(bytes.length));
+    this.slab.set(bytes, at);
+    this.slab.fill(0, at + bytes.length, this.#at);
   }
 
   /** Counted text, encoded as `encodeName` does, without a terminating NUL. Gives its length in bytes, unpadded. */
   string(text: string): number {
     const length = text.length;
-    const at = this.#reserve(4 + padded(length));
-    const slab = this.#slab;
+    const at = this.reserve(4 + padded(length));
+    const slab = this.slab;
     for (let i = 0; i < length; i++) {
       const unit = text.charCodeAt(i);
       if (unit === 0) throw new XdrError("xdr: string with a NUL inside");
@@ -231,26 +321,26 @@ export class XdrWriter {
       slab[at + 4 + i] = unit;
     }
     for (let i = at + 4 + length; i < this.#at; i++) slab[i] = 0;
-    this.#put(at, length);
+    putU32(slab, at, length);
     return length;
   }
 
   /** Sixteen bytes as they are. */
   gfid(gfid: Gfid): void {
-    const at = this.#reserve(16);
-    const slab = this.#slab;
+    const at = this.reserve(16);
+    const slab = this.slab;
     for (let i = 0; i < 16; i++) slab[at + i] = gfid[i]!;
   }
 
   /** Overwrites the u32 at `at` (bytes from the start of this message), for lengths known only afterwards. */
   patchU32(at: number, value: number): void {
     if (at < 0 || at + 4 > this.length) throw new XdrError(`xdr: nothing to patch at ${at}`);
-    this.#put(this.#start + at, value);
+    putU32(this.slab, this.#start + at, value);
   }
 
   /** The message, the writer's no more; the next one begins empty. */
   take(): Buffer {
-    const message = this.#slab.subarray(this.#start, this.#at);
+    const message = this.slab.subarray(this.#start, this.#at);
     this.#start = this.#at;
     return message;
   }
@@ -260,6 +350,14 @@ export class XdrWriter {
     this.#at = this.#start;
   }
 
+  /** Claims `count` bytes in `slab`, not zeroed; gives where they begin. */
+  reserve(count: number): number {
+    if (this.#at + count > this.slab.length) this.#grow(count);
+    const at = this.#at;
+    this.#at = at + count;
+    return at;
+  }
+
   #encoded(text: string): number {
     if (text.includes("\0")) throw new XdrError("xdr: string with a NUL inside");
     const bytes = encodeName(text);
@@ -267,31 +365,11 @@ export class XdrWriter {
     return bytes.length;
   }
 
-  #word(value: number): void {
-    this.#put(this.#reserve(4), value);
-  }
-
-  #put(at: number, value: number): void {
-    const slab = this.#slab;
-    slab[at] = value >>> 24;
-    slab[at + 1] = value >>> 16;
-    slab[at + 2] = value >>> 8;
-    slab[at + 3] = value;
-  }
-
-  /** Room for `count` bytes (not zeroed), claimed; gives where they begin. */
-  #reserve(count: number): number {
-    if (this.#at + count > this.#slab.length) this.#grow(count);
-    const at = this.#at;
-    this.#at = at + count;
-    return at;
-  }
-
   #grow(count: number): void {
     const length = this.length;
     const slab = Buffer.allocUnsafeSlow(Math.max(this.#slabBytes, 2 * (length + count)));
-    this.#slab.copy(slab, 0, this.#start, this.#at);
-    this.#slab = slab;
+    this.slab.copy(slab, 0, this.#start, this.#at);
+    this.slab = slab;
     this.#start = 0;
     this.#at = length;
   }
@@ -324,13 +402,13 @@ export function str(max: number): XdrType<string> {
 
 /** Counted bytes, at most `max`; copied on reading. */
 export function opaque(max: number): XdrType<Buffer> {
-  return { read: (r) => Buffer.from(r.opaque(max)), write: (w, value) => w.opaque(value) };
+  return { read: (r) => r.opaqueCopy(max), write: (w, value) => w.opaque(value) };
 }
 
 /** `length` raw bytes; copied on reading. */
 export function fixed(length: number): XdrType<Buffer> {
   return {
-    read: (r) => Buffer.from(r.fixed(length)),
+    read: (r) => copyOf(r.buffer, r.skip(length), length),
     write(w, value) {
       if (value.length !== length) throw new XdrError(`xdr: ${value.length} bytes instead of ${length}`);
       w.fixed(value);
