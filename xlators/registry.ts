@@ -10,8 +10,16 @@ import { readOnly } from "./features/read-only.ts";
 import { selinux } from "./features/selinux.ts";
 import { utime } from "./features/utime.ts";
 import { PASS_THROUGH } from "./pass-through.ts";
+import { storageMemory } from "./storage/memory.ts";
 
-const IMPLEMENTED: readonly XlatorDefinition[] = [accessControl, posixAcl, readOnly, selinux, utime];
+const IMPLEMENTED: readonly XlatorDefinition[] = [
+  accessControl,
+  posixAcl,
+  readOnly,
+  selinux,
+  utime,
+  storageMemory,
+];
 
 function byType(definitions: readonly XlatorDefinition[]): ReadonlyMap<string, XlatorDefinition> {
   const sorted = [...definitions].sort((a, b) => (a.type < b.type ? -1 : 1));
