@@ -1,0 +1,344 @@
+/**
+ * The calling end of one connection: xids, pending calls, frame timeout, ping (wire.md 1.5 and 10.3).
+ *
+ * Every call ends: by its reply, by the frame timeout, or with the connection; the last two fail it with ENOTCONN and nothing is
+ * ever sent again. A reply to a call that nobody made, or one that makes no sense, ends the connection.
+ *
+ * Ping: while calls are outstanding the peer is pinged every ping timeout. When nothing came from it and nothing
+ * left for it during one, it counts as gone.
+ */
+
+import type { Call } from "../core/call.ts";
+import type { Env, Timer } from "../core/env.ts";
+import { FopError } from "../core/errors.ts";
+import type { IoVec } from "../core/iovec.ts";
+import { nothing, pingReply } from "./codec-control.ts";
+import { CALL, type CredentialVersion, finish, readReplyStatus, writeCallHead } from "./message.ts";
+import { DUMP_PROC, DUMP_PROGRAM, type Program } from "./programs.ts";
+import { RECORD_BYTES_MAX, type ReceivedRecord } from "./record.ts";
+import type { Transport } from "./transport.ts";
+import { XdrError, type XdrReader, type XdrType, XdrWriter } from "./xdr.ts";
+
+/** Pending calls are looked over this often for ones that are too old, as in GlusterFS; more often if the timeout is short. */
+const SCAN_MS = 10_000;
+const NO_OWNER = Buffer.alloc(0);
+/** Who asks on behalf of Mortar itself: handshakes, pings, portmap. */
+export const SELF: Call = Object.freeze({ uid: 0, gid: 0, groups: [], pid: 0, lkOwner: NO_OWNER });
+
+/** A call under way. The client settles it exactly once through one of the two methods. */
+export abstract class PendingCall {
+  /** Set by the client: scans survived, and the message's place in the order of sending. */
+  scans = 0;
+  ticket = 0;
+  /** Waits as long as its connection lives: a blocking lock. */
+  readonly patient: boolean = false;
+
+  /**
+   * The result begins at the reader. The record is this call's to release. May throw XdrError before anything else has
+   * happened; then it is called again with the whole record in one part, or `onFailure` is.
+   */
+  abstract onReply(reader: XdrReader, record: ReceivedRecord): void;
+  abstract onFailure(error: FopError): void;
+}
+
+export interface RpcClientOptions {
+  readonly env: Env;
+  /** 0 for none. */
+  readonly frameTimeoutMs: number;
+  /** 0 for none. */
+  readonly pingTimeoutMs: number;
+  /** xid of the call before the first; goes on over reconnects. */
+  readonly lastXid?: number;
+  /** A call of the peer to us; there is no answer to it. The reader is at its arguments. May throw XdrError. */
+  onCallback?(program: number, procedure: number, reader: XdrReader): void;
+  /** A ping came back. */
+  onPing?(latencyMs: number): void;
+  /** The connection ended; all pending calls have been failed. */
+  onClose(why: string | undefined): void;
+}
+
+export class RpcClient {
+  readonly transport: Transport;
+  /** Goes to v3 when the peer has said that it knows the 4.x fops. */
+  credentialVersion: CredentialVersion = "v2";
+  readonly #options: RpcClientOptions;
+  readonly #pending = new Map<number, PendingCall>();
+  /** Timed-out calls whose replies may still come. */
+  readonly #abandoned = new Set<number>();
+  readonly #writer = new XdrWriter();
+  #xid: number;
+  #scanTimer: Timer | undefined;
+  #pingTimer: Timer | undefined;
+  #pingUnanswered = false;
+  #lastTrafficMs = 0;
+  #trafficSeen = 0;
+  #closed = false;
+
+  constructor(transport: Transport, options: RpcClientOptions) {
+    this.transport = transport;
+    this.#options = options;
+    this.#xid = options.lastXid ?? 1;
+    transport.start({
+      onRecord: (record) => this.#onRecord(record),
+      onClose: (why) => this.#onClose(why),
+    });
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  get lastXid(): number {
+    return this.#xid;
+  }
+
+  /** Calls without an answer yet. */
+  get outstanding(): number {
+    return this.#pending.size;
+  }
+
+  /** The peer has identified itself: records may be as large as payloads need. */
+  trustPeer(): void {
+    this.transport.receiver.limitBytes = RECORD_BYTES_MAX;
+  }
+
+  /** Ends the connection; pending calls fail, `onClose` is called before this returns. */
+  close(): void {
+    this.transport.close();
+  }
+
+  /** Sends a call. `payload` is read until it is flushed, which is before `pending` settles. */
+  send<T>(
+    program: Program,
+    procedure: number,
+    who: Call,
+    type: XdrType<T>,
+    value: T,
+    pending: PendingCall,
+    payload?: IoVec,
+    payloadBytes = 0,
+  ): void {
+    if (this.#closed) {
+      pending.onFailure(new FopError("ENOTCONN"));
+      return;
+    }
+    const writer = this.#writer;
+    this.#xid = (this.#xid + 1) >>> 0;
+    const xid = this.#xid;
+    let head: Buffer;
+    try {
+      writeCallHead(writer, xid, program, procedure, this.credentialVersion, who);
+      type.write(writer, value);
+      head = finish(writer, payloadBytes);
+    } catch (error) {
+      writer.discard();
+      if (!(error instanceof XdrError)) throw error;
+      const code = error.code === "EOVERFLOW" ? "EOVERFLOW" : "EINVAL";
+      pending.onFailure(new FopError(code, { message: error.message }));
+      return;
+    }
+    this.#pending.set(xid, pending);
+    this.transport.send(payload === undefined ? [head] : [head, ...payload]);
+    pending.ticket = this.transport.sent;
+    if (this.#scanTimer === undefined) this.#armScan();
+    if (this.#pingTimer === undefined) this.#startPings();
+  }
+
+  /** A call of the control plane, with its result. Rejects with a FopError. */
+  request<C, R>(
+    program: Program,
+    procedure: number,
+    type: XdrType<C>,
+    value: C,
+    reply: XdrType<R>,
+  ): Promise<R> {
+    return new Promise<R>((resolve, reject) => {
+      this.send(program, procedure, SELF, type, value, new Request(reply, resolve, reject));
+    });
+  }
+
+  #onRecord(record: ReceivedRecord): void {
+    try {
+      const reader = record.reader();
+      const xid = reader.u32();
+      if (reader.u32() === CALL) this.#onCallback(reader, record);
+      else this.#onReply(xid, reader, record);
+    } catch (error) {
+      record.release();
+      this.#drop(error);
+    }
+  }
+
+  #onReply(xid: number, reader: XdrReader, record: ReceivedRecord): void {
+    const pending = this.#pending.get(xid);
+    if (pending === undefined) {
+      if (!this.#abandoned.delete(xid))
+        throw new XdrError(`rpc: reply to xid ${xid}, which is not outstanding`);
+      record.release();
+      return;
+    }
+    let rejected: string | undefined;
+    try {
+      rejected = readReplyStatus(reader);
+      if (rejected === undefined) this.#give(pending, reader, record);
+    } catch (error) {
+      if (!(error instanceof XdrError) || error.code !== "EOVERFLOW") throw error;
+      // A number that Mortar cannot hold: this call's misfortune, not a broken peer.
+      this.#pending.delete(xid);
+      record.release();
+      pending.onFailure(new FopError("EOVERFLOW", { message: error.message }));
+      return;
+    }
+    this.#pending.delete(xid);
+    if (rejected === undefined) return;
+    record.release();
+    pending.onFailure(new FopError("ENOTCONN", { message: `the peer refused the call: ${rejected}` }));
+  }
+
+  #give(pending: PendingCall, reader: XdrReader, record: ReceivedRecord): void {
+    const { offset } = reader;
+    try {
+      pending.onReply(reader, record);
+    } catch (error) {
+      if (!(error instanceof XdrError) || !record.split) throw error;
+      const joined = record.joined();
+      const again = joined.reader();
+      again.skip(offset - record.start);
+      pending.onReply(again, joined);
+      record.release();
+    }
+  }
+
+  #onCallback(reader: XdrReader, record: ReceivedRecord): void {
+    const whole = record.split ? record.joined() : record;
+    const r = record.split ? whole.reader() : reader;
+    r.offset = whole.start + 12;
+    const program = r.u32();
+    r.u32();
+    const procedure = r.u32();
+    r.u32();
+    r.opaque(400);
+    r.u32();
+    r.opaque(400);
+    this.#options.onCallback?.(program, procedure, r);
+    record.release();
+  }
+
+  /** Something came that no honest peer sends. */
+  #drop(error: unknown): void {
+    if (!(error instanceof XdrError)) throw error;
+    const { log } = this.#options.env;
+    log.error("connection dropped: the peer sent what makes no sense", { why: error.message });
+    this.transport.close();
+  }
+
+  #onClose(why: string | undefined): void {
+    this.#closed = true;
+    this.#scanTimer?.cancel();
+    this.#pingTimer?.cancel();
+    const pending = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const call of pending) call.onFailure(new FopError("ENOTCONN", { message: why ?? "disconnected" }));
+    this.#options.onClose(why);
+  }
+
+  #armScan(): void {
+    const { frameTimeoutMs, env } = this.#options;
+    if (frameTimeoutMs === 0) return;
+    const scanMs = Math.min(SCAN_MS, frameTimeoutMs / 4);
+    this.#scanTimer = env.clock.after(scanMs, () => {
+      this.#scanTimer = undefined;
+      this.#scan(Math.ceil(frameTimeoutMs / scanMs));
+      if (this.#pending.size > 0 && !this.#closed) this.#armScan();
+    });
+  }
+
+  #scan(scansMax: number): void {
+    for (const [xid, call] of this.#pending) {
+      if (call.patient || ++call.scans <= scansMax) continue;
+      if (call.ticket > this.transport.flushed) {
+        // Its payload may still be read for sending, so it cannot be given back while the connection lives.
+        this.#options.env.log.error("connection dropped: a call could not be sent within the frame timeout");
+        this.transport.close();
+        return;
+      }
+      this.#pending.delete(xid);
+      this.#abandoned.add(xid);
+      call.onFailure(new FopError("ENOTCONN", { message: "no reply within the frame timeout" }));
+    }
+  }
+
+  #startPings(): void {
+    const { pingTimeoutMs, env } = this.#options;
+    if (pingTimeoutMs === 0) return;
+    const startedMs = env.clock.nowMs();
+    this.#lastTrafficMs = startedMs;
+    this.#trafficSeen = this.#traffic();
+    this.#pingUnanswered = true;
+    this.#watch(pingTimeoutMs);
+    const answered = (): void => {
+      this.#pingUnanswered = false;
+      this.#options.onPing?.(env.clock.nowMs() - startedMs);
+    };
+    const pending = new Request(pingReply, answered, () => {});
+    this.send(DUMP_PROGRAM, DUMP_PROC.PING, SELF, nothing, {}, pending);
+  }
+
+  #traffic(): number {
+    return this.transport.arrivals + this.transport.flushed;
+  }
+
+  /** Looks at the traffic four times in a ping timeout, and exactly when one has passed without any. */
+  #watch(delayMs: number): void {
+    const { pingTimeoutMs, env } = this.#options;
+    const step = Math.min(delayMs, pingTimeoutMs / 4);
+    this.#pingTimer = env.clock.after(step, () => {
+      const now = env.clock.nowMs();
+      const traffic = this.#traffic();
+      if (traffic !== this.#trafficSeen) {
+        this.#trafficSeen = traffic;
+        this.#lastTrafficMs = now;
+      }
+      const silentMs = now - this.#lastTrafficMs;
+      if (this.#pingUnanswered && silentMs >= pingTimeoutMs) {
+        env.log.error("connection dropped: no answer within the ping timeout", {
+          timeoutSec: pingTimeoutMs / 1000,
+        });
+        this.transport.close();
+        return;
+      }
+      this.#nextWatch(delayMs - step, pingTimeoutMs - silentMs);
+    });
+  }
+
+  #nextWatch(leftMs: number, untilSilentMs: number): void {
+    if (this.#pingUnanswered) this.#watch(untilSilentMs);
+    else if (leftMs > 0) this.#watch(leftMs);
+    else if (this.#pending.size > 0) this.#startPings();
+    else this.#pingTimer = undefined;
+  }
+}
+
+/** A control call as a promise. */
+class Request<R> extends PendingCall {
+  readonly #type: XdrType<R>;
+  readonly #resolve: (value: R) => void;
+  readonly #reject: (error: FopError) => void;
+
+  constructor(type: XdrType<R>, resolve: (value: R) => void, reject: (error: FopError) => void) {
+    super();
+    this.#type = type;
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  override onReply(reader: XdrReader, record: ReceivedRecord): void {
+    const value = this.#type.read(reader);
+    record.release();
+    this.#resolve(value);
+  }
+
+  override onFailure(error: FopError): void {
+    this.#reject(error);
+  }
+}

@@ -1,0 +1,319 @@
+/**
+ * Transport over TCP (IPv4, IPv6) and unix sockets. The only file of the RPC layer that knows node:net.
+ *
+ * Receiving: the kernel copies straight into the receiver's slabs (net.Socket's `onread`). Accepted sockets cannot be given `onread`
+ * by the public interface of net.Server, so their handle moves into a new net.Socket.
+ *
+ * Sending: messages of one turn of the event loop leave in one writev(2), heads and payloads in place. While the peer does not
+ * read, messages gather here and leave together when it does.
+ */
+
+import { unlinkSync } from "node:fs";
+import { createServer, Socket, type SocketConstructorOpts } from "node:net";
+import { FopError, toFopError } from "../core/errors.ts";
+import type { IoVec, Lease } from "../core/iovec.ts";
+import { setSocketOption } from "../os/socket.ts";
+import { RecordReceiver } from "./record.ts";
+import type { ConnectTarget, PeerAddress, TcpTuning, Transport, TransportHandler } from "./transport.ts";
+
+/** Stock clients and bricks probe an idle connection after this many seconds (wire.md 1.1). */
+const KEEPALIVE_SEC = 20;
+const PRIVILEGED_PORT_MAX = 1023;
+/** Below this port are services that a client must not squat on. */
+const PRIVILEGED_PORT_MIN = 512;
+
+/** What net.Socket keeps to itself: the handle that owns the descriptor. */
+interface WithHandle {
+  _handle: { readonly fd?: number } | null;
+}
+
+class SocketTransport implements Transport {
+  readonly receiver = new RecordReceiver({ onRecord: (record) => this.#handler!.onRecord(record) });
+  sent = 0;
+  flushed = 0;
+  arrivals = 0;
+  backlogBytes = 0;
+  readonly #socket: Socket;
+  #peer: PeerAddress | undefined;
+  #handler: TransportHandler | undefined;
+  /** Buffers of messages that are not given to the socket yet. */
+  #queue: Buffer[] = [];
+  #queuedMessages = 0;
+  #queuedBytes = 0;
+  #leases: Lease[] = [];
+  /** What the socket is writing now; empty when it is idle. */
+  #writing = { messages: 0, bytes: 0, leases: [] as Lease[] };
+  #scheduled = false;
+  #busy = false;
+  #closed = false;
+  #why: string | undefined;
+
+  constructor(options: SocketConstructorOpts & { handle?: unknown }) {
+    this.receiver.pause();
+    this.#socket = new Socket({
+      ...options,
+      onread: {
+        buffer: () => this.receiver.nextBuffer(),
+        callback: (count: number) => this.#onRead(count),
+      },
+    } as SocketConstructorOpts);
+    this.#socket.on("error", (error) => this.#fail(describe(error)));
+    this.#socket.on("end", () => this.#fail("the peer closed the connection"));
+    this.#socket.on("close", () => this.#fail("the connection is closed"));
+  }
+
+  /** The socket itself, for setting it up. */
+  get socket(): Socket {
+    return this.#socket;
+  }
+
+  get peer(): PeerAddress {
+    this.#peer ??= peerOf(this.#socket);
+    return this.#peer;
+  }
+
+  start(handler: TransportHandler): void {
+    this.#handler = handler;
+    if (this.#closed) queueMicrotask(() => handler.onClose(this.#why));
+    else this.resume();
+  }
+
+  send(message: IoVec, lease?: Lease): void {
+    if (this.#closed) {
+      lease?.release();
+      return;
+    }
+    this.sent++;
+    this.#queuedMessages++;
+    for (const part of message) {
+      this.#queue.push(part);
+      this.#queuedBytes += part.length;
+      this.backlogBytes += part.length;
+    }
+    if (lease) this.#leases.push(lease);
+    if (this.#scheduled || this.#busy) return;
+    this.#scheduled = true;
+    process.nextTick(flush, this);
+  }
+
+  /** Gives all that is queued to the socket, in one writev(2). */
+  flush(): void {
+    this.#scheduled = false;
+    if (this.#closed || this.#busy || this.#queue.length === 0) return;
+    const queue = this.#queue;
+    const writing = this.#writing;
+    this.#queue = [];
+    writing.messages = this.#queuedMessages;
+    writing.bytes = this.#queuedBytes;
+    const emptied = writing.leases;
+    writing.leases = this.#leases;
+    this.#leases = emptied;
+    this.#queuedMessages = 0;
+    this.#queuedBytes = 0;
+    this.#busy = true;
+    const socket = this.#socket;
+    socket.cork();
+    const last = queue.length - 1;
+    for (let i = 0; i < last; i++) socket.write(queue[i]!);
+    socket.write(queue[last]!, this.#onWritten);
+    socket.uncork();
+  }
+
+  pause(): void {
+    this.receiver.pause();
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    if (this.#closed) return;
+    this.receiver.resume();
+    if (!this.receiver.paused) this.#socket.resume();
+  }
+
+  close(): void {
+    this.#fail(undefined);
+  }
+
+  readonly #onWritten = (error?: Error | null): void => {
+    if (error || this.#closed) return;
+    const writing = this.#writing;
+    this.#busy = false;
+    this.flushed += writing.messages;
+    this.backlogBytes -= writing.bytes;
+    const { leases } = writing;
+    for (let i = 0; i < leases.length; i++) leases[i]!.release();
+    leases.length = 0;
+    this.flush();
+  };
+
+  /** False stops reading. */
+  #onRead(count: number): boolean {
+    this.arrivals++;
+    try {
+      this.receiver.received(count);
+    } catch (error) {
+      this.#fail((error as Error).message);
+    }
+    return !this.#closed && !this.receiver.paused;
+  }
+
+  #fail(why: string | undefined): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#why = why;
+    this.receiver.close();
+    this.#socket.destroy();
+    this.#queue = [];
+    for (const lease of [...this.#writing.leases, ...this.#leases]) lease.release();
+    this.#writing.leases = [];
+    this.#leases = [];
+    this.#handler?.onClose(why);
+  }
+}
+
+function flush(transport: SocketTransport): void {
+  transport.flush();
+}
+
+/** Connects; rejects with a FopError whose message says where to and why not. */
+export async function connectSocket(target: ConnectTarget): Promise<Transport> {
+  if (target.kind === "unix") return connectOnce({ path: target.path }, target.path, {});
+  const { host, port, tuning = {} } = target;
+  const options = {
+    host,
+    port,
+    ...(tuning.family && { family: tuning.family }),
+    ...(tuning.sourceHost && { localAddress: tuning.sourceHost }),
+  };
+  const where = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+  if (tuning.privilegedPort) {
+    for (let local = PRIVILEGED_PORT_MAX; local >= PRIVILEGED_PORT_MIN; local--) {
+      try {
+        return await connectOnce({ ...options, localPort: local }, where, tuning);
+      } catch (error) {
+        // Not root: any port will do, as stock clients see it; the brick decides.
+        if ((error as FopError).code === "EACCES") break;
+        if ((error as FopError).code !== "EADDRINUSE") throw error;
+      }
+    }
+  }
+  return connectOnce(options, where, tuning);
+}
+
+type NetTarget = { host: string; port: number; localPort?: number } | { path: string };
+
+function connectOnce(options: NetTarget, where: string, tuning: TcpTuning): Promise<Transport> {
+  const transport = new SocketTransport({});
+  const { socket } = transport;
+  return new Promise<Transport>((resolve, reject) => {
+    function refused(error: Error): void {
+      const { code } = toFopError(error);
+      reject(new FopError(code, { fop: "connect", message: `${where}: ${describe(error)}`, cause: error }));
+    }
+    socket.once("error", refused);
+    socket.connect(options, () => {
+      socket.off("error", refused);
+      tune(socket, tuning);
+      resolve(transport);
+    });
+  });
+}
+
+/** Where to listen. */
+export type ListenTarget =
+  | { readonly kind: "tcp"; readonly host?: string; readonly port: number; readonly tuning?: TcpTuning }
+  | { readonly kind: "unix"; readonly path: string };
+
+export interface Listener {
+  /** The port in use, also when 0 was asked for; 0 on a unix socket. */
+  readonly port: number;
+  /** Stops accepting. Connections go on. */
+  close(): Promise<void>;
+}
+
+/** Listens; `onTransport` gets each new connection. Rejects with a FopError (EADDRINUSE, EACCES ...). */
+export async function listenSocket(
+  target: ListenTarget,
+  onTransport: (transport: Transport) => void,
+): Promise<Listener> {
+  const tuning = target.kind === "tcp" ? (target.tuning ?? {}) : {};
+  if (target.kind === "unix") await removeStaleSocket(target.path);
+  const server = createServer({ pauseOnConnect: true }, (accepted) => {
+    const transport = adopt(accepted);
+    tune(transport.socket, tuning);
+    onTransport(transport);
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (error) => reject(toFopError(error, { fop: "listen" })));
+    server.listen(
+      target.kind === "unix" ? { path: target.path } : { host: target.host, port: target.port },
+      resolve,
+    );
+  });
+  const address = server.address();
+  return {
+    port: typeof address === "object" && address !== null ? address.port : 0,
+    close: () => new Promise<void>((resolve) => server.close(() => resolve())),
+  };
+}
+
+/** Takes the handle of an accepted socket over into a transport; the socket itself ends here. */
+function adopt(accepted: Socket): SocketTransport {
+  const donor = accepted as unknown as WithHandle;
+  const handle = donor._handle;
+  donor._handle = null;
+  accepted.destroy();
+  return new SocketTransport({ handle });
+}
+
+/** A socket file that nobody listens on is left from a process that died: it may be replaced. */
+async function removeStaleSocket(path: string): Promise<void> {
+  const alive = await new Promise<boolean | undefined>((resolve) => {
+    const probe = new Socket();
+    probe.once("error", (error: NodeJS.ErrnoException) =>
+      resolve(error.code === "ECONNREFUSED" ? false : undefined),
+    );
+    probe.connect({ path }, () => {
+      probe.destroy();
+      resolve(true);
+    });
+  });
+  if (alive === false) unlinkSync(path);
+}
+
+function tune(socket: Socket, tuning: TcpTuning): void {
+  socket.setNoDelay(true);
+  const keepaliveTime = tuning.keepaliveTime ?? KEEPALIVE_SEC;
+  socket.setKeepAlive(true, keepaliveTime * 1000);
+  const fd = (socket as unknown as WithHandle)._handle?.fd;
+  if (fd === undefined || socket.remoteFamily === undefined) return;
+  if (tuning.keepaliveInterval) setSocketOption(fd, "keepaliveInterval", tuning.keepaliveInterval);
+  if (tuning.keepaliveCount) setSocketOption(fd, "keepaliveCount", tuning.keepaliveCount);
+  if (tuning.userTimeout) setSocketOption(fd, "userTimeoutMs", tuning.userTimeout * 1000);
+}
+
+function peerOf(socket: Socket): PeerAddress {
+  const host = socket.remoteAddress;
+  if (host === undefined) return { host: "unix", port: 0 };
+  return { host: host.startsWith("::ffff:") ? host.slice(7) : host, port: socket.remotePort ?? 0 };
+}
+
+/** `connect ECONNREFUSED 127.0.0.1:24007` is for programmers; this is for the log. */
+function describe(error: Error): string {
+  switch ((error as NodeJS.ErrnoException).code) {
+    case "ECONNREFUSED":
+      return "connection refused";
+    case "ECONNRESET":
+    case "EPIPE":
+      return "the peer closed the connection";
+    case "ENOENT":
+      return "no such socket";
+    case "ENOTFOUND":
+    case "EAI_AGAIN":
+      return "host name not found";
+    case "ETIMEDOUT":
+      return "no answer";
+    default:
+      return error.message;
+  }
+}
