@@ -1,0 +1,125 @@
+/**
+ * From a SOURCE to a running graph: read or fetch the volfile, apply options from outside, build, start. The one way in for the
+ * library, the mount and the tests.
+ */
+
+import { readFile } from "node:fs/promises";
+import picomatch from "picomatch";
+import { REGISTRY } from "../../xlators/registry.ts";
+import type { Env } from "../core/env.ts";
+import { nodeEnv } from "../core/env-node.ts";
+import { UserError } from "../core/errors.ts";
+import { SILENT } from "../core/log.ts";
+import { buildGraph, type Graph } from "../graph/graph.ts";
+import { parseVolfile, type Volfile, type VolfileSection } from "../graph/volfile.ts";
+import { parseSource, type ServerAddress, type Source } from "./source.ts";
+import { type Identity, Volume } from "./volume.ts";
+
+/** Sets an option of every volume whose name matches, as GlusterFS' `--xlator-option PATTERN.KEY=VALUE`. */
+export interface XlatorOption {
+  readonly pattern: string;
+  readonly key: string;
+  readonly value: string;
+}
+
+export interface OpenOptions {
+  /** Clock, randomness and log; the real ones and no log by default. */
+  readonly env?: Env;
+  /** Section of the volfile to stand at the top; the last one by default. */
+  readonly top?: string;
+  readonly xlatorOptions?: readonly XlatorOption[];
+  /** How long the graph may take to come up; 30 s by default. */
+  readonly timeoutMs?: number;
+  /** Servers to ask for the volfile after the one in the source. */
+  readonly backupServers?: readonly ServerAddress[];
+  /** Rounds through all servers; 1 by default. */
+  readonly fetchAttempts?: number;
+}
+
+const START_TIMEOUT_MS = 30_000;
+/** A volfile is text of some kilobytes; a larger file is something else. */
+const VOLFILE_BYTES_MAX = 16 * 1024 * 1024;
+
+/** Opens a volume for use in-process. Rejects with UserError when the source, the volfile or a brick does not let us. */
+export async function openVolume(
+  source: string | Source,
+  options: OpenOptions & { readonly identity?: Identity } = {},
+): Promise<Volume> {
+  return new Volume(await openGraph(source, options), options.identity);
+}
+
+/** A started graph; the caller stops it. */
+export async function openGraph(source: string | Source, options: OpenOptions = {}): Promise<Graph> {
+  const parsed = typeof source === "string" ? parseSource(source) : source;
+  return startVolfile(await loadVolfile(parsed, options), options);
+}
+
+/** Builds and starts a graph from a volfile in hand. */
+export async function startVolfile(volfile: Volfile, options: OpenOptions = {}): Promise<Graph> {
+  const { env = nodeEnv(SILENT), top, timeoutMs = START_TIMEOUT_MS } = options;
+  const graph = buildGraph(overrideOptions(volfile, options.xlatorOptions ?? [], env), {
+    registry: REGISTRY,
+    env,
+    ...(top === undefined ? {} : { top }),
+  });
+  await graph.start({ timeoutMs });
+  return graph;
+}
+
+/** The volfile of a source, as it is. */
+export async function loadVolfile(source: Source, options: OpenOptions = {}): Promise<Volfile> {
+  if (source.kind === "volfile") return readVolfile(source.path);
+  void options;
+  throw new UserError("source: fetching volfiles is not built");
+}
+
+/** Reads and parses a file. Throws UserError. */
+export async function readVolfile(path: string): Promise<Volfile> {
+  let bytes: Buffer;
+  try {
+    bytes = await readFile(path);
+  } catch (error) {
+    throw new UserError(`volfile "${path}": ${fileTrouble(error)}`);
+  }
+  if (bytes.length > VOLFILE_BYTES_MAX)
+    throw new UserError(`volfile "${path}": ${bytes.length} bytes are no volfile`);
+  return parseVolfile(bytes.toString("utf8"), path);
+}
+
+/** `PATTERN.KEY=VALUE`; the first dot and the first equals sign after it separate. Throws UserError. */
+export function parseXlatorOption(text: string): XlatorOption {
+  const match = /^([^.=]+)\.([^=]+)=(.*)$/.exec(text);
+  if (!match) throw new UserError(`xlator-option "${text}": is not PATTERN.KEY=VALUE`);
+  return { pattern: match[1]!, key: match[2]!, value: match[3]! };
+}
+
+/** The volfile with options set from outside; a pattern that matches nothing is a warning, as it may serve other volumes. */
+export function overrideOptions(volfile: Volfile, overrides: readonly XlatorOption[], env: Env): Volfile {
+  let sections = volfile.sections;
+  for (const { pattern, key, value } of overrides) {
+    // fnmatch(3) without FNM_PATHNAME: a star matches slashes too, as brick names are paths.
+    const matches = picomatch(pattern, { bash: true, dot: true, nobrace: true, noextglob: true });
+    if (!sections.some((section) => matches(section.name)))
+      env.log.warn("xlator-option: no volume of this graph matches", { pattern, key });
+    sections = sections.map((section) => (matches(section.name) ? withOption(section, key, value) : section));
+  }
+  return { ...volfile, sections };
+}
+
+function withOption(section: VolfileSection, key: string, value: string): VolfileSection {
+  const others = section.options.filter((option) => option.key !== key);
+  return { ...section, options: [...others, { key, value, line: 0 }] };
+}
+
+function fileTrouble(error: unknown): string {
+  switch ((error as NodeJS.ErrnoException).code) {
+    case "ENOENT":
+      return "there is no such file; a server's volume is written HOST:/VOLUME";
+    case "EISDIR":
+      return "is a directory";
+    case "EACCES":
+      return "permission denied";
+    default:
+      return error instanceof Error ? error.message : String(error);
+  }
+}

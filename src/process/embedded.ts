@@ -1,0 +1,114 @@
+/**
+ * The embedded volume: one brick in this process, no network. What `npm start` mounts.
+ *
+ * Its data directory holds `volume.json` (name and id, written once) and `brick/`, which has GlusterFS' format: glusterfsd
+ * can serve it too. One process at a time: a socket in Linux' abstract namespace, named by the directory's device and inode,
+ * is the lock, since it goes when its process does, however that ends.
+ */
+
+import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
+import { createServer, type Server } from "node:net";
+import { join, resolve } from "node:path";
+import { UserError } from "../core/errors.ts";
+import { gfidText, newGfid, parseGfid } from "../core/gfid.ts";
+import { type Volfile, volfileSection } from "../graph/volfile.ts";
+
+export interface EmbeddedVolume {
+  readonly name: string;
+  /** Absolute. */
+  readonly dataDir: string;
+  readonly volfile: Volfile;
+  /** Lets another process have the data directory. */
+  release(): Promise<void>;
+}
+
+interface Identity {
+  readonly name: string;
+  readonly id: string;
+}
+
+/** Makes the data directory if needed and takes it for this process. Throws UserError. */
+export async function openEmbedded(dataDir: string, name: string): Promise<EmbeddedVolume> {
+  const directory = resolve(dataDir);
+  const brick = join(directory, "brick");
+  try {
+    await mkdir(brick, { recursive: true });
+  } catch (error) {
+    throw new UserError(`data directory "${directory}": ${(error as Error).message}`);
+  }
+  const lock = await takeDirectory(directory);
+  try {
+    const identity = await identityOf(directory, name);
+    return {
+      name: identity.name,
+      dataDir: directory,
+      volfile: embeddedVolfile(identity, brick, join(directory, "volume.json")),
+      release: () => new Promise((done) => lock.close(() => done())),
+    };
+  } catch (error) {
+    lock.close();
+    throw error;
+  }
+}
+
+/** The graph of an embedded volume: what glusterd would write, both ends together and the wire left out. */
+function embeddedVolfile(identity: Identity, brick: string, fileName: string): Volfile {
+  const { name, id } = identity;
+  const posix = volfileSection(`${name}-posix`, "storage/posix", { directory: brick, "volume-id": id });
+  const locks = volfileSection(`${name}-locks`, "features/locks", {}, [posix.name]);
+  const stats = volfileSection(name, "debug/io-stats", {}, [locks.name]);
+  return { fileName, sections: [posix, locks, stats] };
+}
+
+async function takeDirectory(directory: string): Promise<Server> {
+  const { dev, ino } = await stat(directory, { bigint: true });
+  const server = createServer((socket) => socket.destroy());
+  return new Promise((taken, failed) => {
+    server.once("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EADDRINUSE") failed(error);
+      else failed(new UserError(`data directory "${directory}": another mortar process is using it`));
+    });
+    server.listen(`\0mortar-volume-${dev}-${ino}`, () => {
+      server.unref();
+      taken(server);
+    });
+  });
+}
+
+/** Name and id are of the first start; a later start under another name finds the old one. */
+async function identityOf(directory: string, name: string): Promise<Identity> {
+  const file = join(directory, "volume.json");
+  let text: string;
+  try {
+    text = await readFile(file, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT")
+      throw new UserError(`"${file}": ${(error as Error).message}`);
+    return writeIdentity(file, { name, id: gfidText(newGfid()) });
+  }
+  const found = parseIdentity(text);
+  if (!found)
+    throw new UserError(
+      `"${file}": is damaged; its id is the xattr trusted.glusterfs.volume-id of the brick`,
+    );
+  return found;
+}
+
+function parseIdentity(text: string): Identity | undefined {
+  try {
+    const { name, id } = JSON.parse(text) as Partial<Identity>;
+    return typeof name === "string" && name !== "" && typeof id === "string" && parseGfid(id)
+      ? { name, id }
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** By way of a new name, so that a crash leaves either no file or a whole one. */
+async function writeIdentity(file: string, identity: Identity): Promise<Identity> {
+  const fresh = `${file}.new`;
+  await writeFile(fresh, `${JSON.stringify(identity, undefined, 2)}\n`, { flush: true });
+  await rename(fresh, file);
+  return identity;
+}
