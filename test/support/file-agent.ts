@@ -1,0 +1,108 @@
+/**
+ * A file agent: a process of its own that works on files for a test, so that a mount that hangs or dies takes the agent with it
+ * and not the test runner, and so that two agents are two processes to the kernel (locks, kill -9 of a holder).
+ *
+ * Every operation of file-operations.ts is a method here that returns a promise. Requests are answered in order. When the
+ * agent is killed, what it had not answered rejects with code "KILLED".
+ */
+
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import type { FileOperations } from "./file-operations.ts";
+import type { Processes, Running } from "./processes.ts";
+
+type Remote<T> = {
+  readonly [K in keyof T]: T[K] extends (...args: infer A) => infer R ? (...args: A) => Promise<R> : never;
+};
+
+/** The operations, from afar, and the agent's process. */
+export type FileAgent = Remote<FileOperations> & { readonly process: Running };
+
+interface Waiting {
+  resolve(value: unknown): void;
+  reject(error: Error): void;
+}
+
+const MAIN = fileURLToPath(new URL("./file-agent-main.ts", import.meta.url));
+
+/** Starts an agent. `timeoutMs` bounds each answer: a hang becomes a failure with code "HANGS". */
+export function startFileAgent(processes: Processes, { timeoutMs = 30_000 } = {}): FileAgent {
+  const running = processes.start(process.execPath, ["--import", "tsx", MAIN], { interactive: true });
+  const waiting: Waiting[] = [];
+  const { stdin, stdout } = running.child;
+  if (stdin === null || stdout === null) throw new Error("a file agent needs its pipes");
+  stdin.on("error", () => {});
+  createInterface({ input: stdout }).on("line", (line) => {
+    const { value, error } = decode(line) as { value?: unknown; error?: { code: string; message: string } };
+    const next = waiting.shift();
+    if (error === undefined) next?.resolve(value);
+    else next?.reject(Object.assign(new Error(error.message), { code: error.code }));
+  });
+  running.exited.then(({ stderr, signal }) => {
+    for (const { reject } of waiting.splice(0)) reject(coded("KILLED", `agent ended (${signal}): ${stderr}`));
+  });
+
+  function request(operation: string, args: unknown[]): Promise<unknown> {
+    if (running.exit !== undefined)
+      return Promise.reject(coded("KILLED", `${operation}: the agent has ended`));
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(
+        () => reject(coded("HANGS", `${operation}: no answer within ${timeoutMs} ms`)),
+        timeoutMs,
+      );
+      waiting.push({
+        resolve: (value) => {
+          clearTimeout(timer);
+          resolve(value);
+        },
+        reject: (error) => {
+          clearTimeout(timer);
+          reject(error);
+        },
+      });
+      stdin?.write(`${encode({ operation, args })}\n`);
+    });
+  }
+
+  return new Proxy({ process: running } as unknown as FileAgent, {
+    get(target, name) {
+      if (name === "process") return target.process;
+      // A promise's `then` is asked for when an agent is returned from an async function.
+      if (typeof name === "symbol" || name === "then") return undefined;
+      return (...args: unknown[]) => request(name, args);
+    },
+  });
+}
+
+/** The errno name that an operation failed with, or "ok". */
+export async function codeOf(result: Promise<unknown>): Promise<string> {
+  try {
+    await result;
+    return "ok";
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    return code;
+  }
+}
+
+/** One line of JSON; Buffers travel in base64. */
+export function encode(value: unknown): string {
+  return JSON.stringify(value, (_, item: unknown) => {
+    const { type, data } = (item ?? {}) as { type?: string; data?: unknown };
+    return type === "Buffer" && Array.isArray(data)
+      ? { $bytes: Buffer.from(data as number[]).toString("base64") }
+      : item;
+  });
+}
+
+export function decode(line: string): unknown {
+  return JSON.parse(line, (_, item: unknown) => {
+    const bytes = (item as { $bytes?: string } | null)?.$bytes;
+    return bytes === undefined ? item : Buffer.from(bytes, "base64");
+  });
+}
+
+function coded(code: string, message: string): Error {
+  return Object.assign(new Error(message), { code });
+}

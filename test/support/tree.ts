@@ -1,0 +1,105 @@
+/**
+ * A brick directory as text that two makes of server can be compared by: names, kinds, modes, link counts, extended attributes, and
+ * the `.glusterfs` plumbing. What must differ is named instead of shown: a gfid becomes the path of the object that has it, the
+ * hash in a gfid2path key and the times in mdata are checked and then left out (translators.md 2.1 and 2.3).
+ */
+
+import { lstatSync, readdirSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
+import xxhash from "xxhash-wasm";
+import { getXattr, listXattrs } from "./libc.ts";
+
+const GFID_KEY = "trusted.gfid";
+const GFID2PATH = "trusted.gfid2path.";
+const MDATA_KEY = "trusted.glusterfs.mdata";
+const MDATA_BYTES = 57;
+const VOLUME_ID_KEY = "trusted.glusterfs.volume-id";
+const PLUMBING = ".glusterfs";
+
+const { h64ToString } = await xxhash();
+
+/** One line an object: first the names, then everything in `.glusterfs`. Sorted; equal bricks give equal lists. */
+export function describeBrick(directory: string): string[] {
+  const names = walk(directory, ".").filter((path) => path !== PLUMBING && !path.startsWith(`${PLUMBING}/`));
+  const pathOf = new Map<string, string[]>();
+  for (const path of names) {
+    const gfid = gfidText(getXattr(join(directory, path), GFID_KEY));
+    pathOf.set(gfid, [...(pathOf.get(gfid) ?? []), path]);
+  }
+  return [
+    ...names.map((path) => describeName(directory, path, pathOf)),
+    ...walk(directory, PLUMBING).map((path) => describePlumbing(directory, path, pathOf)),
+  ].sort();
+}
+
+function describeName(directory: string, path: string, pathOf: ReadonlyMap<string, string[]>): string {
+  const full = join(directory, path);
+  const xattrs = listXattrs(full).map((key) => describeXattr(full, key, pathOf));
+  return `${path}: ${describeStat(full)} ${xattrs.sort().join(" ")}`;
+}
+
+function describeXattr(full: string, key: string, pathOf: ReadonlyMap<string, string[]>): string {
+  const value = getXattr(full, key);
+  if (key === GFID_KEY) return `${key}=own`;
+  if (key === VOLUME_ID_KEY) return `${key}=${value.length} bytes`;
+  if (key.startsWith(GFID2PATH)) {
+    const text = value.toString("latin1");
+    const right = key.slice(GFID2PATH.length) === h64ToString(text) ? "" : " (wrong hash)";
+    return `${GFID2PATH}*${right}=${nameGfids(text, pathOf)}`;
+  }
+  if (key === MDATA_KEY) {
+    const sound = value.length === MDATA_BYTES && value[0] === 1 && value.readBigUInt64BE(1) === 0n;
+    return `${key}=${sound ? "times" : `0x${value.toString("hex")}`}`;
+  }
+  return `${key}=0x${value.toString("hex")}`;
+}
+
+function describePlumbing(directory: string, path: string, pathOf: ReadonlyMap<string, string[]>): string {
+  const full = join(directory, path);
+  const named = path.replace(/\/[0-9a-f]{2}\/[0-9a-f]{2}\/([0-9a-f-]{36})$/, (_, gfid: string) => {
+    return `/<handle of ${pathOf.get(gfid)?.join(" and ") ?? "nobody"}>`;
+  });
+  // Directories on the way to handles are named by gfid: which of them exist is chance, how they look is not.
+  const way = named.replace(/^\.glusterfs\/[0-9a-f]{2}\/[0-9a-f]{2}$/, ".glusterfs/aa/bb");
+  return `${way}: ${describeStat(full, pathOf)}`;
+}
+
+function describeStat(full: string, pathOf?: ReadonlyMap<string, string[]>): string {
+  const stat = lstatSync(full);
+  const mode = (stat.mode & 0o7777).toString(8);
+  const owner = `${stat.uid}:${stat.gid}`;
+  if (stat.isDirectory()) return `directory ${mode} ${owner}`;
+  const links = `links ${stat.nlink}`;
+  if (stat.isSymbolicLink()) {
+    const target = readlinkSync(full);
+    return `symlink ${links} -> ${pathOf === undefined ? target : nameGfids(target, pathOf)}`;
+  }
+  const kind = stat.isFile() ? `file ${stat.size} bytes` : `special ${stat.rdev}`;
+  return `${kind} ${mode} ${owner} ${links}`;
+}
+
+/** Replaces each gfid of a text by the path of its owner. */
+function nameGfids(text: string, pathOf: ReadonlyMap<string, string[]>): string {
+  return text.replace(
+    /([0-9a-f]{2}\/[0-9a-f]{2}\/)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/g,
+    (_, way, gfid: string) => {
+      return `${way === undefined ? "" : "aa/bb/"}<${pathOf.get(gfid)?.join(" and ") ?? "nobody"}>`;
+    },
+  );
+}
+
+/** Relative paths of a directory and everything below it. */
+function walk(directory: string, path: string): string[] {
+  const paths = [path];
+  for (const entry of readdirSync(join(directory, path), { withFileTypes: true })) {
+    const child = path === "." ? entry.name : `${path}/${entry.name}`;
+    if (entry.isDirectory()) paths.push(...walk(directory, child));
+    else paths.push(child);
+  }
+  return paths;
+}
+
+/** A gfid's bytes as text with dashes. */
+export function gfidText(bytes: Buffer): string {
+  return bytes.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+}
