@@ -27,7 +27,7 @@ export interface ReplySink {
   send(request: KernelRequest, bodyBytes: number): void;
   /** Header, then `data`, whose memory is released through `lease` afterwards. */
   sendData(request: KernelRequest, data: IoVec, size: number, lease: Lease | undefined): void;
-  sendError(request: KernelRequest, error: FopError): void;
+  sendError(request: KernelRequest, code: ErrnoName): void;
   /** The kernel waits for no answer (FORGET, INTERRUPT). */
   drop(request: KernelRequest): void;
   /** A failure that no fop may have. */
@@ -41,6 +41,9 @@ export class KernelRequest {
   /** The answer: its header (filled by the sink), then room for a body. */
   readonly out: Buffer;
   readonly outWords: Words;
+  /** The answer's header alone, and with the eight bytes that most answers have. */
+  readonly outHeader: Buffer;
+  readonly outShort: Buffer;
   length = 0;
   readonly #sink: ReplySink;
   #payload: Buffer = Buffer.alloc(0);
@@ -53,6 +56,8 @@ export class KernelRequest {
     this.words = new Uint32Array(this.buffer.buffer, this.buffer.byteOffset, WORDS_MAX);
     this.out = Buffer.from(new ArrayBuffer(OUT_BYTES));
     this.outWords = new Uint32Array(this.out.buffer, this.out.byteOffset, OUT_BYTES / 4);
+    this.outHeader = this.out.subarray(0, OUT_HEADER_BYTES);
+    this.outShort = this.out.subarray(0, OUT_HEADER_BYTES + 8);
     this.#sink = sink;
   }
 
@@ -139,16 +144,20 @@ export class KernelRequest {
     if (this.#take()) this.#sink.sendData(this, [bytes], bytes.length, undefined);
   };
 
-  /** Answers with an errno; what is no FopError is a bug and goes to the log too. */
+  /**
+   * Answers with the errno of a fop that failed; what is no FopError is a bug and goes to the log too. ENOSYS would make
+   * the kernel give the operation up for the whole mount: from a fop it becomes EOPNOTSUPP.
+   */
   readonly fail = (error: unknown): void => {
     if (!this.#take()) return;
     if (isBug(error)) this.#sink.bug(this, error);
-    this.#sink.sendError(this, toFopError(error));
+    const { code } = toFopError(error);
+    this.#sink.sendError(this, code === "ENOSYS" ? "EOPNOTSUPP" : code);
   };
 
-  /** Answers with an errno, by name. */
+  /** Answers with an errno of the edge itself. */
   refuse(code: ErrnoName): void {
-    this.fail(new FopError(code));
+    if (this.#take()) this.#sink.sendError(this, code);
   }
 
   /** Ends a request that has no answer. */

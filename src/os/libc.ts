@@ -107,7 +107,7 @@ export function mapShared(fd: number, size: number, offset: number): Buffer {
 }
 
 const pipeCall = declare("int pipe2(void *fds, int flags)");
-const dup2Call = declare("int dup2(int from, int to)");
+const dup3Call = declare("int dup3(int from, int to, int flags)");
 const O_CLOEXEC = 0o2000000;
 
 /** A pipe: read end, write end; both closed on exec. */
@@ -117,9 +117,9 @@ export function makePipe(): { readEnd: number; writeEnd: number } {
   return { readEnd: fds.readInt32LE(0), writeEnd: fds.readInt32LE(4) };
 }
 
-/** Makes `to` refer to what `from` refers to. */
+/** Makes `to` refer to what `from` refers to, closed on exec: a child must not keep a mount or a connection open. */
 export function duplicateOnto(from: number, to: number): void {
-  direct("dup2", dup2Call, from, to);
+  direct("dup3", dup3Call, from, to, O_CLOEXEC);
 }
 
 const prctlCall = declare(

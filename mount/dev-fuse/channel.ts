@@ -1,0 +1,200 @@
+/**
+ * The channel: /dev/fuse as a source of requests and a sink for their answers.
+ *
+ * Messages are read from Node's own epoll loop into requests that are used again; an answer is one writev(2), made at once
+ * (it copies into pages of the waiting process and never blocks). An answer that the kernel no longer wants (ENOENT) is
+ * dropped. When the mount is gone, reading fails and `closed` resolves.
+ */
+
+import { Deferred } from "../../src/core/concurrency.ts";
+import { ERRNO, type ErrnoName, UserError } from "../../src/core/errors.ts";
+import type { IoVec, Lease } from "../../src/core/iovec.ts";
+import type { Logger } from "../../src/core/log.ts";
+import { type FdStream, watchFd } from "../../src/os/fd-stream.ts";
+import { closeQuietly, isGoneDevice, readNow } from "../../src/os/fuse-dev.ts";
+import { writevNow } from "../../src/os/send.ts";
+import type { MountOptions } from "../options.ts";
+import { type Agreement, maxWriteBytes, negotiate, putInitOut } from "./negotiate.ts";
+import { FUSE_MAJOR, FUSE_MINOR, HEADER_IN, IN, OPCODE, OUT_HEADER_BYTES } from "./protocol.ts";
+import { BODY, KernelRequest, type ReplySink } from "./request.ts";
+
+/** Requests kept for use again; more are made when more are in flight. */
+const SPARE_MAX = 64;
+/** Messages taken in one turn of the event loop before its other users get theirs. */
+const BURST = 16;
+const WRITE_ANSWER_BYTES = OUT_HEADER_BYTES + 8;
+
+export interface ChannelHandler {
+  /** Everything but INIT. */
+  dispatch(request: KernelRequest): void;
+  /** INIT was agreed on, and is being answered. */
+  agreed(agreement: Agreement): void;
+}
+
+export class Channel implements ReplySink {
+  /** Resolves when the kernel closed the connection or `close` was called. */
+  readonly closed: Promise<void>;
+  /** Resolves when INIT was answered; rejects with UserError when there was no agreement. */
+  readonly ready: Promise<void>;
+  readonly #closed = new Deferred<void>();
+  readonly #ready = new Deferred<void>();
+  readonly #fd: number;
+  readonly #options: MountOptions;
+  readonly #maxWrite: number;
+  readonly #handler: ChannelHandler;
+  readonly #log: Logger;
+  readonly #spare: KernelRequest[] = [];
+  #stream: FdStream | undefined;
+  #reading: KernelRequest;
+  #open = true;
+  #inFlight = 0;
+
+  /** Takes over `fd`, an open /dev/fuse that is nonblocking. Nothing is read before `start`. */
+  constructor(fd: number, options: MountOptions, handler: ChannelHandler, log: Logger) {
+    this.#fd = fd;
+    this.#options = options;
+    this.#maxWrite = maxWriteBytes(options);
+    this.#handler = handler;
+    this.#log = log;
+    this.#reading = new KernelRequest(this, this.#maxWrite);
+    this.closed = this.#closed.promise;
+    this.ready = this.#ready.promise;
+    this.ready.catch(() => {});
+  }
+
+  /** Requests that the kernel waits for. */
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  /** Begins to read; the descriptor must belong to a mount. Keeps the process alive until closed. */
+  start(): void {
+    this.#stream = watchFd(this.#fd, {
+      buffer: () => this.#reading.buffer,
+      onData: (count) => this.#received(count),
+      onError: (error) => this.#ended(error),
+      onEnd: () => this.#ended(undefined),
+    });
+    this.#stream.ref();
+  }
+
+  /** Gives the mount up: the kernel fails what still waits for an answer. Idempotent. */
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#stream?.close();
+    closeQuietly(this.#fd);
+    this.#ready.reject(new UserError("mount: unmounted before it was ready"));
+    this.#closed.resolve();
+  }
+
+  send(request: KernelRequest, bodyBytes: number): void {
+    const size = OUT_HEADER_BYTES + bodyBytes;
+    this.#putHeader(request, size, 0);
+    this.#write([size === WRITE_ANSWER_BYTES ? request.outShort : request.out.subarray(0, size)], request);
+    this.#end(request);
+  }
+
+  sendData(request: KernelRequest, data: IoVec, size: number, lease: Lease | undefined): void {
+    this.#putHeader(request, OUT_HEADER_BYTES + size, 0);
+    this.#write(data.length === 1 ? [request.outHeader, data[0]!] : [request.outHeader, ...data], request);
+    lease?.release();
+    this.#end(request);
+  }
+
+  sendError(request: KernelRequest, code: ErrnoName): void {
+    this.#putHeader(request, OUT_HEADER_BYTES, -ERRNO[code]);
+    this.#write([request.outHeader], request);
+    this.#end(request);
+  }
+
+  drop(request: KernelRequest): void {
+    this.#end(request);
+  }
+
+  bug(request: KernelRequest, error: unknown): void {
+    this.#log.error("request failed by a bug", { opcode: request.opcode, error });
+  }
+
+  #received(count: number): void {
+    this.#take(count);
+    // More may wait already; asking costs less than a turn of the event loop. With nothing else in flight it is unlikely.
+    for (let i = 1; i < BURST && this.#inFlight > 1 && this.#open; i++) {
+      const more = this.#readMore();
+      if (more === 0) break;
+      this.#take(more);
+    }
+  }
+
+  #readMore(): number {
+    try {
+      return readNow(this.#fd, this.#reading.buffer);
+    } catch (error) {
+      if (!isGoneDevice(error)) this.#log.error("read of /dev/fuse failed", { error });
+      // The event loop's next read meets the same error and ends the channel.
+      return 0;
+    }
+  }
+
+  #take(count: number): void {
+    const request = this.#reading;
+    this.#reading = this.#spare.pop() ?? new KernelRequest(this, this.#maxWrite);
+    this.#inFlight++;
+    request.begin(count);
+    if (request.words[HEADER_IN.len] !== count) {
+      this.#log.error("message of wrong length from /dev/fuse", { length: count });
+      request.refuse("EIO");
+    } else if (request.opcode === OPCODE.INIT) this.#initialise(request);
+    else this.#handler.dispatch(request);
+  }
+
+  #initialise(request: KernelRequest): void {
+    try {
+      if (request.words[IN.init.major]! > FUSE_MAJOR) {
+        // A kernel of a later major version asks again with ours.
+        request.outWords.fill(0, BODY, BODY + 16);
+        request.outWords[BODY] = FUSE_MAJOR;
+        request.outWords[BODY + 1] = FUSE_MINOR;
+        request.reply(64);
+        return;
+      }
+      const agreement = negotiate(request.words, this.#options);
+      this.#handler.agreed(agreement);
+      request.reply(putInitOut(request.outWords, BODY, agreement));
+      this.#ready.resolve();
+    } catch (error) {
+      request.refuse("EPROTO");
+      this.#ready.reject(error);
+    }
+  }
+
+  #putHeader(request: KernelRequest, size: number, error: number): void {
+    const { outWords, words } = request;
+    outWords[0] = size;
+    outWords[1] = error;
+    outWords[2] = words[HEADER_IN.unique]!;
+    outWords[3] = words[HEADER_IN.unique + 1]!;
+  }
+
+  #write(parts: IoVec, request: KernelRequest): void {
+    if (!this.#open) return;
+    try {
+      writevNow(this.#fd, parts);
+    } catch (error) {
+      const code = (error as { code?: string }).code;
+      // ENOENT: the request was interrupted and nobody waits. ENODEV: the mount is gone.
+      if (code !== "ENOENT" && !isGoneDevice(error))
+        this.#log.error("answer refused by the kernel", { opcode: request.opcode, code });
+    }
+  }
+
+  #end(request: KernelRequest): void {
+    this.#inFlight--;
+    if (this.#spare.length < SPARE_MAX) this.#spare.push(request);
+  }
+
+  #ended(error: unknown): void {
+    if (error !== undefined && !isGoneDevice(error)) this.#log.error("read of /dev/fuse failed", { error });
+    this.close();
+  }
+}

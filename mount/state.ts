@@ -1,0 +1,210 @@
+/**
+ * What all request handlers of one mount share: the graph, the tables, the options in the form requests need them, and
+ * the few steps that many handlers take.
+ *
+ * Handlers take a request, call fops, fill `request.outWords` from BODY on and resolve to the bytes of that body; what
+ * they throw becomes the errno of the answer.
+ */
+
+import type { Call } from "../src/core/call.ts";
+import { Dict } from "../src/core/dict.ts";
+import type { Env } from "../src/core/env.ts";
+import { type ErrnoName, FopError } from "../src/core/errors.ts";
+import { type Gfid, gfidOf, isNullGfid } from "../src/core/gfid.ts";
+import type { Iatt } from "../src/core/iatt.ts";
+import { Inode, InodeTable, type Loc } from "../src/core/inode.ts";
+import type { Logger } from "../src/core/log.ts";
+import { nameBytes } from "../src/core/name.ts";
+import type { XlatorBase } from "../src/core/xlator.ts";
+import { Callers } from "./callers.ts";
+import {
+  ATTR_OUT_BYTES,
+  ENTRY_OUT_BYTES,
+  IN,
+  putAttrOut,
+  putEntry,
+  u64,
+  type Validity,
+  validity,
+} from "./dev-fuse/protocol.ts";
+import { BODY, type KernelRequest } from "./dev-fuse/request.ts";
+import { type FileHandle, HandleTable, openHandle } from "./handles.ts";
+import { type Node, NodeTable } from "./nodes.ts";
+import { directIoMode, type MountOptions } from "./options.ts";
+
+const RANDOM_BYTES = 4096;
+const NAME_MAX = 255;
+
+export class MountState {
+  readonly top: XlatorBase;
+  readonly env: Env;
+  readonly log: Logger;
+  readonly options: MountOptions;
+  readonly directIo: "auto" | "all" | "none";
+  readonly entryValidity: Validity;
+  readonly attrValidity: Validity;
+  readonly negativeValidity: Validity | undefined;
+  readonly inodes: InodeTable;
+  readonly nodes: NodeTable;
+  readonly handles = new HandleTable();
+  readonly callers: Callers;
+  /** SETLKW requests that wait, by the kernel's number. */
+  readonly lockWaits = new Map<number, AbortController>();
+  /** Asks the kernel to forget a name, and with it the inode if nothing uses it. Set by an edge that can. */
+  forgetAboutNames: ((parentId: number, name: string) => void) | undefined;
+  /** The kernel gathers writes (WRITEBACK_CACHE was granted). */
+  writebackCache = false;
+  #random: Buffer = Buffer.alloc(0);
+  #randomAt = 0;
+
+  /** `subdir`, when given, is the inode the mount shows as its root; it must come from `inodes`. */
+  constructor(top: XlatorBase, env: Env, options: MountOptions, inodes: InodeTable, subdir?: Inode) {
+    this.top = top;
+    this.env = env;
+    this.log = env.log.child({ part: "mount" });
+    this.options = options;
+    this.directIo = directIoMode(options);
+    this.entryValidity = validity(options["entry-timeout"]);
+    this.attrValidity = validity(options["attribute-timeout"]);
+    const negative = options["negative-timeout"];
+    this.negativeValidity = negative > 0 ? validity(negative) : undefined;
+    this.inodes = inodes;
+    this.nodes = new NodeTable(inodes, subdir ?? inodes.root);
+    this.callers = new Callers(env.clock, options["gid-timeout"]);
+  }
+
+  /** Who asks. */
+  call(request: KernelRequest): Call {
+    return this.callers.of(request.uid, request.gid, request.pid);
+  }
+
+  /** Who asks, with the lock owner at word `ownerAt`. */
+  callWithOwner(request: KernelRequest, ownerAt: number): Call {
+    const { words } = request;
+    return this.callers.of(request.uid, request.gid, request.pid, words[ownerAt]!, words[ownerAt + 1]!);
+  }
+
+  /** The node a request is about. */
+  node(request: KernelRequest): Node {
+    return this.nodeById(request.nodeid);
+  }
+
+  nodeById(id: number): Node {
+    const node = this.nodes.get(id);
+    if (node === undefined) throw new FopError("ESTALE", { fop: "resolve" });
+    return node;
+  }
+
+  /** The open file a request names by its handle. */
+  file(request: KernelRequest, fhAt: number): FileHandle {
+    const handle = this.handles.file(u64(request.words, fhAt));
+    if (handle === undefined) throw new FopError("EBADF", { fop: "resolve" });
+    return handle;
+  }
+
+  /** The name at a byte of the message, if a brick could have it. */
+  name(request: KernelRequest, byte: number): string {
+    const name = request.name(byte);
+    if (name.length > NAME_MAX / 3 && nameBytes(name) > NAME_MAX) throw new FopError("ENAMETOOLONG");
+    return name;
+  }
+
+  /** xdata for a fop that may make an inode: the gfid it shall get. */
+  gfidRequest(): Dict {
+    return new Dict().setGfid("gfid-req", this.#newGfid());
+  }
+
+  /** Where a new entry will be. */
+  newLoc(parent: Node, name: string): Loc & { readonly parent: Inode; readonly name: string } {
+    return { parent: parent.inode, name, inode: new Inode() };
+  }
+
+  /** A name that exists, with its inode: the one last seen there, or asked for now. */
+  async existing(call: Call, parent: Node, name: string): Promise<Loc & { readonly inode: Inode }> {
+    const known = this.nodes.child(parent, name);
+    if (known) return { parent: parent.inode, name, inode: known.inode };
+    const loc = this.newLoc(parent, name);
+    const { stat } = await this.top.lookup(call, { loc });
+    return { ...loc, inode: this.inodes.link(loc.inode, stat.gfid, stat.mode) };
+  }
+
+  /** Links a new or found entry into the tables, counts the kernel's lookup and writes fuse_entry_out. */
+  putEntry(request: KernelRequest, parent: Node, name: string, inode: Inode, stat: Iatt): Node {
+    if (isNullGfid(stat.gfid)) throw new FopError("EIO", { fop: "lookup", message: "reply without a gfid" });
+    const node = this.nodes.enter(this.inodes.link(inode, stat.gfid, stat.mode));
+    node.mode = stat.mode;
+    this.nodes.remember(parent, name, node);
+    putEntry(request.outWords, BODY, node.id, stat, this.entryValidity, this.attrValidity);
+    return node;
+  }
+
+  /** A new entry was made: its parent's listings are out of date, its attributes go to the kernel. */
+  madeEntry(request: KernelRequest, parent: Node, name: string, inode: Inode, stat: Iatt): number {
+    parent.changes++;
+    this.putEntry(request, parent, name, inode, stat);
+    return ENTRY_OUT_BYTES;
+  }
+
+  /** Writes fuse_attr_out. */
+  putAttr(request: KernelRequest, node: Node, stat: Iatt): number {
+    node.mode = stat.mode;
+    putAttrOut(request.outWords, BODY, stat, this.attrValidity, node === this.nodes.root);
+    return ATTR_OUT_BYTES;
+  }
+
+  /** The handle GETATTR, SETATTR and STATX may name. */
+  namedHandle(request: KernelRequest, flagged: boolean): FileHandle | undefined {
+    return flagged ? this.handles.file(u64(request.words, IN.getattr.fh)) : undefined;
+  }
+
+  #newGfid(): Gfid {
+    if (this.#randomAt + 16 > this.#random.length) {
+      this.#random = this.env.random.bytes(RANDOM_BYTES);
+      this.#randomAt = 0;
+    }
+    const gfid = Buffer.allocUnsafe(16);
+    this.#random.copy(gfid, 0, this.#randomAt, this.#randomAt + 16);
+    this.#randomAt += 16;
+    gfid[6] = (gfid[6]! & 0x0f) | 0x40;
+    gfid[8] = (gfid[8]! & 0x3f) | 0x80;
+    return gfidOf(gfid);
+  }
+}
+
+/** A name or a handle that lost its object; a fop by the other way may still work. */
+const GONE: ReadonlySet<ErrnoName> = new Set(["ENOENT", "ESTALE", "EBADF", "EBADFD"]);
+
+/** Whether a failure means "not reachable this way". */
+export function isGone(error: unknown): boolean {
+  return error instanceof FopError && GONE.has(error.code);
+}
+
+/**
+ * Runs a fop by gfid, and by an open handle of the file when it has no name any more (open and unlinked). When both fail,
+ * the gfid's failure counts.
+ */
+export async function byLocOrHandle<R>(
+  node: Node,
+  byLoc: (loc: Loc) => Promise<R>,
+  byHandle: (handle: FileHandle) => Promise<R>,
+): Promise<R> {
+  try {
+    return await byLoc({ inode: node.inode });
+  } catch (error) {
+    const handle = isGone(error) ? openHandle(node) : undefined;
+    if (handle === undefined) throw staleIfMissing(error);
+    return byHandle(handle);
+  }
+}
+
+/** The kernel knows this inode, so "no such file" means that its knowledge is old: it looks the name up again on ESTALE. */
+export function staleIfMissing(error: unknown): unknown {
+  return error instanceof FopError && error.code === "ENOENT"
+    ? new FopError("ESTALE", { fop: error.fop, xlator: error.xlator })
+    : error;
+}
+
+/** An inode table whose leavers are told to the graph. */
+export function inodeTableFor(top: XlatorBase): InodeTable {
+  return new InodeTable({ onForget: (inode) => top.forget(inode) });
+}
