@@ -11,7 +11,7 @@ import { nodeEnv } from "../core/env-node.ts";
 import { UserError } from "../core/errors.ts";
 import { SILENT } from "../core/log.ts";
 import { buildGraph, type Graph } from "../graph/graph.ts";
-import { parseVolfile, type Volfile, type VolfileSection } from "../graph/volfile.ts";
+import { parseVolfile, type Volfile, withOptions } from "../graph/volfile.ts";
 import { parseSource, type ServerAddress, type Source } from "./source.ts";
 import { type Identity, Volume } from "./volume.ts";
 
@@ -95,20 +95,15 @@ export function parseXlatorOption(text: string): XlatorOption {
 
 /** The volfile with options set from outside; a pattern that matches nothing is a warning, as it may serve other volumes. */
 export function overrideOptions(volfile: Volfile, overrides: readonly XlatorOption[], env: Env): Volfile {
-  let sections = volfile.sections;
+  let result = volfile;
   for (const { pattern, key, value } of overrides) {
     // fnmatch(3) without FNM_PATHNAME: a star matches slashes too, as brick names are paths.
     const matches = picomatch(pattern, { bash: true, dot: true, nobrace: true, noextglob: true });
-    if (!sections.some((section) => matches(section.name)))
-      env.log.warn("xlator-option: no volume of this graph matches", { pattern, key });
-    sections = sections.map((section) => (matches(section.name) ? withOption(section, key, value) : section));
+    const names = volfile.sections.map((section) => section.name).filter((name) => matches(name));
+    if (names.length === 0) env.log.warn("xlator-option: no volume of this graph matches", { pattern, key });
+    for (const name of names) result = withOptions(result, name, { [key]: value });
   }
-  return { ...volfile, sections };
-}
-
-function withOption(section: VolfileSection, key: string, value: string): VolfileSection {
-  const others = section.options.filter((option) => option.key !== key);
-  return { ...section, options: [...others, { key, value, line: 0 }] };
+  return result;
 }
 
 function fileTrouble(error: unknown): string {

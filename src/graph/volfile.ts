@@ -83,6 +83,27 @@ export function volfileSection(
   };
 }
 
+/** The volfile with options of one section set or replaced. */
+export function withOptions(
+  volfile: Volfile,
+  name: string,
+  options: Readonly<Record<string, string>>,
+): Volfile {
+  const sections = volfile.sections.map((section) =>
+    section.name === name ? withSectionOptions(section, options) : section,
+  );
+  return { ...volfile, sections };
+}
+
+function withSectionOptions(
+  section: VolfileSection,
+  options: Readonly<Record<string, string>>,
+): VolfileSection {
+  const kept = section.options.filter((option) => !Object.hasOwn(options, option.key));
+  const added = Object.entries(options).map(([key, value]) => ({ key, value, line: 0 }));
+  return { ...section, options: [...kept, ...added] };
+}
+
 function printSection(section: VolfileSection): string {
   const lines = [`volume ${printWord(section.name)}`, `    type ${printWord(section.type)}`];
   for (const { key, value } of section.options)

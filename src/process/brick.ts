@@ -5,10 +5,12 @@
  * with the port outside of it.
  */
 
-import { type OpenOptions, readVolfile, startVolfile, type XlatorOption } from "../api/open.ts";
+import { isIPv6 } from "node:net";
+import { type OpenOptions, readVolfile, startVolfile } from "../api/open.ts";
 import { UserError } from "../core/errors.ts";
 import type { Graph } from "../graph/graph.ts";
 import { linkVolfile } from "../graph/link.ts";
+import { withOptions } from "../graph/volfile.ts";
 
 /** Where a brick listens. */
 export type ListenAddress =
@@ -40,21 +42,23 @@ export async function startBrick(
     throw new UserError(
       `${volfilePath}:${top.line}: volume "${top.name}": a brick's top is protocol/server, this is ${top.type}`,
     );
-  const overrides = options.listen ? listenOptions(top.name, options.listen) : [];
-  const xlatorOptions = [...overrides, ...(options.xlatorOptions ?? [])];
-  return startVolfile(volfile, { ...options, xlatorOptions });
+  const listening = options.listen ? withOptions(volfile, top.name, listenOptions(options.listen)) : volfile;
+  return startVolfile(listening, options);
 }
 
-function listenOptions(top: string, listen: ListenAddress): XlatorOption[] {
-  // The name is a pattern to the receiver: what would be special in it is escaped.
-  const pattern = top.replace(/[*?[\]\\!(){}+@|]/g, "\\$&");
-  const values: Record<string, string> =
-    listen.kind === "unix"
-      ? { "transport-type": "unix", "transport.socket.listen-path": listen.path }
-      : {
-          "transport-type": "tcp",
-          "transport.socket.listen-port": String(listen.port),
-          ...(listen.host === undefined ? {} : { "transport.socket.bind-address": listen.host }),
-        };
-  return Object.entries(values).map(([key, value]) => ({ pattern, key, value }));
+function listenOptions(listen: ListenAddress): Readonly<Record<string, string>> {
+  if (listen.kind === "unix")
+    return {
+      "transport-type": "unix",
+      "transport.address-family": "unix",
+      "transport.socket.listen-path": listen.path,
+    };
+  return {
+    "transport-type": "tcp",
+    ...(listen.host === undefined ? {} : { "transport.socket.bind-address": listen.host }),
+    ...(listen.host === undefined
+      ? {}
+      : { "transport.address-family": isIPv6(listen.host) ? "inet6" : "inet" }),
+    "transport.socket.listen-port": String(listen.port),
+  };
 }

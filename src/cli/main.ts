@@ -1,0 +1,145 @@
+/**
+ * The command line: names, arguments and help. What a command does is in a file of its own, loaded when it is asked for, so that
+ * `mortar umount` does not pay for the FUSE edge.
+ *
+ * Exit codes: 0 done, 1 a UserError, told in one line. Anything else is a bug and shows its stack.
+ */
+
+import { readFileSync } from "node:fs";
+import { Command, Option } from "commander";
+import { FopError, UserError } from "../core/errors.ts";
+
+const EDGES = ["auto", "dev-fuse", "fuse-native"];
+const FORMATS = ["text", "dot", "mermaid", "json"];
+
+const SOURCE_HELP = `
+SOURCE is one of
+  PATH                                          a volfile
+  HOST:/VOLUME[/DIR]                            a volume of a GlusterFS server
+  gluster[+tcp]://[HOST[:PORT]]/VOLUME[/DIR]    the same; IPv6 addresses in brackets
+  gluster+unix:///VOLUME[/DIR]?socket=PATH      the same over glusterd's unix socket`;
+
+function collect(value: string, before: string[]): string[] {
+  return [...before, value];
+}
+
+function packageVersion(): string {
+  const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+  return version;
+}
+
+function logOptions(command: Command): Command {
+  return command
+    .option("--log-file <file>", "append the log to this file")
+    .option("--log-level <level>", "trace, debug, info, warn, error or none (default: info)")
+    .addOption(new Option("--log-format <format>", "of the log").choices(["text", "json"]).default("text"));
+}
+
+function program(): Command {
+  const mortar = new Command("mortar")
+    .description("A GlusterFS-compatible storage client stack for hosts that run virtual machines")
+    .version(packageVersion(), "-V, --version")
+    .showHelpAfterError("(`mortar --help` and `mortar COMMAND --help` tell more)")
+    .helpCommand(false);
+  addMount(mortar);
+  addUmount(mortar);
+  addGraph(mortar);
+  addBrick(mortar);
+  addStart(mortar);
+  addHelpers(mortar);
+  return mortar;
+}
+
+function addMount(mortar: Command): void {
+  const mount = mortar
+    .command("mount <source> <mountpoint>")
+    .description("mount a volume; returns when it can be used, and the mount goes on in the background")
+    .option("-o, --options <list>", "mount options, separated by commas; see below", collect, [])
+    .addOption(new Option("--edge <edge>", "how to speak to the kernel").choices(EDGES).default("auto"))
+    .option("-f, --foreground", "stay, log to the terminal, unmount on SIGINT or SIGTERM")
+    .option("--volume-name <name>", "volume of the volfile to stand at the top")
+    .option("--volfile-id <key>", "volfile to ask the server for (default: the volume's name)")
+    .option("--xlator-option <pattern.key=value>", "set an option of matching volumes", collect, [])
+    .addHelpText("after", SOURCE_HELP)
+    .action(async (source, mountpoint, options) =>
+      (await import("./mount-command.ts")).mountCommand(source, mountpoint, options),
+    );
+  logOptions(mount);
+  mount.addHelpText("after", () => "\nOptions of -o: see `mortar mount-options`.");
+  mortar
+    .command("mount-options")
+    .description("list what -o of `mortar mount` takes")
+    .action(async () => (await import("./mount-options-help.ts")).printMountOptions());
+}
+
+function addUmount(mortar: Command): void {
+  mortar
+    .command("umount <mountpoint>")
+    .description("unmount; returns when the mount's process has ended")
+    .option("-l, --lazy", "detach it even if it is in use")
+    .action(async (mountpoint, options) =>
+      (await import("./umount-command.ts")).umountCommand(mountpoint, options),
+    );
+}
+
+function addGraph(mortar: Command): void {
+  mortar
+    .command("graph [source]")
+    .description(
+      "show the translators of a volume, what each does, and options that are not at their default",
+    )
+    .addOption(new Option("--format <format>", "of the output").choices(FORMATS).default("text"))
+    .option("--volume-name <name>", "volume of the volfile to stand at the top")
+    .option("--volfile-id <key>", "volfile to ask the server for (default: the volume's name)")
+    .option("--types", "list all translator types that Mortar knows instead")
+    .addHelpText("after", SOURCE_HELP)
+    .action(async (source, options) => (await import("./graph-command.ts")).graphCommand(source, options));
+}
+
+function addBrick(mortar: Command): void {
+  const brick = mortar
+    .command("brick <volfile>")
+    .description("serve a brick: run a volfile whose top is protocol/server, in the foreground")
+    .option("--listen <address>", "HOST:PORT, [IPV6]:PORT, PORT or unix:PATH instead of the volfile's")
+    .option("--volume-name <name>", "volume of the volfile to stand at the top")
+    .option("--xlator-option <pattern.key=value>", "set an option of matching volumes", collect, [])
+    .action(async (volfile, options) => (await import("./brick-command.ts")).brickCommand(volfile, options));
+  logOptions(brick);
+}
+
+function addStart(mortar: Command): void {
+  const start = mortar
+    .command("start")
+    .description("run the embedded volume `instances` and mount it (what `npm start` does)")
+    .option("--data <dir>", "where its data is (default: ./var/instances)")
+    .option("--mount <dir>", "where to mount it (default: /srv/instances as root, else ./mnt)")
+    .option("-o, --options <list>", "mount options, separated by commas", collect, [])
+    .addOption(new Option("--edge <edge>", "how to speak to the kernel").choices(EDGES).default("auto"))
+    .action(async (options) => (await import("./start-command.ts")).startCommand(options));
+  logOptions(start);
+}
+
+function addHelpers(mortar: Command): void {
+  mortar
+    .command("install-helper")
+    .description("write /sbin/mount.mortar, so that `mount -t mortar` and fstab work")
+    .option("--dir <dir>", "where mount(8) looks for helpers", "/sbin")
+    .action(async (options) => (await import("./mount-helper.ts")).installHelper(options.dir));
+  mortar
+    .command("mount-helper", { hidden: true })
+    .allowUnknownOption()
+    .helpOption(false)
+    .argument("[arguments...]")
+    .action(async () => (await import("./mount-helper.ts")).mountHelper(process.argv.slice(3)));
+}
+
+try {
+  await program().parseAsync();
+} catch (error) {
+  if (error instanceof UserError || error instanceof FopError) {
+    const { reportFailure } = await import("./ready.ts");
+    reportFailure(error.message);
+    process.exit(1);
+  }
+  throw error;
+}

@@ -1,0 +1,122 @@
+/**
+ * `mortar start` (`npm start`): the embedded volume, mounted, in the foreground until Ctrl-C.
+ *
+ * Prints the mount point, the graph and three commands to try; on a terminal a status line follows. SIGINT and SIGTERM flush,
+ * unmount and end with exit code 0.
+ */
+
+import { mkdir } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import type { EdgeKind } from "../../mount/edge.ts";
+import { type RunningMount, startMount } from "../../mount/main.ts";
+import { startVolfile } from "../api/open.ts";
+import { nodeEnv } from "../core/env-node.ts";
+import { UserError } from "../core/errors.ts";
+import type { Graph } from "../graph/graph.ts";
+import { type EmbeddedVolume, openEmbedded } from "../process/embedded.ts";
+import { openLog, parseLogLevel } from "../process/logging.ts";
+import { describeGraph, renderGraph } from "./graph-view.ts";
+import { parseOptionLists } from "./mount-options.ts";
+import { onStopSignal } from "./signals.ts";
+import { StatusLine } from "./status-line.ts";
+
+export interface StartFlags {
+  readonly data?: string;
+  readonly mount?: string;
+  readonly options: string[];
+  readonly edge: EdgeKind;
+  readonly logFile?: string;
+  readonly logLevel?: string;
+  readonly logFormat: "text" | "json";
+}
+
+const NAME = "instances";
+
+export async function startCommand(flags: StartFlags): Promise<void> {
+  // npm changes into the package; relative paths are meant from where the user stands.
+  const here = process.env["INIT_CWD"] ?? process.cwd();
+  const dataDir = flags.data === undefined ? join("var", NAME) : resolve(here, flags.data);
+  const mountpoint = flags.mount === undefined ? defaultMountpoint() : resolve(here, flags.mount);
+  const options = parseOptionLists(flags.options);
+  for (const line of options.warnings) process.stderr.write(`mortar: ${line}\n`);
+  const log = openLog({
+    level: parseLogLevel(flags.logLevel ?? "warn"),
+    format: flags.logFormat,
+    ...(flags.logFile === undefined ? {} : { file: resolve(here, flags.logFile) }),
+  });
+  const env = nodeEnv(log);
+  process.title = "mortar start";
+  await makeMountpoint(mountpoint);
+  const volume = await openEmbedded(dataDir, NAME);
+  let mount: RunningMount;
+  try {
+    mount = await startMount({
+      openGraph: () => startVolfile(volume.volfile, { env, xlatorOptions: options.xlatorOptions }),
+      mountpoint,
+      edge: flags.edge,
+      options: options.edge,
+      source: volume.name,
+      kernelFlags: options.kernelFlags,
+      env,
+    });
+  } catch (error) {
+    await volume.release();
+    throw error;
+  }
+  await serve(mount, volume);
+}
+
+async function serve(mount: RunningMount, volume: EmbeddedVolume): Promise<never> {
+  process.stdout.write(welcome(mount, volume));
+  const status = new StatusLine(process.stdout, mount);
+  let asked = false;
+  onStopSignal(() => {
+    asked = true;
+    status.end();
+    process.stdout.write("\nflushing and unmounting ...\n");
+    void mount.stop();
+  });
+  await mount.closed;
+  status.end();
+  await volume.release();
+  process.stdout.write(asked ? "unmounted\n" : `${mount.edge.mountpoint} was unmounted; ending\n`);
+  process.exit(0);
+}
+
+function welcome(mount: RunningMount, volume: EmbeddedVolume): string {
+  const { mountpoint, kind } = mount.edge;
+  return [
+    `Volume "${volume.name}" is mounted on ${mountpoint} (edge ${kind}); its data is in ${volume.dataDir}`,
+    "",
+    graphText(mount.graph).trimEnd(),
+    "",
+    "Try:",
+    `  qemu-img create -f qcow2 ${mountpoint}/vm1.qcow2 20G`,
+    "  qemu-system-x86_64 -m 1024 -nographic -drive " +
+      `file=${mountpoint}/vm1.qcow2,format=qcow2,if=virtio,cache=none,aio=native`,
+    `  kill ${process.pid}     # or Ctrl-C here: flushes, unmounts and ends; the data stays`,
+    "",
+    "",
+  ].join("\n");
+}
+
+function graphText(graph: Graph): string {
+  return renderGraph(describeGraph(graph), "text");
+}
+
+function defaultMountpoint(): string {
+  return process.getuid?.() === 0 ? join("/srv", NAME) : resolve("mnt");
+}
+
+async function makeMountpoint(mountpoint: string): Promise<void> {
+  try {
+    await mkdir(mountpoint, { recursive: true });
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "ENOTCONN")
+      throw new UserError(
+        `mount point "${mountpoint}": a dead mount is there; remove it: umount -l ${mountpoint}`,
+      );
+    if (code !== "EEXIST") throw new UserError(`mount point "${mountpoint}": ${message}`);
+  }
+}
