@@ -63,10 +63,6 @@ function onlyOneChild(does: string): NonNullable<Row["refuse"]> {
       : `${childCount} subvolumes: Mortar does not ${does} yet, and passing to one of them would be wrong; use a volume of one brick, or name one subvolume with --volume-name`;
 }
 
-function never(why: string): NonNullable<Row["refuse"]> {
-  return () => why;
-}
-
 const CACHE = "only caches; without it every call is answered by the brick, which is slower but never wrong";
 
 const ROWS: readonly Row[] = [
@@ -95,33 +91,10 @@ const ROWS: readonly Row[] = [
     refuse: onlyOneChild("replicate"),
   },
   {
-    type: "cluster/disperse",
-    reason: "never passes: the bricks hold fragments",
-    children: atLeast(1),
-    refuse: never("bricks of a dispersed volume hold coded fragments, which Mortar cannot decode"),
-  },
-  {
-    type: "debug/sink",
-    reason: "never passes: it answers nothing",
-    children: exactly(0),
-    refuse: never("it answers no call; it exists for GlusterFS' own tests"),
-  },
-  {
-    type: "features/arbiter",
-    reason: "never passes: an arbiter stores no data",
-    refuse: never("an arbiter brick must keep names without data; Mortar would store the data"),
-  },
-  {
     type: "features/barrier",
     reason: "holds calls back only while a snapshot is taken, which glusterd asks of glusterfsd alone",
     options: { barrier: off("Hold back acknowledgements.") },
     refuse: refuseWhenOn(["barrier"], "calls would have to wait for a snapshot that nobody ends"),
-  },
-  {
-    type: "features/bit-rot",
-    reason: "never passes: it is the scrubber's own graph",
-    children: atLeast(1),
-    refuse: never("this graph belongs to GlusterFS' bit-rot daemon"),
   },
   {
     type: "features/bitrot-stub",
@@ -133,20 +106,10 @@ const ROWS: readonly Row[] = [
     ),
   },
   {
-    type: "features/cdc",
-    reason: "never passes: peers would disagree on what bytes mean",
-    refuse: never("network.compression changes payload bytes on the wire; switch it off for this volume"),
-  },
-  {
     type: "features/changelog",
     reason: "records changes only when the changelog is on; on is refused",
     options: { changelog: off("Record changes for geo-replication.") },
     refuse: refuseWhenOn(["changelog"], "geo-replication would miss every change made through Mortar"),
-  },
-  {
-    type: "features/cloudsync",
-    reason: "never passes: files may be stubs of remote objects",
-    refuse: never("files may have their data in a remote store, and their stubs would read as holes"),
   },
   {
     type: "features/gfid-access",
@@ -175,12 +138,6 @@ const ROWS: readonly Row[] = [
     refuse: refuseWhenOn(["quota", "inode-quota", "xtime"], "the accounting would go wrong without a word"),
   },
   {
-    type: "features/metadisp",
-    reason: "never passes: data and names are on different children",
-    children: atLeast(1),
-    refuse: never("it splits data and metadata over its children, which Mortar does not do"),
-  },
-  {
     type: "features/namespace",
     reason: "tags calls with the top directory for statistics; nothing reads the tag",
   },
@@ -198,39 +155,15 @@ const ROWS: readonly Row[] = [
     refuse: refuseWhenOn(["server-quota"], "the limits of this volume would not be enforced"),
   },
   {
-    type: "features/quotad",
-    reason: "never passes: it is the quota daemon's own graph",
-    children: atLeast(1),
-    refuse: never("this graph belongs to GlusterFS' quota daemon"),
-  },
-  {
     type: "features/sdfs",
     reason:
       "serialises entry operations of one directory; storage/posix makes each of them one atomic call of the kernel",
-  },
-  {
-    type: "features/shard",
-    reason: "never passes: a file is spread over many",
-    refuse: never(
-      "files of a sharded volume are cut into pieces under /.shard; without that translator they would read short",
-    ),
   },
   {
     type: "features/snapview-client",
     reason:
       "only adds the virtual directory .snaps; its second subvolume, the snapshot daemon, is not started",
     children: { min: 1, max: 2 },
-  },
-  {
-    type: "features/snapview-server",
-    reason: "never passes: it is the snapshot daemon's own graph",
-    children: atLeast(0),
-    refuse: never("this graph belongs to GlusterFS' snapshot daemon"),
-  },
-  {
-    type: "features/thin-arbiter",
-    reason: "never passes: it keeps only marks of replicas",
-    refuse: never("a thin arbiter keeps only replica marks; Mortar would store data on it"),
   },
   {
     type: "features/trash",
@@ -251,24 +184,6 @@ const ROWS: readonly Row[] = [
     refuse: refuseWhenOn(["worm", "worm-file-level"], "files that must not change could be changed"),
   },
   { type: "meta", reason: "only adds the virtual directory .meta with internals of the GlusterFS client" },
-  {
-    type: "mgmt/glusterd",
-    reason: "never passes: it is the management daemon",
-    children: atLeast(0),
-    refuse: never("this is the volfile of GlusterFS' management daemon, not of a volume"),
-  },
-  {
-    type: "mount/fuse",
-    reason: "never passes: Mortar's mount command is the edge",
-    children: atLeast(0),
-    refuse: never("the mount is made by `mortar mount VOLFILE MOUNTPOINT`; leave this volume out"),
-  },
-  {
-    type: "nfs/server",
-    reason: "never passes: it is the NFS server's own graph",
-    children: atLeast(0),
-    refuse: never("this graph belongs to GlusterFS' NFS server"),
-  },
   { type: "performance/io-cache", reason: CACHE },
   {
     type: "performance/io-threads",
@@ -288,12 +203,39 @@ const ROWS: readonly Row[] = [
     reason:
       "acknowledges writes early; without it a write is acknowledged when the brick has it, which is safer",
   },
-  {
-    type: "playground/rot-13",
-    reason: "never passes: stored bytes are rotated",
-    refuse: never("it changes every byte on the way"),
-  },
 ];
+
+/** Types that no graph may have: passing would lose, hide or change data, or they are another program's. */
+const REFUSED: readonly (readonly [type: string, why: string])[] = [
+  ["cluster/disperse", "bricks of a dispersed volume hold coded fragments, which Mortar cannot decode"],
+  ["debug/sink", "it answers no call; it exists for GlusterFS' own tests"],
+  ["features/arbiter", "an arbiter brick must keep names without data; Mortar would store the data"],
+  ["features/bit-rot", "this graph belongs to GlusterFS' bit-rot daemon"],
+  ["features/cdc", "network.compression changes payload bytes on the wire; switch it off for this volume"],
+  ["features/cloudsync", "files may have their data in a remote store, and their stubs would read as holes"],
+  ["features/metadisp", "it splits data and metadata over its children, which Mortar does not do"],
+  ["features/quotad", "this graph belongs to GlusterFS' quota daemon"],
+  [
+    "features/shard",
+    "files of a sharded volume are cut into pieces under /.shard; without that translator they would read short",
+  ],
+  ["features/snapview-server", "this graph belongs to GlusterFS' snapshot daemon"],
+  ["features/thin-arbiter", "a thin arbiter keeps only replica marks; Mortar would store data on it"],
+  ["mgmt/glusterd", "this is the volfile of GlusterFS' management daemon, not of a volume"],
+  ["mount/fuse", "the mount is made by `mortar mount VOLFILE MOUNTPOINT`; leave this volume out"],
+  ["nfs/server", "this graph belongs to GlusterFS' NFS server"],
+  ["playground/rot-13", "it changes every byte on the way"],
+];
+
+function refusedDefinition([type, why]: (typeof REFUSED)[number]): XlatorDefinition {
+  return defineXlator({
+    type,
+    children: atLeast(0),
+    options: {},
+    refused: why,
+    create: (init) => new PassThrough(init),
+  });
+}
 
 function definitionOf(row: Row): XlatorDefinition {
   return defineXlator({
@@ -309,5 +251,8 @@ function definitionOf(row: Row): XlatorDefinition {
   });
 }
 
-/** Definitions of all rows, sorted by type. */
-export const PASS_THROUGH: readonly XlatorDefinition[] = ROWS.map(definitionOf);
+/** Definitions of all rows of both tables. */
+export const PASS_THROUGH: readonly XlatorDefinition[] = [
+  ...ROWS.map(definitionOf),
+  ...REFUSED.map(refusedDefinition),
+];

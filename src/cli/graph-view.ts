@@ -55,20 +55,25 @@ export function renderGraph(graph: GraphDescription, format: GraphFormat): strin
   }
 }
 
-/** One line a type: how many children it takes and, when it passes through, why. */
+/** One line a type: implemented, or why it passes through or is refused. */
 export function describeTypes(registry: Registry, format: GraphFormat): string {
-  const types = [...registry.values()].map(({ type, children, passThrough, options }) => ({
+  const types = [...registry.values()].map(({ type, children, passThrough, refused, options }) => ({
     type,
     children: { min: children.min, max: Number.isFinite(children.max) ? children.max : null },
     options: Object.keys(options),
     passThrough: passThrough ?? null,
+    refused: refused ?? null,
   }));
   if (format === "json") return `${JSON.stringify(types, undefined, 2)}\n`;
   const width = Math.max(...types.map(({ type }) => type.length));
-  const lines = types.map(
-    ({ type, passThrough }) =>
-      `${type.padEnd(width)}  ${passThrough ? `passes through: ${passThrough}` : "implemented"}`,
-  );
+  const lines = types.map(({ type, passThrough, refused }) => {
+    const does = passThrough
+      ? `passes through: ${passThrough}`
+      : refused
+        ? `refused: ${refused}`
+        : "implemented";
+    return `${type.padEnd(width)}  ${does}`;
+  });
   return `${lines.join("\n")}\n`;
 }
 

@@ -364,6 +364,8 @@ export interface XlatorDefinition {
   readonly options: OptionTable;
   /** Why Mortar lets every fop pass through this type, when it does; shown by `mortar graph`. */
   readonly passThrough?: string;
+  /** Why no graph may have this type, though it is known; nothing is created then. */
+  readonly refused?: string;
   create(init: XlatorInit): XlatorBase;
 }
 
@@ -373,6 +375,7 @@ export function defineXlator<T extends OptionTable>(definition: {
   children: ChildCount;
   options: T;
   passThrough?: string;
+  refused?: string;
   create(init: XlatorInit<T>): XlatorBase<T>;
 }): XlatorDefinition {
   return definition as unknown as XlatorDefinition;

@@ -226,6 +226,10 @@ function makeNode(
     const where = sectionOrigin(volfile, section, section.typeLine);
     throw new UserError(`${where}: unknown type "${section.type}"; ${nearest(section.type, init.registry)}`);
   }
+  if (definition.refused !== undefined)
+    throw new UserError(
+      `${sectionOrigin(volfile, section, section.typeLine)}: ${section.type} is refused: ${definition.refused}`,
+    );
   checkChildCount(volfile, section, definition);
   const children = section.subvolumes.map((child) => nodes.get(child.name)!.xlator);
   const { values, unknown } = optionsOf(volfile, section, definition);
