@@ -1,0 +1,206 @@
+/**
+ * Reading, writing and syncing open files (spec translators.md 2.6).
+ *
+ * The way of every read and write: DiskIo moves the payload, a synchronous fstat gives the attributes, times come from memory. Only
+ * what a caller asks for in xdata costs more. Alignment of O_DIRECT is the kernel's to judge; a payload that merely lies at an
+ * odd address is copied into an aligned buffer.
+ */
+
+import type { Call } from "../../../src/core/call.ts";
+import { Dict } from "../../../src/core/dict.ts";
+import type { Args, PrePost, Reply } from "../../../src/core/fops.ts";
+import { type Iatt, S_IFMT, S_IFREG } from "../../../src/core/iatt.ts";
+import type { Fd } from "../../../src/core/inode.ts";
+import { EMPTY_IOVEC, type IoVec, iovSize, iovSlice } from "../../../src/core/iovec.ts";
+import { O_APPEND, O_DSYNC, O_SYNC } from "../../../src/core/open-flags.ts";
+import { fstat, type OsStat } from "../../../src/os/files.ts";
+import { isAligned, PAYLOADS } from "../../../src/os/memory.ts";
+import { answerFdCounts } from "./answers.ts";
+import type { Brick } from "./brick.ts";
+import { PROTECT_WRITES, WRITE_IS_APPEND, WRITE_UPDATE_ATOMIC } from "./keys.ts";
+import type { OpenFile } from "./open-files.ts";
+import { getXattr, setXattr } from "./target.ts";
+
+/** Alignment of memory and lengths that O_DIRECT wants on every common device. */
+export const SECTOR = 512;
+/** Reads from this size on are bounded by the file's size before memory is taken. */
+const LARGE_READ_BYTES = 1 << 20;
+const SYNC_BITS = O_SYNC | O_DSYNC;
+
+/** The open file behind an fd, in use until `brick.files.leave`. */
+export async function enterFile(brick: Brick, fd: Fd): Promise<OpenFile> {
+  return brick.files.enter(fd) ?? brick.files.enterAnonymous(fd);
+}
+
+export async function readFop(brick: Brick, call: Call, args: Args<"readv">): Promise<Reply<"readv">> {
+  const { fd, offset } = args;
+  const file = brick.files.enter(fd) ?? (await brick.files.enterAnonymous(fd));
+  try {
+    const size = args.size < LARGE_READ_BYTES ? args.size : bounded(file, args);
+    if (size === 0) return { data: EMPTY_IOVEC, size: 0, stat: brick.iattOfFile(file), eof: true };
+    const lease = PAYLOADS.take(size);
+    try {
+      let count = await brick.io.readv(file.osFd, [lease.buffer], offset);
+      if (count < size) count = await readRest(brick, file, lease.buffer, count, offset);
+      if (call.time !== undefined) await brick.stamp(call, file.state, file.osFd);
+      const stat = brick.iattOfFile(file);
+      const data = [count === size ? lease.buffer : lease.buffer.subarray(0, count)];
+      return { data, size: count, stat, eof: offset + count >= stat.size, lease };
+    } catch (error) {
+      lease.release();
+      throw error;
+    }
+  } finally {
+    brick.files.leave(file);
+  }
+}
+
+/** A short read is the end of the file, or a system call that stopped early: the kernel may do that, a brick may not. */
+async function readRest(
+  brick: Brick,
+  file: OpenFile,
+  buffer: Buffer,
+  count: number,
+  offset: number,
+): Promise<number> {
+  while (count < buffer.length && offset + count < fstat(file.osFd).size) {
+    // What is left of a direct read has to begin on a sector.
+    if (file.isDirect && count % SECTOR !== 0) break;
+    const more = await brick.io.readv(file.osFd, [buffer.subarray(count)], offset + count);
+    if (more === 0) break;
+    count += more;
+  }
+  return count;
+}
+
+/** No more than the file has, rounded up so that O_DIRECT still likes the length. */
+function bounded(file: OpenFile, { offset, size }: { offset: number; size: number }): number {
+  const left = Math.max(fstat(file.osFd).size - offset, 0);
+  return size <= left ? size : Math.min(size, Math.ceil(left / SECTOR) * SECTOR);
+}
+
+export async function writeFop(brick: Brick, call: Call, args: Args<"writev">): Promise<Reply<"writev">> {
+  const file = brick.files.enter(args.fd) ?? (await brick.files.enterAnonymous(args.fd));
+  try {
+    if (brick.space.full) checkOverwrite(brick, call, file, args);
+    if (args.xdata !== undefined) return await writeAsAsked(brick, call, file, args, args.xdata);
+    return await writeNow(brick, call, file, args);
+  } finally {
+    brick.files.leave(file);
+  }
+}
+
+async function writeNow(
+  brick: Brick,
+  call: Call,
+  file: OpenFile,
+  args: Args<"writev">,
+): Promise<PrePost & { size: number }> {
+  const pre = brick.iattOfFile(file);
+  const size = await writeAll(brick, file, args.data, args.offset);
+  if (call.time !== undefined) await brick.stamp(call, file.state, file.osFd);
+  if ((args.flags & SYNC_BITS) !== 0) await brick.io.fsync(file.osFd, (args.flags & O_SYNC) !== O_SYNC);
+  return { size, pre, post: brick.iattOfFile(file) };
+}
+
+/** A write with xdata: guarded, serialised or answered as it says. */
+async function writeAsAsked(
+  brick: Brick,
+  call: Call,
+  file: OpenFile,
+  args: Args<"writev">,
+  xdata: Dict,
+): Promise<Reply<"writev">> {
+  await checkProtection(brick, file, xdata);
+  const asksAppend = xdata.has(WRITE_IS_APPEND);
+  const reply =
+    asksAppend || xdata.has(WRITE_UPDATE_ATOMIC)
+      ? await brick.writes.run(file.state.key, () => writeNow(brick, call, file, args))
+      : await writeNow(brick, call, file, args);
+  const answers = new Dict();
+  answerFdCounts(file, xdata, answers);
+  if (asksAppend) {
+    const isAppend = reply.pre.size === args.offset || (file.flags & O_APPEND) !== 0;
+    answers.setUint(WRITE_IS_APPEND, isAppend ? 1 : 0);
+  }
+  return { ...reply, xdata: answers };
+}
+
+/** Writes until all is written or the file system stops; then the count so far, or the error when there is none. */
+export async function writeAll(brick: Brick, file: OpenFile, data: IoVec, offset: number): Promise<number> {
+  const size = iovSize(data);
+  if (size === 0) return 0;
+  if (file.isDirect && !isDirectReady(data)) return writeAligned(brick, file, data, size, offset);
+  let done = await brick.io.writev(file.osFd, data, offset);
+  while (done < size) {
+    try {
+      const count = await brick.io.writev(file.osFd, iovSlice(data, done, size), offset + done);
+      if (count === 0) break;
+      done += count;
+    } catch {
+      break;
+    }
+  }
+  return done;
+}
+
+/** Whether O_DIRECT can take the buffers where they lie. */
+function isDirectReady(data: IoVec): boolean {
+  for (const part of data) if (part.length % SECTOR !== 0 || !isAligned(part, SECTOR)) return false;
+  return true;
+}
+
+async function writeAligned(
+  brick: Brick,
+  file: OpenFile,
+  data: IoVec,
+  size: number,
+  offset: number,
+): Promise<number> {
+  const bounce = PAYLOADS.take(size);
+  try {
+    let at = 0;
+    for (const part of data) at += part.copy(bounce.buffer, at);
+    return await brick.io.writev(file.osFd, [bounce.buffer], offset);
+  } finally {
+    bounce.release();
+  }
+}
+
+/** When only the reserve is left, what is allocated already may still be overwritten. */
+function checkOverwrite(brick: Brick, call: Call, file: OpenFile, args: Args<"writev">): void {
+  if (!brick.isShortOfSpace(call, args.xdata)) return;
+  const stat = fstat(file.osFd);
+  if (!fitsInside(stat, args.offset + iovSize(args.data))) brick.checkSpace(call, args.xdata, "writev");
+}
+
+/** Whether a file is dense up to `end`. */
+export function fitsInside(stat: OsStat, end: number): boolean {
+  return end <= stat.size && stat.blocks * 512 >= stat.size;
+}
+
+/** Rebalance marks a file that it copies; its own copying writes must not undo what a client wrote meanwhile. */
+async function checkProtection(brick: Brick, file: OpenFile, xdata: Dict): Promise<void> {
+  const mark = xdata.bytes(PROTECT_WRITES);
+  if (mark) await setXattr(file.osFd, PROTECT_WRITES, mark);
+  else if (xdata.has("glusterfs.avoid.overwrite") && (await getXattr(file.osFd, PROTECT_WRITES)))
+    throw brick.error("EBUSY", "writev", { message: "writev: a client wrote to the file meanwhile" });
+}
+
+export async function fsyncFop(brick: Brick, _call: Call, args: Args<"fsync">): Promise<Reply<"fsync">> {
+  const file = await enterFile(brick, args.fd);
+  try {
+    const pre: Iatt = brick.iattOfFile(file);
+    const mayBatch = brick.options["batch-fsync-mode"] !== "none" && args.xdata?.has("batch-fsync");
+    if (mayBatch) await brick.fsyncs.add(file, args.datasync);
+    else await brick.io.fsync(file.osFd, args.datasync);
+    return { pre, post: brick.iattOfFile(file) };
+  } finally {
+    brick.files.leave(file);
+  }
+}
+
+/** EINVAL unless the file is a regular one. */
+export function requireRegular(brick: Brick, stat: OsStat, fop: string): void {
+  if ((stat.mode & S_IFMT) !== S_IFREG) throw brick.error("EINVAL", fop);
+}

@@ -1,0 +1,179 @@
+/**
+ * OS fds behind Fds. A named Fd (a client's open) has one until it is released; anonymous Fds share one per inode and O_DIRECT, kept
+ * open in an LRU because shards are written through them without an open (spec translators.md 1.5).
+ *
+ * Invariant: an OS fd is closed only when no fop uses it (`enter` ... `leave`): a number that is closed early may name another
+ * file by the time a pool thread gets to it.
+ */
+
+import { LRUCache } from "lru-cache";
+import { FopError } from "../../../src/core/errors.ts";
+import type { Gfid } from "../../../src/core/gfid.ts";
+import { S_IFMT, S_IFREG } from "../../../src/core/iatt.ts";
+import type { Fd } from "../../../src/core/inode.ts";
+import { O_DIRECT, O_RDWR } from "../../../src/core/open-flags.ts";
+import { close, open } from "../../../src/os/files.ts";
+import type { Handles } from "./handle.ts";
+import type { InodeState, InodeStates } from "./inode-state.ts";
+import type { Listing } from "./listing.ts";
+import type { MdataStore } from "./mdata-store.ts";
+
+/** OS fds kept for anonymous access. */
+const ANONYMOUS_MAX = 512;
+
+export class OpenFile {
+  readonly osFd: number;
+  /** The flags that the OS fd was opened with. */
+  readonly flags: number;
+  readonly state: InodeState;
+  readonly anonymous: boolean;
+  /** For a directory: what readdir goes through. */
+  listing: Listing | undefined;
+  users = 0;
+  closing = false;
+
+  constructor(osFd: number, flags: number, state: InodeState, anonymous: boolean) {
+    this.osFd = osFd;
+    this.flags = flags;
+    this.state = state;
+    this.anonymous = anonymous;
+  }
+
+  get gfid(): Gfid {
+    return this.state.gfid;
+  }
+
+  get isDirect(): boolean {
+    return (this.flags & O_DIRECT) !== 0;
+  }
+}
+
+export class OpenFiles {
+  readonly #handles: Handles;
+  readonly #states: InodeStates;
+  readonly #mdata: MdataStore;
+  readonly #named = new WeakMap<Fd, OpenFile>();
+  readonly #all = new Set<OpenFile>();
+  readonly #anonymous = new LRUCache<string, OpenFile>({
+    max: ANONYMOUS_MAX,
+    dispose: (file) => this.#closeWhenIdle(file),
+  });
+  readonly #opening = new Map<string, Promise<OpenFile>>();
+
+  constructor(handles: Handles, states: InodeStates, mdata: MdataStore) {
+    this.#handles = handles;
+    this.#states = states;
+    this.#mdata = mdata;
+  }
+
+  /** The file of a named Fd, in use until `leave`; undefined for an anonymous Fd. EBADF for a named one that is not open. */
+  enter(fd: Fd): OpenFile | undefined {
+    const file = this.#named.get(fd);
+    if (file === undefined) {
+      if (fd.anonymous) return undefined;
+      throw new FopError("EBADF", { fop: "fd" });
+    }
+    file.users++;
+    return file;
+  }
+
+  /** The same for an anonymous Fd of a regular file; opened now if need be. ENOENT when the file is gone. */
+  async enterAnonymous(fd: Fd): Promise<OpenFile> {
+    const flags = O_RDWR | (fd.flags & O_DIRECT);
+    const key = `${flags}${this.#states.of(fd.inode.gfid).key}`;
+    const file = this.#anonymous.get(key) ?? (await this.#openAnonymous(key, fd, flags));
+    if (file.closing) return this.enterAnonymous(fd);
+    file.users++;
+    return file;
+  }
+
+  leave(file: OpenFile): void {
+    if (--file.users === 0 && file.closing) this.#close(file);
+  }
+
+  /** Ties an OS fd to a named Fd. The caller holds `state` and gives that hold over. */
+  add(fd: Fd, osFd: number, flags: number, state: InodeState): OpenFile {
+    const file = new OpenFile(osFd, flags, state, false);
+    this.#named.set(fd, file);
+    this.#all.add(file);
+    return file;
+  }
+
+  /** The client closed the Fd. The last one of a file whose names are gone takes the file along. */
+  async release(fd: Fd): Promise<void> {
+    const file = this.#named.get(fd);
+    if (!file) return;
+    this.#named.delete(fd);
+    this.#closeWhenIdle(file);
+    await this.#uncount(file.state);
+  }
+
+  /** Takes back a count and a hold on behalf of an open that failed. */
+  async abandon(state: InodeState): Promise<void> {
+    try {
+      await this.#uncount(state);
+    } finally {
+      this.#states.letGo(state);
+    }
+  }
+
+  async #uncount(state: InodeState): Promise<void> {
+    if (--state.opens > 0 || !state.parked) return;
+    this.dropAnonymous(state);
+    await this.#handles.unpark(state.gfid);
+  }
+
+  /** Lets go of cached OS fds of an inode, so that they do not keep a removed file's blocks. */
+  dropAnonymous(state: InodeState): void {
+    this.#anonymous.delete(`${O_RDWR}${state.key}`);
+    this.#anonymous.delete(`${O_RDWR | O_DIRECT}${state.key}`);
+  }
+
+  /** Closes everything; nothing is in flight any more. */
+  closeAll(): void {
+    this.#anonymous.clear();
+    for (const file of this.#all) this.#closeWhenIdle(file);
+  }
+
+  #openAnonymous(key: string, fd: Fd, flags: number): Promise<OpenFile> {
+    const underWay = this.#opening.get(key);
+    if (underWay) return underWay;
+    const opening = this.#openNow(key, fd, flags).finally(() => this.#opening.delete(key));
+    this.#opening.set(key, opening);
+    return opening;
+  }
+
+  async #openNow(key: string, fd: Fd, flags: number): Promise<OpenFile> {
+    const { gfid, type } = fd.inode;
+    const state = this.#states.hold(gfid);
+    let osFd: number;
+    try {
+      const found = await this.#handles.find(gfid, type);
+      if ((found.stat.mode & S_IFMT) !== S_IFREG) throw new FopError("EINVAL", { fop: "fd" });
+      osFd = await open(found.path, flags);
+    } catch (error) {
+      this.#states.letGo(state);
+      throw error;
+    }
+    const file = new OpenFile(osFd, flags, state, true);
+    this.#all.add(file);
+    await this.#mdata.load(state, osFd);
+    // Unlink came in between and found nothing to drop: serve the fops that wait, keep nothing.
+    if (state.removed) queueMicrotask(() => this.#closeWhenIdle(file));
+    else this.#anonymous.set(key, file);
+    return file;
+  }
+
+  #closeWhenIdle(file: OpenFile): void {
+    if (file.closing) return;
+    file.closing = true;
+    if (file.users === 0) this.#close(file);
+  }
+
+  #close(file: OpenFile): void {
+    this.#all.delete(file);
+    this.#states.letGo(file.state);
+    // An error of close(2) has no one to go to; what must be on disk was synced by fsync.
+    close(file.osFd).catch(() => {});
+  }
+}
