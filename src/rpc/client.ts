@@ -13,7 +13,7 @@ import type { Env, Timer } from "../core/env.ts";
 import { FopError } from "../core/errors.ts";
 import type { IoVec } from "../core/iovec.ts";
 import { nothing, pingReply } from "./codec-control.ts";
-import { CALL, type CredentialVersion, finish, readReplyStatus, writeCallHead } from "./message.ts";
+import { CALL, type CredentialVersion, finish, readReplyStatus, SELF, writeCallHead } from "./message.ts";
 import { DUMP_PROC, DUMP_PROGRAM, type Program } from "./programs.ts";
 import { RECORD_BYTES_MAX, type ReceivedRecord } from "./record.ts";
 import type { Transport } from "./transport.ts";
@@ -21,9 +21,6 @@ import { XdrError, type XdrReader, type XdrType, XdrWriter } from "./xdr.ts";
 
 /** Pending calls are looked over this often for ones that are too old, as in GlusterFS; more often if the timeout is short. */
 const SCAN_MS = 10_000;
-const NO_OWNER = Buffer.alloc(0);
-/** Who asks on behalf of Mortar itself: handshakes, pings, portmap. */
-export const SELF: Call = Object.freeze({ uid: 0, gid: 0, groups: [], pid: 0, lkOwner: NO_OWNER });
 
 /** A call under way. The client settles it exactly once through one of the two methods. */
 export abstract class PendingCall {

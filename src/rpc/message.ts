@@ -54,6 +54,9 @@ const V1_GROUPS = 16;
 /** Who may be named in a credential. A Call is one. */
 export type Credential = Pick<Call, "uid" | "gid" | "pid" | "groups" | "lkOwner" | "time">;
 
+/** Who asks on behalf of Mortar itself: handshakes, pings, portmap. */
+export const SELF: Call = Object.freeze({ uid: 0, gid: 0, groups: [], pid: 0, lkOwner: Buffer.alloc(0) });
+
 /** Begins a call. Groups that do not fit are left out, as stock clients do; a lock owner that does not fit throws XdrError. */
 export function writeCallHead(
   w: XdrWriter,

@@ -12,13 +12,13 @@
 import type { Call, ClientIdentity } from "../core/call.ts";
 import type { IoVec, Lease } from "../core/iovec.ts";
 import type { Logger } from "../core/log.ts";
-import { SELF } from "./client.ts";
 import {
   ACCEPT,
   type CallHead,
   Denied,
   finish,
   readCallHead,
+  SELF,
   writeCallHead,
   writeDenied,
   writeProgramMismatch,
@@ -170,10 +170,9 @@ export class RpcPeer {
       record.release();
       return;
     }
-    const exchange = new Exchange(this, head, record, program);
-    exchange.argumentsAt = reader.offset;
+    const exchange = new Exchange(this, head, record, program, reader.offset);
     const max = this.#server.options.outstandingMax();
-    if (program.prompt || max === 0 || this.#inFlight < max) this.#run(exchange, reader);
+    if (program.prompt || max === 0 || this.#inFlight < max) this.#run(exchange);
     else {
       this.#waiting.push(exchange);
       if (this.#waiting.length < max || this.#paused) return;
@@ -183,19 +182,24 @@ export class RpcPeer {
   }
 
   #runWaiting(exchange: Exchange): void {
-    const reader = exchange.record.reader();
-    reader.offset = exchange.argumentsAt;
     try {
-      this.#run(exchange, reader);
+      this.#run(exchange);
     } catch (error) {
       exchange.record.release();
       this.#drop(error);
     }
   }
 
-  #run(exchange: Exchange, reader: XdrReader): void {
+  #run(exchange: Exchange): void {
     this.#inFlight++;
-    exchange.program.dispatch(exchange, reader);
+    try {
+      exchange.program.dispatch(exchange, exchange.arguments());
+    } catch (error) {
+      // The head of a call may be longer than the first part of its record; nothing has happened yet.
+      if (!(error instanceof XdrError) || !exchange.record.split) throw error;
+      exchange.join();
+      exchange.program.dispatch(exchange, exchange.arguments());
+    }
   }
 
   /** The program and version asked for; undefined when the call has been answered with what is wrong about it. */
@@ -231,19 +235,43 @@ export class Exchange implements Lease {
   readonly procedure: number;
   readonly call: Call;
   /** Holds the memory that arguments and payload are views of; whoever serves the call releases it when done with them. */
-  readonly record: ReceivedRecord;
-  argumentsAt = 0;
+  record: ReceivedRecord;
+  #argumentsAt: number;
   readonly #xid: number;
   #payloadLease: Lease | undefined;
   #counts = true;
 
-  constructor(peer: RpcPeer, head: CallHead, record: ReceivedRecord, program: ServedProgram) {
+  constructor(
+    peer: RpcPeer,
+    head: CallHead,
+    record: ReceivedRecord,
+    program: ServedProgram,
+    argumentsAt: number,
+  ) {
+    this.#argumentsAt = argumentsAt;
     this.peer = peer;
     this.program = program;
     this.procedure = head.procedure;
     this.call = head.call;
     this.record = record;
     this.#xid = head.xid;
+  }
+
+  /** Reads the arguments from their beginning. */
+  arguments(): XdrReader {
+    const reader = this.record.reader();
+    reader.offset = this.#argumentsAt;
+    return reader;
+  }
+
+  /** Puts a record of two parts into one. */
+  join(): void {
+    const { record } = this;
+    const joined = record.joined();
+    if (joined === record) return;
+    this.#argumentsAt += joined.start - record.start;
+    this.record = joined;
+    record.release();
   }
 
   /** This call waits for others of its peer and must not keep them out. */

@@ -4,17 +4,28 @@
  * Receiving: the kernel copies straight into the receiver's slabs (net.Socket's `onread`). Accepted sockets cannot be given `onread`
  * by the public interface of net.Server, so their handle moves into a new net.Socket.
  *
- * Sending: messages of one turn of the event loop leave in one writev(2), heads and payloads in place. While the peer does not
- * read, messages gather here and leave together when it does.
+ * Sending: messages of one turn of the event loop leave in one writev(2), heads and payloads in place, past the stream (which
+ * costs several microseconds a message). Only what the kernel has no room for goes through it, and while it waits there,
+ * messages gather here.
  */
 
 import { unlinkSync } from "node:fs";
 import { createServer, Socket, type SocketConstructorOpts } from "node:net";
 import { FopError, toFopError } from "../core/errors.ts";
 import type { IoVec, Lease } from "../core/iovec.ts";
+import { rest, writevNow } from "../os/send.ts";
 import { setSocketOption } from "../os/socket.ts";
 import { RecordReceiver } from "./record.ts";
-import type { ConnectTarget, PeerAddress, TcpTuning, Transport, TransportHandler } from "./transport.ts";
+import {
+  type ConnectTarget,
+  type Listener,
+  type ListenTarget,
+  type PeerAddress,
+  type TcpTuning,
+  type Transport,
+  type TransportHandler,
+  targetText,
+} from "./transport.ts";
 
 /** Stock clients and bricks probe an idle connection after this many seconds (wire.md 1.1). */
 const KEEPALIVE_SEC = 20;
@@ -34,6 +45,7 @@ class SocketTransport implements Transport {
   arrivals = 0;
   backlogBytes = 0;
   readonly #socket: Socket;
+  #fd = -1;
   #peer: PeerAddress | undefined;
   #handler: TransportHandler | undefined;
   /** Buffers of messages that are not given to the socket yet. */
@@ -62,7 +74,20 @@ class SocketTransport implements Transport {
     this.#socket.on("close", () => this.#fail("the connection is closed"));
   }
 
-  /** The socket itself, for setting it up. */
+  /** Takes the settings of volfiles over, once connected. */
+  tune(tuning: TcpTuning): void {
+    const socket = this.#socket;
+    this.#fd = descriptorOf(socket);
+    if (socket.remoteFamily === undefined) return;
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, (tuning.keepaliveTime ?? KEEPALIVE_SEC) * 1000);
+    const { keepaliveInterval, keepaliveCount, userTimeout } = tuning;
+    if (keepaliveInterval) setSocketOption(this.#fd, "keepaliveInterval", keepaliveInterval);
+    if (keepaliveCount) setSocketOption(this.#fd, "keepaliveCount", keepaliveCount);
+    if (userTimeout) setSocketOption(this.#fd, "userTimeoutMs", userTimeout * 1000);
+  }
+
+  /** The socket itself, for connecting it. */
   get socket(): Socket {
     return this.#socket;
   }
@@ -96,13 +121,14 @@ class SocketTransport implements Transport {
     process.nextTick(flush, this);
   }
 
-  /** Gives all that is queued to the socket, in one writev(2). */
+  /** Gives all that is queued to the kernel, in one writev(2); what it does not take, to the socket to wait for room. */
   flush(): void {
     this.#scheduled = false;
-    if (this.#closed || this.#busy || this.#queue.length === 0) return;
+    // A socket that Node has destroyed has closed its descriptor, whose number may belong to a file by now.
+    if (this.#closed || this.#busy || this.#socket.destroyed || this.#queue.length === 0) return;
     const queue = this.#queue;
-    const writing = this.#writing;
     this.#queue = [];
+    const writing = this.#writing;
     writing.messages = this.#queuedMessages;
     writing.bytes = this.#queuedBytes;
     const emptied = writing.leases;
@@ -110,13 +136,35 @@ class SocketTransport implements Transport {
     this.#leases = emptied;
     this.#queuedMessages = 0;
     this.#queuedBytes = 0;
+    try {
+      const taken = writevNow(this.#fd, queue);
+      if (taken === writing.bytes) this.#settleWritten();
+      else this.#writeLater(rest(queue, taken));
+    } catch (error) {
+      this.#fail(describe(error as Error));
+    }
+  }
+
+  #writeLater(parts: IoVec): void {
     this.#busy = true;
     const socket = this.#socket;
+    const last = parts.length - 1;
     socket.cork();
-    const last = queue.length - 1;
-    for (let i = 0; i < last; i++) socket.write(queue[i]!);
-    socket.write(queue[last]!, this.#onWritten);
+    for (let i = 0; i < last; i++) socket.write(parts[i]!);
+    socket.write(parts[last]!, this.#onWritten);
     socket.uncork();
+  }
+
+  #settleWritten(): void {
+    const writing = this.#writing;
+    const { leases } = writing;
+    this.flushed += writing.messages;
+    this.backlogBytes -= writing.bytes;
+    // A lease's owner may close this transport, which releases what it finds.
+    writing.leases = [];
+    for (let i = 0; i < leases.length; i++) leases[i]!.release();
+    leases.length = 0;
+    if (!this.#closed) writing.leases = leases;
   }
 
   pause(): void {
@@ -136,13 +184,8 @@ class SocketTransport implements Transport {
 
   readonly #onWritten = (error?: Error | null): void => {
     if (error || this.#closed) return;
-    const writing = this.#writing;
     this.#busy = false;
-    this.flushed += writing.messages;
-    this.backlogBytes -= writing.bytes;
-    const { leases } = writing;
-    for (let i = 0; i < leases.length; i++) leases[i]!.release();
-    leases.length = 0;
+    this.#settleWritten();
     this.flush();
   };
 
@@ -185,7 +228,7 @@ export async function connectSocket(target: ConnectTarget): Promise<Transport> {
     ...(tuning.family && { family: tuning.family }),
     ...(tuning.sourceHost && { localAddress: tuning.sourceHost }),
   };
-  const where = `${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const where = targetText(target);
   if (tuning.privilegedPort) {
     for (let local = PRIVILEGED_PORT_MAX; local >= PRIVILEGED_PORT_MIN; local--) {
       try {
@@ -213,22 +256,14 @@ function connectOnce(options: NetTarget, where: string, tuning: TcpTuning): Prom
     socket.once("error", refused);
     socket.connect(options, () => {
       socket.off("error", refused);
-      tune(socket, tuning);
-      resolve(transport);
+      try {
+        transport.tune(tuning);
+        resolve(transport);
+      } catch (error) {
+        refused(error as Error);
+      }
     });
   });
-}
-
-/** Where to listen. */
-export type ListenTarget =
-  | { readonly kind: "tcp"; readonly host?: string; readonly port: number; readonly tuning?: TcpTuning }
-  | { readonly kind: "unix"; readonly path: string };
-
-export interface Listener {
-  /** The port in use, also when 0 was asked for; 0 on a unix socket. */
-  readonly port: number;
-  /** Stops accepting. Connections go on. */
-  close(): Promise<void>;
 }
 
 /** Listens; `onTransport` gets each new connection. Rejects with a FopError (EADDRINUSE, EACCES ...). */
@@ -239,12 +274,14 @@ export async function listenSocket(
   const tuning = target.kind === "tcp" ? (target.tuning ?? {}) : {};
   if (target.kind === "unix") await removeStaleSocket(target.path);
   const server = createServer({ pauseOnConnect: true }, (accepted) => {
-    const transport = adopt(accepted);
-    tune(transport.socket, tuning);
-    onTransport(transport);
+    const transport = adopt(accepted, tuning);
+    if (transport) onTransport(transport);
   });
   await new Promise<void>((resolve, reject) => {
-    server.once("error", (error) => reject(toFopError(error, { fop: "listen" })));
+    server.once("error", (error) => {
+      const message = `${targetText(target)}: ${describe(error)}`;
+      reject(new FopError(toFopError(error).code, { fop: "listen", message, cause: error }));
+    });
     server.listen(
       target.kind === "unix" ? { path: target.path } : { host: target.host, port: target.port },
       resolve,
@@ -257,13 +294,21 @@ export async function listenSocket(
   };
 }
 
-/** Takes the handle of an accepted socket over into a transport; the socket itself ends here. */
-function adopt(accepted: Socket): SocketTransport {
+/** Takes the handle of an accepted socket over into a transport; undefined when it is closed already. */
+function adopt(accepted: Socket, tuning: TcpTuning): SocketTransport | undefined {
   const donor = accepted as unknown as WithHandle;
   const handle = donor._handle;
   donor._handle = null;
   accepted.destroy();
-  return new SocketTransport({ handle });
+  if (handle === null) return undefined;
+  const transport = new SocketTransport({ handle });
+  try {
+    transport.tune(tuning);
+    return transport;
+  } catch {
+    transport.close();
+    return undefined;
+  }
 }
 
 /** A socket file that nobody listens on is left from a process that died: it may be replaced. */
@@ -281,15 +326,11 @@ async function removeStaleSocket(path: string): Promise<void> {
   if (alive === false) unlinkSync(path);
 }
 
-function tune(socket: Socket, tuning: TcpTuning): void {
-  socket.setNoDelay(true);
-  const keepaliveTime = tuning.keepaliveTime ?? KEEPALIVE_SEC;
-  socket.setKeepAlive(true, keepaliveTime * 1000);
+/** The descriptor behind a connected socket, which net.Socket does not tell. */
+function descriptorOf(socket: Socket): number {
   const fd = (socket as unknown as WithHandle)._handle?.fd;
-  if (fd === undefined || socket.remoteFamily === undefined) return;
-  if (tuning.keepaliveInterval) setSocketOption(fd, "keepaliveInterval", tuning.keepaliveInterval);
-  if (tuning.keepaliveCount) setSocketOption(fd, "keepaliveCount", tuning.keepaliveCount);
-  if (tuning.userTimeout) setSocketOption(fd, "userTimeoutMs", tuning.userTimeout * 1000);
+  if (fd === undefined || fd < 0) throw new FopError("ENOTCONN", { message: "the socket is closed" });
+  return fd;
 }
 
 function peerOf(socket: Socket): PeerAddress {
@@ -306,6 +347,12 @@ function describe(error: Error): string {
     case "ECONNRESET":
     case "EPIPE":
       return "the peer closed the connection";
+    case "EADDRINUSE":
+      return "address in use";
+    case "EADDRNOTAVAIL":
+      return "no interface has this address";
+    case "EACCES":
+      return "permission denied";
     case "ENOENT":
       return "no such socket";
     case "ENOTFOUND":
