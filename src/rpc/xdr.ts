@@ -37,7 +37,7 @@ const SAFE_MAX = BigInt(Number.MAX_SAFE_INTEGER);
 const DEFAULT_COUNT_MAX = 65_536;
 const SLAB_BYTES = 16_384;
 
-/** Bytes that `length` takes with its padding. */
+/** Bytes that `length` (below 2^31) takes with its padding. */
 export function padded(length: number): number {
   return (length + 3) & ~3;
 }
