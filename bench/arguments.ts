@@ -1,0 +1,86 @@
+/** The command line of `npm run bench`. */
+
+import { parseArgs } from "node:util";
+import { UserError } from "../src/core/errors.ts";
+import { LOADS, type Load } from "./loads.ts";
+import { ROWS, type Row } from "./rows.ts";
+
+export interface BenchOptions {
+  readonly rows: readonly Row[];
+  readonly loads: readonly Load[];
+  readonly rounds: number;
+  readonly quick: boolean;
+  /** Where bricks and mounts live; the system's directory for temporary files when absent. */
+  readonly directory: string | undefined;
+  /** Where results.json and results.md go. */
+  readonly output: string;
+  readonly profile: string | undefined;
+}
+
+export const USAGE = `npm run bench -- [options]
+  --peers          with the rows that need GlusterFS on this machine (root, glusterd)
+  --rounds N       measurements of each cell, the median counts (default 3)
+  --only A,B       only these rows: ${ROWS.map(({ id }) => id).join(", ")}
+  --loads A,B      only these loads: ${LOADS.map(({ id }) => id).join(", ")}
+  --quick          small files and short runs: to see that it works, not to quote
+  --dir DIR        measure on this file system (default: the directory for temporary files)
+  --output DIR     where results.json and results.md go (default: var/bench)
+  --profile DIR    CPU profiles of Mortar's processes go there; slows them down
+`;
+
+/** Undefined when help was asked for. @throws UserError */
+export function parseArguments(args: readonly string[]): BenchOptions | undefined {
+  const { values } = parse(args);
+  if (values.help) return undefined;
+  const rounds = Number(values.rounds);
+  if (!Number.isInteger(rounds) || rounds < 1)
+    throw new UserError(`bench: --rounds: "${values.rounds}" is not a number from 1`);
+  const asked = pick("--only", values.only, ROWS);
+  // A row that was named is wanted, with or without --peers.
+  const rows = values.only === undefined ? asked.filter((row) => values.peers || !row.needsPeer) : asked;
+  return {
+    rows,
+    loads: pick("--loads", values.loads, LOADS),
+    rounds,
+    quick: values.quick,
+    directory: values.dir,
+    output: values.output,
+    profile: values.profile,
+  };
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      options: {
+        peers: { type: "boolean", default: false },
+        rounds: { type: "string", default: "3" },
+        only: { type: "string" },
+        loads: { type: "string" },
+        quick: { type: "boolean", default: false },
+        dir: { type: "string" },
+        output: { type: "string", default: "var/bench" },
+        profile: { type: "string" },
+        help: { type: "boolean", default: false },
+      },
+    });
+  } catch (error) {
+    throw new UserError(`bench: ${(error as Error).message}`);
+  }
+}
+
+/** The things named in a list, in their own order; all without a list. */
+function pick<T extends { readonly id: string }>(
+  option: string,
+  list: string | undefined,
+  all: readonly T[],
+): T[] {
+  if (list === undefined) return [...all];
+  const names = new Set(list.split(","));
+  const found = all.filter(({ id }) => names.delete(id));
+  const [unknown] = names;
+  if (unknown !== undefined)
+    throw new UserError(`bench: ${option}: "${unknown}" is none of ${all.map(({ id }) => id).join(", ")}`);
+  return found;
+}

@@ -1,0 +1,97 @@
+/**
+ * The peer: a volume of GlusterFS as glusterd itself sets it up, one brick, loopback TCP, its performance translators off, so
+ * that its client graph does the work that Mortar's does.
+ *
+ * Needs root and GlusterFS 10 or newer on this machine. A glusterd that already runs is used and left running; one that
+ * this bench started is stopped. The volume is stopped and deleted at the end, whatever happened.
+ */
+
+import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import type { Processes } from "../test/support/processes.ts";
+import { until } from "../test/support/wait.ts";
+
+/** Client translators that cache, gather or read ahead: the graphs compared have none of them. */
+const TRANSLATORS_OFF = [
+  "write-behind",
+  "open-behind",
+  "quick-read",
+  "io-cache",
+  "read-ahead",
+  "stat-prefetch",
+  "readdir-ahead",
+] as const;
+const GLUSTERD_PID_FILE = "/var/run/glusterd.pid";
+const COMMAND_MS = 60_000;
+
+export class Peer {
+  readonly name: string;
+  /** glusterd refuses volumes on "localhost". */
+  readonly host = hostname();
+  readonly #processes: Processes;
+  /** Where the volume keeps its data. */
+  readonly brickDirectory: string;
+  #startedGlusterd = false;
+  #made = false;
+
+  constructor(processes: Processes, init: { name: string; brickDirectory: string }) {
+    this.#processes = processes;
+    this.name = init.name;
+    this.brickDirectory = init.brickDirectory;
+  }
+
+  /** What a client is told to mount. */
+  get source(): string {
+    return `${this.host}:/${this.name}`;
+  }
+
+  async start(): Promise<void> {
+    await this.#ensureGlusterd();
+    await this.#gluster("volume", "create", this.name, `${this.host}:${this.brickDirectory}`, "force");
+    this.#made = true;
+    for (const translator of TRANSLATORS_OFF) {
+      await this.#gluster("volume", "set", this.name, `performance.${translator}`, "off");
+    }
+    await this.#gluster("volume", "start", this.name);
+  }
+
+  /** Options as the volume has them, for the report. */
+  async options(): Promise<string[]> {
+    const info = await this.#gluster("volume", "info", this.name);
+    return info.split("\n").filter((line) => /^[a-z-]+\.[a-z-]+:/.test(line));
+  }
+
+  /** Pid of the brick's process. */
+  async brickPid(): Promise<number> {
+    const status = await this.#gluster("volume", "status", this.name, "--xml");
+    const pid = /<pid>(\d+)<\/pid>/.exec(status)?.[1];
+    if (pid === undefined) throw new Error(`peer: glusterd does not tell the brick's pid: ${status}`);
+    return Number(pid);
+  }
+
+  async stop(): Promise<void> {
+    if (this.#made) {
+      await this.#gluster("volume", "stop", this.name, "force").catch(() => {});
+      await this.#gluster("volume", "delete", this.name);
+      this.#made = false;
+    }
+    if (this.#startedGlusterd) {
+      process.kill(Number(readFileSync(GLUSTERD_PID_FILE, "utf8")), "SIGTERM");
+      this.#startedGlusterd = false;
+    }
+  }
+
+  async #ensureGlusterd(): Promise<void> {
+    const running = await this.#processes.tryRun("gluster", ["--mode=script", "volume", "list"]);
+    if (running.code === 0) return;
+    await this.#processes.run("glusterd", []);
+    this.#startedGlusterd = true;
+    await until("glusterd answers", async () => {
+      return (await this.#processes.tryRun("gluster", ["--mode=script", "volume", "list"])).code === 0;
+    });
+  }
+
+  #gluster(...args: string[]): Promise<string> {
+    return this.#processes.run("gluster", ["--mode=script", ...args], { timeoutMs: COMMAND_MS });
+  }
+}

@@ -1,0 +1,244 @@
+/**
+ * The rows: ways to reach a directory, each started as a user would start it, by its own processes, all with their data
+ * below one directory of one file system.
+ *
+ * Every row passes O_DIRECT down to its brick; `isDirectAtBrick` proves it on the running processes, since a brick that
+ * serves from its page cache would win without doing the work.
+ */
+
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { mountAt } from "../test/support/mounts.ts";
+import { canConnect, freePort, tail } from "../test/support/peers.ts";
+import type { Processes, Running } from "../test/support/processes.ts";
+import { brickVolfile, clientVolfile, embeddedVolfile } from "../test/support/volfiles.ts";
+import { until } from "../test/support/wait.ts";
+import type { Peer } from "./peer.ts";
+
+const MORTAR = fileURLToPath(new URL("../src/cli/mortar", import.meta.url));
+const START_DEADLINE_MS = 60_000;
+const O_DIRECT = 0o40000;
+
+/** Where rows live and what they share. */
+export interface Site {
+  readonly processes: Processes;
+  /** An empty directory on the file system that is measured. */
+  readonly directory: string;
+  /** Started before the rows that need it. */
+  readonly peer?: Peer;
+  /** More environment for Mortar's processes, e.g. NODE_OPTIONS with a profiler. */
+  readonly mortarEnv: Readonly<Record<string, string>>;
+}
+
+/** A row that is up. */
+export interface Station {
+  /** Where the loads run. */
+  readonly directory: string;
+  /** The process that does the disk's work and the directory it does it in; undefined for the bare directory. */
+  readonly brick?: { readonly pid: number; readonly directory: string };
+  /** Unmounts and ends the row's processes in the order an administrator would. */
+  stop(): Promise<void>;
+}
+
+export interface Row {
+  readonly id: string;
+  readonly title: string;
+  readonly needsPeer: boolean;
+  start(site: Site): Promise<Station>;
+}
+
+export const BASE_ROW = "base";
+export const PEER_ROW = "glusterfs";
+
+export const ROWS: readonly Row[] = [
+  { id: BASE_ROW, title: "base directory", needsPeer: false, start: startBase },
+  {
+    id: "embedded",
+    title: "Mortar, embedded brick, dev-fuse",
+    needsPeer: false,
+    start: (site) => startEmbedded(site, "dev-fuse"),
+  },
+  {
+    id: "fuse-native",
+    title: "Mortar, embedded brick, fuse-native",
+    needsPeer: false,
+    start: (site) => startEmbedded(site, "fuse-native"),
+  },
+  { id: "tcp", title: "Mortar over TCP to a Mortar brick", needsPeer: false, start: startTcp },
+  { id: PEER_ROW, title: "GlusterFS FUSE, its own brick", needsPeer: true, start: startGlusterfs },
+  { id: "mixed", title: "Mortar FUSE, that GlusterFS brick", needsPeer: true, start: startMixed },
+];
+
+async function startBase(site: Site): Promise<Station> {
+  return { directory: makeDirectory(site, "base"), stop: async () => {} };
+}
+
+async function startEmbedded(site: Site, edge: "dev-fuse" | "fuse-native"): Promise<Station> {
+  const brick = makeDirectory(site, `${edge}-brick`);
+  const volfile = writeText(site, `${edge}.vol`, embeddedVolfile(brick));
+  const mount = await mountMortar(site, edge, volfile, ["--edge", edge]);
+  return {
+    directory: mount.mountpoint,
+    brick: { pid: mount.running.pid, directory: brick },
+    stop: () => unmount(site, mount),
+  };
+}
+
+async function startTcp(site: Site): Promise<Station> {
+  const directory = makeDirectory(site, "tcp-brick");
+  const port = await freePort();
+  // A volume id that the brick finds nowhere is written down by it, as for a new volume.
+  const volumeId = "6d6f7274-6172-4265-8e63-680000000001";
+  const text = brickVolfile({ directory, port, volumeId });
+  const log = join(site.directory, "tcp-brick.log");
+  const brick = site.processes.start(
+    MORTAR,
+    ["brick", writeText(site, "tcp-brick.vol", text), "--log-file", log],
+    { env: site.mortarEnv },
+  );
+  await until("Mortar's brick listens", () => !failed(brick, log) && canConnect(port), {
+    deadlineMs: START_DEADLINE_MS,
+    detail: () => tail(log),
+  });
+  const volfile = writeText(site, "tcp.vol", clientVolfile({ directory, port }));
+  const mount = await mountMortar(site, "tcp", volfile, ["--edge", "dev-fuse"]);
+  return {
+    directory: mount.mountpoint,
+    brick: { pid: brick.pid, directory },
+    stop: async () => {
+      await unmount(site, mount);
+      await brick.stop();
+    },
+  };
+}
+
+async function startGlusterfs(site: Site): Promise<Station> {
+  const peer = needPeer(site);
+  const mountpoint = makeDirectory(site, "glusterfs-mnt");
+  const log = join(site.directory, "glusterfs.log");
+  const running = site.processes.start("glusterfs", [
+    ...["-N", "-l", log, `--volfile-server=${peer.host}`, `--volfile-id=${peer.name}`, mountpoint],
+  ]);
+  await ready(site, { running, mountpoint, log });
+  return onPeer(peer, makeSubdirectory(mountpoint, "glusterfs"), () =>
+    unmount(site, { running, mountpoint, log }),
+  );
+}
+
+async function startMixed(site: Site): Promise<Station> {
+  const peer = needPeer(site);
+  const mount = await mountMortar(site, "mixed", peer.source, ["--edge", "dev-fuse"]);
+  return onPeer(peer, makeSubdirectory(mount.mountpoint, "mixed"), () => unmount(site, mount));
+}
+
+async function onPeer(peer: Peer, directory: string, stop: () => Promise<void>): Promise<Station> {
+  return { directory, brick: { pid: await peer.brickPid(), directory: peer.brickDirectory }, stop };
+}
+
+function needPeer(site: Site): Peer {
+  if (site.peer === undefined) throw new Error("this row needs a GlusterFS volume: run with --peers");
+  return site.peer;
+}
+
+/** A mount that runs, and where. */
+interface Mounted {
+  readonly running: Running;
+  readonly mountpoint: string;
+  readonly log: string;
+}
+
+async function mountMortar(site: Site, name: string, source: string, args: string[]): Promise<Mounted> {
+  const mountpoint = makeDirectory(site, `${name}-mnt`);
+  const log = join(site.directory, `${name}.log`);
+  const running = site.processes.start(
+    MORTAR,
+    ["mount", source, mountpoint, "--foreground", "--log-file", log, ...args],
+    { env: site.mortarEnv },
+  );
+  const mounted = { running, mountpoint, log };
+  await ready(site, mounted);
+  return mounted;
+}
+
+/** Waits until the mount stands and answers; asked by a child, as a mount may hang whoever touches it. */
+async function ready(site: Site, { running, mountpoint, log }: Mounted): Promise<void> {
+  await until(
+    `${mountpoint} is mounted`,
+    async () => {
+      if (failed(running, log) || mountAt(mountpoint) === undefined) return false;
+      return (await site.processes.tryRun("stat", ["-f", mountpoint], { timeoutMs: 10_000 })).code === 0;
+    },
+    { deadlineMs: START_DEADLINE_MS, detail: () => tail(log) },
+  );
+}
+
+function failed(running: Running, log: string): false {
+  if (running.exit !== undefined) throw new Error(`ended early: ${running.output}\n${tail(log)}`);
+  return false;
+}
+
+async function unmount(site: Site, { running, mountpoint, log }: Mounted): Promise<void> {
+  await site.processes.run("umount", [mountpoint]);
+  await until(`the process of ${mountpoint} ends`, () => running.exit !== undefined, {
+    deadlineMs: START_DEADLINE_MS,
+    detail: () => tail(log),
+  });
+}
+
+/**
+ * Whether a file opened with O_DIRECT on a station is open with O_DIRECT at its brick too, by the brick process's own fdinfo.
+ */
+export async function isDirectAtBrick(site: Site, station: Station): Promise<boolean | undefined> {
+  const { brick } = station;
+  if (brick === undefined) return undefined;
+  const path = join(station.directory, "direct.probe");
+  const script = `const fs = require("node:fs"); const c = fs.constants;
+    fs.openSync(${JSON.stringify(path)}, c.O_RDWR | c.O_CREAT | c.O_DIRECT, 0o600);
+    process.stdout.write("open"); process.stdin.resume();`;
+  const holder = site.processes.start(process.execPath, ["-e", script], { interactive: true });
+  let opened = false;
+  holder.child.stdout?.once("data", () => {
+    opened = true;
+  });
+  await until("the probe file is open", () => opened || holder.exit !== undefined);
+  const direct = directFilesBelow(brick.pid, brick.directory) > 0;
+  await holder.kill();
+  await site.processes.run("rm", ["-f", path]);
+  return direct;
+}
+
+/** Open files of a process below a directory that have O_DIRECT. */
+function directFilesBelow(pid: number, directory: string): number {
+  let count = 0;
+  for (const fd of readdirSync(`/proc/${pid}/fd`)) {
+    try {
+      if (!readlinkSync(`/proc/${pid}/fd/${fd}`).startsWith(`${directory}/`)) continue;
+      const flags = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8"))?.[1];
+      if (flags !== undefined && Number.parseInt(flags, 8) & O_DIRECT) count++;
+    } catch (error) {
+      // Descriptors come and go while they are listed.
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    }
+  }
+  return count;
+}
+
+function makeDirectory(site: Site, name: string): string {
+  const path = join(site.directory, name);
+  mkdirSync(path);
+  return path;
+}
+
+/** A directory on a mount that answers; not of this process, so a synchronous call is safe. */
+function makeSubdirectory(mountpoint: string, name: string): string {
+  const path = join(mountpoint, name);
+  mkdirSync(path);
+  return path;
+}
+
+function writeText(site: Site, name: string, text: string): string {
+  const path = join(site.directory, name);
+  writeFileSync(path, text);
+  return path;
+}

@@ -1,0 +1,192 @@
+/**
+ * `npm run bench`: measures every row with every load in one run, and prints one table.
+ *
+ * Rounds are interleaved (a load on row A, then B, then C, then the next load, and again from the start), so that noise of the
+ * machine hits all rows alike. Before the first round each row runs each load once for a short while, unmeasured: files
+ * are laid out, code is warm. Processes, mounts, volumes and files are taken away at the end, also on Ctrl-C and failures.
+ */
+
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { UserError } from "../src/core/errors.ts";
+import { unmountBelow } from "../test/support/mounts.ts";
+import { Processes } from "../test/support/processes.ts";
+import { type BenchOptions, parseArguments, USAGE } from "./arguments.ts";
+import { type Bench, type Load, layOut, SCALES } from "./loads.ts";
+import { describeMachine, loadAverage } from "./machine.ts";
+import { Peer } from "./peer.ts";
+import { goalLines, markdown, notes, type Results, terminalTable } from "./report.ts";
+import { isDirectAtBrick, type Row, type Site, type Station } from "./rows.ts";
+import { shortNumber } from "./stats.ts";
+
+/** Work of the unmeasured first pass. */
+const WARM_UP_SEC = 2;
+
+/** Everything that has to be taken away again. */
+class Stage {
+  /** Bricks and mounts. */
+  readonly servers = new Processes();
+  /** fio and dd; killed on Ctrl-C, which fails the step that waits for them and so unwinds the run. */
+  readonly workers = new Processes();
+  readonly directory: string;
+  readonly stations = new Map<string, Station>();
+  #peer: Peer | undefined;
+  #struck: Promise<void> | undefined;
+
+  constructor(parent: string) {
+    mkdirSync(parent, { recursive: true });
+    this.directory = mkdtempSync(join(parent, "mortar-bench-"));
+  }
+
+  async addPeer(): Promise<Peer> {
+    const name = `mortar-bench-${process.pid}`;
+    this.#peer = new Peer(this.servers, { name, brickDirectory: join(this.directory, "peer-brick") });
+    await this.#peer.start();
+    return this.#peer;
+  }
+
+  /** Idempotent; every step is tried, whatever the ones before it did. */
+  strike(): Promise<void> {
+    this.#struck ??= this.#strike();
+    return this.#struck;
+  }
+
+  async #strike(): Promise<void> {
+    for (const [row, station] of [...this.stations].reverse()) {
+      await station.stop().catch((error) => complain(`${row}: ${error.message}`));
+    }
+    try {
+      unmountBelow(this.directory);
+    } catch (error) {
+      complain(String(error));
+    }
+    await this.#peer?.stop().catch((error) => complain(`peer: ${error.message}`));
+    await this.servers.killAll();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+async function main(): Promise<number> {
+  try {
+    const options = parseArguments(process.argv.slice(2));
+    if (options !== undefined) return await runOn(new Stage(options.directory ?? tmpdir()), options);
+    process.stdout.write(USAGE);
+    return 0;
+  } catch (error) {
+    complain(error instanceof UserError ? error.message : String((error as Error).stack ?? error));
+    return 1;
+  }
+}
+
+/** @returns the exit code: 130 after Ctrl-C */
+async function runOn(stage: Stage, options: BenchOptions): Promise<number> {
+  let interrupted = false;
+  function onSignal(): void {
+    if (interrupted) return;
+    interrupted = true;
+    complain("interrupted, cleaning up");
+    void stage.workers.killAll();
+  }
+  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
+  try {
+    const results = await measure(stage, options, () => interrupted);
+    progressEnd();
+    present(results, options);
+    return 0;
+  } catch (error) {
+    if (interrupted) return 130;
+    throw error;
+  } finally {
+    progressEnd();
+    await stage.strike();
+  }
+}
+
+async function measure(stage: Stage, options: BenchOptions, stop: () => boolean): Promise<Results> {
+  const { rows, loads, rounds } = options;
+  const scale = options.quick ? SCALES.quick : SCALES.full;
+  const loadBefore = loadAverage();
+  const startedAt = new Date().toISOString();
+  const peer = rows.some(({ needsPeer }) => needsPeer) ? await stage.addPeer() : undefined;
+  const site: Site = {
+    processes: stage.servers,
+    directory: stage.directory,
+    mortarEnv: options.profile ? profilerEnv(options.profile) : {},
+    ...(peer ? { peer } : {}),
+  };
+  const direct: Record<string, boolean | undefined> = {};
+  for (const row of rows) {
+    if (stop()) throw new Error("interrupted");
+    progress(`starting ${row.title}`);
+    const station = await row.start(site);
+    stage.stations.set(row.id, station);
+    direct[row.id] = await isDirectAtBrick(site, station);
+    const warmUp = { processes: stage.workers, scale: { ...scale, randomSec: WARM_UP_SEC } };
+    await layOut(warmUp, station.directory);
+    for (const load of loads) await load.run(warmUp, station.directory);
+  }
+  const values: Record<string, Record<string, number[]>> = {};
+  for (const { id } of rows) values[id] = Object.fromEntries(loads.map((load) => [load.id, []]));
+  const bench = { processes: stage.workers, scale };
+  for (let round = 1; round <= rounds; round++) {
+    for (const load of loads) {
+      for (const row of rows) {
+        if (stop()) throw new Error("interrupted");
+        const value = await measureOne(bench, stage, row, load);
+        values[row.id]![load.id]!.push(value);
+        progress(`round ${round}/${rounds}  ${load.title}  ${row.title}: ${shortNumber(value)} ${load.unit}`);
+      }
+    }
+  }
+  return {
+    machine: describeMachine(stage.directory),
+    command: ["npm run bench --", ...process.argv.slice(2)].join(" "),
+    scale,
+    rounds,
+    startedAt,
+    loadBefore,
+    peerOptions: (await peer?.options()) ?? [],
+    rows: rows.map(({ id, title }) => ({ id, title })),
+    loads: loads.map(({ id, title, unit, lowerIsBetter }) => ({ id, title, unit, lowerIsBetter })),
+    values,
+    direct,
+  };
+}
+
+/** One number. What earlier loads left to be written back must not be written on this one's time. */
+async function measureOne(bench: Bench, stage: Stage, row: Row, load: Load): Promise<number> {
+  await stage.workers.run("sync", ["-f", stage.directory]);
+  return load.run(bench, stage.stations.get(row.id)!.directory);
+}
+
+function present(results: Results, options: BenchOptions): void {
+  const lines = [terminalTable(results), "", ...notes(results), "", ...goalLines(results), ""];
+  process.stdout.write(`${lines.join("\n")}\n`);
+  const output = resolve(options.output);
+  mkdirSync(output, { recursive: true });
+  writeFileSync(join(output, "results.json"), `${JSON.stringify(results, null, 2)}\n`);
+  writeFileSync(join(output, "results.md"), markdown(results));
+  process.stdout.write(`written to ${output}/results.json and results.md\n`);
+}
+
+/** Makes every Node process of Mortar write a CPU profile into a directory when it ends. */
+function profilerEnv(directory: string): Record<string, string> {
+  mkdirSync(directory, { recursive: true });
+  return { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${resolve(directory)}` };
+}
+
+function progress(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text.slice(0, process.stderr.columns - 1)}`);
+  else process.stderr.write(`${text}\n`);
+}
+
+function progressEnd(): void {
+  if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
+}
+
+function complain(text: string): void {
+  process.stderr.write(`bench: ${text}\n`);
+}
+
+process.exitCode = await main();
