@@ -11,6 +11,7 @@ import { selinux } from "./features/selinux.ts";
 import { utime } from "./features/utime.ts";
 import { PASS_THROUGH } from "./pass-through.ts";
 import { storageMemory } from "./storage/memory.ts";
+import { posix } from "./storage/posix/posix.ts";
 
 const IMPLEMENTED: readonly XlatorDefinition[] = [
   accessControl,
@@ -19,6 +20,7 @@ const IMPLEMENTED: readonly XlatorDefinition[] = [
   selinux,
   utime,
   storageMemory,
+  posix,
 ];
 
 function byType(definitions: readonly XlatorDefinition[]): ReadonlyMap<string, XlatorDefinition> {

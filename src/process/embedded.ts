@@ -9,6 +9,7 @@
 import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { join, resolve } from "node:path";
+import { createBrickDirectory } from "../../xlators/storage/posix/brick-dir.ts";
 import { UserError } from "../core/errors.ts";
 import { gfidText, newGfid, parseGfid } from "../core/gfid.ts";
 import { type Volfile, volfileSection } from "../graph/volfile.ts";
@@ -39,6 +40,7 @@ export async function openEmbedded(dataDir: string, name: string): Promise<Embed
   const lock = await takeDirectory(directory);
   try {
     const identity = await identityOf(directory, name);
+    await createBrickDirectory(brick, parseGfid(identity.id)!);
     return {
       name: identity.name,
       dataDir: directory,
