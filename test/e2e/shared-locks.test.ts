@@ -3,24 +3,16 @@
  * close, after kill -9 of the holder and after kill -9 of the holder's mount.
  */
 
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { FileAgent } from "../support/file-agent.ts";
 import { Lab, MAKES, type Make, type Mount } from "../support/peers.ts";
 import { until } from "../support/wait.ts";
 
-/** Number of the fcntl system call; x86-64, or the generic table of the newer machines. */
-const SYS_FCNTL = process.arch === "x64" ? "72" : "25";
 const RANGE = { start: 100, length: 50 } as const;
 
 const lab = new Lab("locks");
 afterAll(() => lab.close());
-
-/** Whether a process sits in fcntl, that is, waits for its lock. */
-function waitsForLock(agent: FileAgent): boolean {
-  return readFileSync(`/proc/${agent.process.pid}/syscall`, "utf8").startsWith(`${SYS_FCNTL} `);
-}
 
 /** A lock that is asked for and not granted yet; `granted` settles when it is. */
 async function waitForLock(
@@ -35,7 +27,7 @@ async function waitForLock(
     },
     () => {},
   );
-  await until("the second client waits", () => waitsForLock(agent) || state.early);
+  await until("the second client waits", () => agent.isBlocked() || state.early);
   return { granted, early: state.early };
 }
 

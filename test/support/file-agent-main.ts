@@ -3,6 +3,7 @@
 import { createInterface } from "node:readline";
 import { decode, encode } from "./file-agent.ts";
 import { fileOperations } from "./file-operations.ts";
+import { errnoName } from "./libc.ts";
 
 const operations = fileOperations as unknown as Record<string, (...args: unknown[]) => unknown>;
 
@@ -16,7 +17,8 @@ function answer(operation: string, args: unknown[]): unknown {
   try {
     return { value: operations[operation]?.(...args) };
   } catch (error) {
-    const { code, message, stack } = error as NodeJS.ErrnoException;
-    return { error: { code, message: code === undefined ? stack : message } };
+    const { errno, message, stack } = error as NodeJS.ErrnoException;
+    if (errno === undefined) return { error: { message: stack } };
+    return { error: { code: errnoName(errno), message } };
   }
 }

@@ -6,6 +6,7 @@
  * agent is killed, what it had not answered rejects with code "KILLED".
  */
 
+import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { FileOperations } from "./file-operations.ts";
@@ -16,13 +17,19 @@ type Remote<T> = {
 };
 
 /** The operations, from afar, and the agent's process. */
-export type FileAgent = Remote<FileOperations> & { readonly process: Running };
+export type FileAgent = Remote<FileOperations> & {
+  readonly process: Running;
+  /** Whether the agent sits in fcntl, that is, waits for a lock. */
+  isBlocked(): boolean;
+};
 
 interface Waiting {
   resolve(value: unknown): void;
   reject(error: Error): void;
 }
 
+/** Number of the fcntl system call: x86-64, or the table of the newer machines. */
+const SYS_FCNTL = process.arch === "x64" ? "72" : "25";
 const MAIN = fileURLToPath(new URL("./file-agent-main.ts", import.meta.url));
 
 /** Starts an agent. `timeoutMs` bounds each answer: a hang becomes a failure with code "HANGS". */
@@ -64,14 +71,20 @@ export function startFileAgent(processes: Processes, { timeoutMs = 30_000 } = {}
     });
   }
 
-  return new Proxy({ process: running } as unknown as FileAgent, {
+  const own = { process: running, isBlocked: () => inFcntl(running.pid) };
+  return new Proxy(own as unknown as FileAgent, {
     get(target, name) {
-      if (name === "process") return target.process;
+      if (name in target) return target[name as keyof FileAgent];
       // A promise's `then` is asked for when an agent is returned from an async function.
       if (typeof name === "symbol" || name === "then") return undefined;
       return (...args: unknown[]) => request(name, args);
     },
   });
+}
+
+/** Whether the main thread of a process is inside fcntl. */
+function inFcntl(pid: number): boolean {
+  return readFileSync(`/proc/${pid}/syscall`, "utf8").startsWith(`${SYS_FCNTL} `);
 }
 
 /** The errno name that an operation failed with, or "ok". */

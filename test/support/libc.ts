@@ -10,11 +10,13 @@ const lib = koffi.load("libc.so.6");
 const ERRNO_NAMES = new Map<number, string>(
   Object.entries(constants.errno).map(([name, number]) => [number, name]),
 );
-// Node names two errnos by other names than the kernel, and lacks these.
+// Where a number has two names, the one that GlusterFS uses; and what Node lacks.
 for (const [name, number] of [
+  ["EAGAIN", 11],
   ["EOPNOTSUPP", 95],
   ["ENODATA", 61],
   ["ESTALE", 116],
+  ["EBADFD", 77],
 ] as const)
   ERRNO_NAMES.set(number, name);
 
@@ -43,6 +45,11 @@ const functions = {
 
 const bound = new Map<string, Function>();
 
+/** The name of an errno, also where Node calls it unknown. */
+export function errnoName(errno: number): string {
+  return ERRNO_NAMES.get(Math.abs(errno)) ?? `errno ${errno}`;
+}
+
 /** Calls libc; throws with the errno when the result is negative. */
 export function libc(name: keyof typeof functions, ...args: Value[]): number {
   let call = bound.get(name);
@@ -53,7 +60,7 @@ export function libc(name: keyof typeof functions, ...args: Value[]): number {
   const result = Number(call(...args));
   if (result < 0) {
     const errno = koffi.errno();
-    const code = ERRNO_NAMES.get(errno) ?? `E${errno}`;
+    const code = errnoName(errno);
     throw Object.assign(new Error(`${name}: ${code}`), { code, errno });
   }
   return result;

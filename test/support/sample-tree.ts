@@ -147,8 +147,7 @@ async function times(agent: FileAgent, at: At): Promise<void> {
 
 /** Bytes that differ from block to block. */
 export function pattern(size: number): Buffer {
-  const bytes = Buffer.alloc(size);
-  for (let at = 0; at < size; at += 4)
-    bytes.writeUInt32LE((at * 2654435761) >>> 0, Math.min(at, Math.max(0, size - 4)));
-  return bytes;
+  const words = new Uint32Array(Math.ceil(size / 4));
+  for (let index = 0; index < words.length; index++) words[index] = Math.imul(index + 1, 2654435761);
+  return Buffer.from(words.buffer, 0, size);
 }
