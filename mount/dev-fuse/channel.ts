@@ -1,9 +1,9 @@
 /**
  * The channel: /dev/fuse as a source of requests and a sink for their answers.
  *
- * Messages are read from Node's own epoll loop into requests that are used again; an answer is one writev(2), made at once
- * (it copies into pages of the waiting process and never blocks). An answer that the kernel no longer wants (ENOENT) is
- * dropped. When the mount is gone, reading fails and `closed` resolves.
+ * Messages are read from Node's own epoll loop into requests that are used again, one a wake-up: reading on until nothing
+ * is left was measured, and only delays the answers to the first. An answer is one writev(2), made at once (it copies into
+ * pages of the waiting process and never blocks). An answer that the kernel no longer wants (ENOENT) is dropped. When the mount is gone, reading fails and `closed` resolves.
  */
 
 import { Deferred } from "../../src/core/concurrency.ts";
@@ -11,7 +11,7 @@ import { ERRNO, type ErrnoName, UserError } from "../../src/core/errors.ts";
 import type { IoVec, Lease } from "../../src/core/iovec.ts";
 import type { Logger } from "../../src/core/log.ts";
 import { type FdStream, watchFd } from "../../src/os/fd-stream.ts";
-import { closeQuietly, isGoneDevice, readNow } from "../../src/os/fuse-dev.ts";
+import { closeQuietly, isGoneDevice } from "../../src/os/fuse-dev.ts";
 import { writevNow } from "../../src/os/send.ts";
 import type { MountOptions } from "../options.ts";
 import { type Agreement, maxWriteBytes, negotiate, putInitOut } from "./negotiate.ts";
@@ -20,8 +20,6 @@ import { BODY, KernelRequest, type ReplySink } from "./request.ts";
 
 /** Requests kept for use again; more are made when more are in flight. */
 const SPARE_MAX = 64;
-/** Messages taken in one turn of the event loop before its other users get theirs. */
-const BURST = 16;
 const WRITE_ANSWER_BYTES = OUT_HEADER_BYTES + 8;
 
 export interface ChannelHandler {
@@ -117,26 +115,6 @@ export class Channel implements ReplySink {
   }
 
   #received(count: number): void {
-    this.#take(count);
-    // More may wait already; asking costs less than a turn of the event loop. With nothing else in flight it is unlikely.
-    for (let i = 1; i < BURST && this.#inFlight > 1 && this.#open; i++) {
-      const more = this.#readMore();
-      if (more === 0) break;
-      this.#take(more);
-    }
-  }
-
-  #readMore(): number {
-    try {
-      return readNow(this.#fd, this.#reading.buffer);
-    } catch (error) {
-      if (!isGoneDevice(error)) this.#log.error("read of /dev/fuse failed", { error });
-      // The event loop's next read meets the same error and ends the channel.
-      return 0;
-    }
-  }
-
-  #take(count: number): void {
     const request = this.#reading;
     this.#reading = this.#spare.pop() ?? new KernelRequest(this, this.#maxWrite);
     this.#inFlight++;

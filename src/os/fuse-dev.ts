@@ -1,11 +1,11 @@
 /**
- * The system calls around /dev/fuse: opening it, mount(2) and umount2(2), the descriptor that fusermount3 sends, and
- * reads without waiting. Answers go out by `writevNow` (send.ts).
+ * The system calls around /dev/fuse: opening it, mount(2) and umount2(2), and the descriptor that fusermount3
+ * sends. Messages are read by `watchFd` (fd-stream.ts), answers go out by `writevNow` (send.ts).
  */
 
 import { closeSync, constants, openSync } from "node:fs";
 import { FopError } from "../core/errors.ts";
-import { addressOf, cString, declare, direct, lastError, pooled } from "./libc.ts";
+import { addressOf, cString, declare, direct, pooled } from "./libc.ts";
 
 export const MS_RDONLY = 1;
 export const MS_NOSUID = 2;
@@ -26,7 +26,6 @@ const c = {
   socketpair: declare("int socketpair(int domain, int type, int protocol, void *fds)"),
   recvmsg: declare("int64_t recvmsg(int fd, void *message, int flags)"),
   fcntl: declare("int fcntl(int fd, int command, int argument)"),
-  read: declare("int64_t read(int fd, uintptr_t buffer, size_t size)"),
 };
 
 /** Opens /dev/fuse, nonblocking and closed on exec. Throws Node's system error. */
@@ -88,18 +87,6 @@ function putAddress(into: Buffer, at: number, target: Buffer): void {
 /** Makes reads of a descriptor fail with EAGAIN rather than wait. */
 export function setNonblocking(fd: number): void {
   direct("fcntl", c.fcntl, fd, F_SETFL, constants.O_RDWR | constants.O_NONBLOCK);
-}
-
-/**
- * One read(2) of /dev/fuse, now: bytes of the message, 0 when there is none (or when the one there was has been interrupted).
- * Errors are FopError.
- */
-export function readNow(fd: number, into: Buffer): number {
-  const count = c.read(fd, addressOf(into), into.length);
-  if (count >= 0) return count;
-  const error = lastError("read");
-  if (error.code === "EAGAIN" || error.code === "EINTR" || error.code === "ENOENT") return 0;
-  throw error;
 }
 
 /** Closes a descriptor that may be closed already. */
