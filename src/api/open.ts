@@ -7,12 +7,13 @@ import { readFile } from "node:fs/promises";
 import picomatch from "picomatch";
 import { REGISTRY } from "../../xlators/registry.ts";
 import type { Env } from "../core/env.ts";
-import { nodeEnv } from "../core/env-node.ts";
+import { keepAlive, nodeEnv } from "../core/env-node.ts";
 import { UserError } from "../core/errors.ts";
 import { SILENT } from "../core/log.ts";
 import { buildGraph, type Graph } from "../graph/graph.ts";
 import { parseVolfile, type Volfile, withOptions } from "../graph/volfile.ts";
-import { parseSource, type ServerAddress, type Source } from "./source.ts";
+import { type FetchOptions, ServerVolfile } from "./servers.ts";
+import { parseSource, type ServerAddress, type ServerSource, type Source } from "./source.ts";
 import { type Identity, Volume } from "./volume.ts";
 
 /** Sets an option of every volume whose name matches, as GlusterFS' `--xlator-option PATTERN.KEY=VALUE`. */
@@ -48,10 +49,42 @@ export async function openVolume(
   return new Volume(await openGraph(source, options), options.identity);
 }
 
-/** A started graph; the caller stops it. */
+/** A started graph; the caller stops it. One from a server follows changes of its volume's options. */
 export async function openGraph(source: string | Source, options: OpenOptions = {}): Promise<Graph> {
   const parsed = typeof source === "string" ? parseSource(source) : source;
-  return startVolfile(await loadVolfile(parsed, options), options);
+  const env = options.env ?? nodeEnv(SILENT);
+  const release = keepAlive();
+  try {
+    if (parsed.kind === "volfile")
+      return await startVolfile(await readVolfile(parsed.path), { ...options, env });
+    return await openServerGraph(parsed, { ...options, env });
+  } finally {
+    release();
+  }
+}
+
+async function openServerGraph(source: ServerSource, options: OpenOptions & { env: Env }): Promise<Graph> {
+  const { env } = options;
+  const { volfile, follow } = await ServerVolfile.fetch(source, fetchOptions(options, env));
+  try {
+    const graph = await startVolfile(volfile, options);
+    graph.onStop(() => follow.close());
+    follow.watch((fresh) => {
+      const result = graph.reconfigure(overrideOptions(fresh, options.xlatorOptions ?? [], env));
+      if (result.kind === "other-tree")
+        env.log.warn("the volume changed in a way that needs a new mount", { why: result.why });
+      else if (result.kind === "reconfigured") env.log.info("options changed", { changed: result.changed });
+    });
+    return graph;
+  } catch (error) {
+    follow.close();
+    throw error;
+  }
+}
+
+function fetchOptions(options: OpenOptions, env: Env): FetchOptions {
+  const { backupServers = [], fetchAttempts = 1 } = options;
+  return { env, backupServers, attempts: fetchAttempts };
 }
 
 /** Builds and starts a graph from a volfile in hand. */
@@ -69,8 +102,15 @@ export async function startVolfile(volfile: Volfile, options: OpenOptions = {}):
 /** The volfile of a source, as it is. */
 export async function loadVolfile(source: Source, options: OpenOptions = {}): Promise<Volfile> {
   if (source.kind === "volfile") return readVolfile(source.path);
-  void options;
-  throw new UserError("source: fetching volfiles is not built");
+  const release = keepAlive();
+  try {
+    const { env = nodeEnv(SILENT) } = options;
+    const { volfile, follow } = await ServerVolfile.fetch(source, fetchOptions(options, env));
+    follow.close();
+    return volfile;
+  } finally {
+    release();
+  }
 }
 
 /** Reads and parses a file. Throws UserError. */

@@ -2,7 +2,7 @@
 
 import { resolve } from "node:path";
 import { parseXlatorOption } from "../api/open.ts";
-import { nodeEnv } from "../core/env-node.ts";
+import { keepAlive, nodeEnv } from "../core/env-node.ts";
 import { parseListen, startBrick } from "../process/brick.ts";
 import { openLog, parseLogLevel } from "../process/logging.ts";
 import { reportReady } from "./ready.ts";
@@ -24,6 +24,8 @@ export async function brickCommand(volfile: string, flags: BrickFlags): Promise<
     format: flags.logFormat,
     ...(flags.logFile === undefined ? {} : { file: resolve(flags.logFile) }),
   });
+  // A graph that only waits for clients may have nothing else that keeps the process alive.
+  keepAlive();
   process.title = `mortar brick ${volfile}`;
   const graph = await startBrick(resolve(volfile), {
     env: nodeEnv(log),
@@ -31,12 +33,9 @@ export async function brickCommand(volfile: string, flags: BrickFlags): Promise<
     ...(listen ? { listen } : {}),
     ...(flags.volumeName === undefined ? {} : { top: flags.volumeName }),
   });
-  // A graph that only waits for clients may have nothing else that keeps the process alive.
-  const alive = setInterval(() => {}, 2 ** 30);
   onStopSignal(async (signal) => {
     log.info("stopping", { signal });
     await graph.stop();
-    clearInterval(alive);
     process.exit(0);
   });
   log.info("brick is ready", { top: graph.top.name, volfile });

@@ -7,6 +7,7 @@
 
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
+import { keepAlive } from "../core/env-node.ts";
 import { FopError, UserError } from "../core/errors.ts";
 
 const EDGES = ["auto", "dev-fuse", "fuse-native"];
@@ -133,8 +134,10 @@ function addHelpers(mortar: Command): void {
     .action(async () => (await import("./mount-helper.ts")).mountHelper(process.argv.slice(3)));
 }
 
+const release = keepAlive();
 try {
   await program().parseAsync();
+  release();
 } catch (error) {
   if (error instanceof UserError || error instanceof FopError) {
     const { reportFailure } = await import("./ready.ts");

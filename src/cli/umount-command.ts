@@ -1,14 +1,15 @@
 /** `mortar umount`: by umount(8) as root, by fusermount3 otherwise; waits until the kernel has let go. */
 
 import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { realpathSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
+import { mountAt } from "../../mount/dev-fuse/mount-table.ts";
 import { UserError } from "../core/errors.ts";
 
 export async function umountCommand(where: string, flags: { readonly lazy?: boolean }): Promise<void> {
-  const mountpoint = resolve(where);
-  const kind = mountedKind(mountpoint);
+  const mountpoint = place(resolve(where));
+  const kind = mountAt(mountpoint)?.type;
   if (kind === undefined) throw new UserError(`umount "${mountpoint}": nothing is mounted there`);
   if (!kind.startsWith("fuse.mortar"))
     throw new UserError(
@@ -28,17 +29,11 @@ export async function umountCommand(where: string, flags: { readonly lazy?: bool
   }
 }
 
-/** Type of the uppermost file system mounted at a path, as /proc/self/mountinfo has it. */
-function mountedKind(mountpoint: string): string | undefined {
-  let kind: string | undefined;
-  for (const line of readFileSync("/proc/self/mountinfo", "utf8").split("\n")) {
-    const [before = "", after = ""] = line.split(" - ");
-    const place = before.split(" ")[4]?.replace(/\\([0-7]{3})/g, (_all, octal) => octalCharacter(octal));
-    if (place === mountpoint) kind = after.split(" ")[0];
+/** Symbolic links on the way resolved, without touching the mount point itself: a dead mount would not answer. */
+function place(mountpoint: string): string {
+  try {
+    return join(realpathSync(dirname(mountpoint)), basename(mountpoint));
+  } catch {
+    return mountpoint;
   }
-  return kind;
-}
-
-function octalCharacter(octal: string): string {
-  return String.fromCharCode(Number.parseInt(octal, 8));
 }

@@ -62,11 +62,14 @@ export class Graph implements EventSink {
   readonly nodes: readonly GraphNode[];
   readonly #init: GraphInit;
   readonly #listeners = new Set<(event: ChildEvent) => void>();
+  readonly #onStop: (() => void)[] = [];
   #volfile: Volfile;
   #state: State = "built";
   /** Translators whose init succeeded, in that order: exactly these are told to stop. */
   readonly #initialised: XlatorBase[] = [];
   #stopping: Promise<void> | undefined;
+  /** Ends a wait for child-up; set while there is one. */
+  #abandonStart: (() => void) | undefined;
 
   /** Use `buildGraph`. */
   constructor(
@@ -95,6 +98,11 @@ export class Graph implements EventSink {
   onEvent(listener: (event: ChildEvent) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** Runs `task` when the graph stops, before anything else of it does. */
+  onStop(task: () => void): void {
+    this.#onStop.push(task);
   }
 
   onChildEvent(event: ChildEvent): void {
@@ -197,10 +205,9 @@ export class Graph implements EventSink {
     });
   }
 
-  #abandonStart: (() => void) | undefined;
-
   async #stop(): Promise<void> {
     this.#state = "stopped";
+    for (const task of this.#onStop) task();
     this.#abandonStart?.();
     if (this.#initialised.length > 0) this.top.onParentEvent({ type: "parent-down" });
     this.#listeners.clear();
