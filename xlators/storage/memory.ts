@@ -30,6 +30,7 @@ import {
 import type { Fd } from "../../src/core/inode.ts";
 import { iovSize } from "../../src/core/iovec.ts";
 import { KEY } from "../../src/core/keys.ts";
+import { mdataAt, ownMask, parentMask, type TimeMask } from "../../src/core/mdata.ts";
 import { nameBytes } from "../../src/core/name.ts";
 import {
   O_ACCMODE,
@@ -58,7 +59,6 @@ import { Namespace, type Slot } from "./memory/namespace.ts";
 import { MemNode } from "./memory/node.ts";
 import { PAGE_BYTES, type SparseData } from "./memory/sparse.ts";
 import { combineXattrs, getXattrs, initialXattrs, removeXattr, setXattrs } from "./memory/xattrs.ts";
-import { mdataAt, ownMask, parentMask, type TimeMask } from "./posix/mdata.ts";
 
 const options = {
   capacity: size({

@@ -2,7 +2,7 @@
 
 import type { Call } from "../../../src/core/call.ts";
 import { type Iatt, S_IFMT, SETATTR } from "../../../src/core/iatt.ts";
-import { mdataAt, raiseMdata, type TimeMask } from "../posix/mdata.ts";
+import { mdataAt, raiseMdata, type TimeMask } from "../../../src/core/mdata.ts";
 import type { MemNode, Moment } from "./node.ts";
 
 const S_ISUID = 0o4000;

@@ -8,9 +8,9 @@ import { Dict } from "../../../src/core/dict.ts";
 import { FopError } from "../../../src/core/errors.ts";
 import { S_IFDIR, S_IFMT, S_IFREG } from "../../../src/core/iatt.ts";
 import { KEY, XATTR_NAMESPACES } from "../../../src/core/keys.ts";
+import { decodeMdata, encodeMdata, mergeMdata } from "../../../src/core/mdata.ts";
 import { nameBytes } from "../../../src/core/name.ts";
-import { decodeMdata, encodeMdata, mergeMdata } from "../posix/mdata.ts";
-import { combineXattr } from "../posix/xattrop-combine.ts";
+import { combineXattr } from "../../../src/core/xattrop.ts";
 import type { MemNode } from "./node.ts";
 
 const XATTR_CREATE = 1;

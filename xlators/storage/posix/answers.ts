@@ -5,20 +5,20 @@
 
 import { Dict } from "../../../src/core/dict.ts";
 import { type Iatt, isRegular } from "../../../src/core/iatt.ts";
+import { KEY, LOCK_KEY } from "../../../src/core/keys.ts";
 import { O_RDONLY } from "../../../src/core/open-flags.ts";
 import { close, open } from "../../../src/os/files.ts";
 import { linksOf } from "./attributes.ts";
 import type { Brick, Subject } from "./brick.ts";
 import { fnmatch } from "./fnmatch.ts";
 import {
-  ACTIVE_FD_COUNT,
-  GFID_REQ,
-  INTERNAL_FOP,
+  IATT_IN_XATTR,
   isUnlisted,
   isXattrName,
   LINK_COUNT_REQUEST,
   LINK_COUNT_RESPONSE,
-  OPEN_FD_COUNT,
+  POST_STAT,
+  PRE_STAT,
 } from "./keys.ts";
 import { getXattr, listXattrs, type Target } from "./target.ts";
 import { ancestry } from "./virtual-xattrs.ts";
@@ -26,15 +26,11 @@ import { ancestry } from "./virtual-xattrs.ts";
 /** Most bytes that `glusterfs.content` carries. */
 const CONTENT_BYTES_MAX = 1 << 20;
 /** Keys that other layers answer, or that ask for nothing. */
-const NOT_OURS = new Set([
-  GFID_REQ,
-  INTERNAL_FOP,
-  "glusterfs.entrylk-count",
-  "glusterfs.inodelk-count",
-  "glusterfs.posixlk-count",
-  "glusterfs.parent-entrylk",
+const NOT_OURS: ReadonlySet<string> = new Set([
+  KEY.GFID_REQ,
+  KEY.INTERNAL_FOP,
   "gfidless-lookup",
-  "glusterfs.inodelk-dom-count",
+  ...Object.values(LOCK_KEY),
 ]);
 
 /** The reply dict for a request's xdata: none for none, perhaps an empty one for one. */
@@ -58,8 +54,8 @@ export async function answer(
 
 /** Open fds, where a fop's reply carries no other answers. */
 export function answerFdCounts(subject: { state: { opens: number } }, xdata: Dict, reply: Dict): void {
-  if (xdata.has(OPEN_FD_COUNT)) reply.setUint(OPEN_FD_COUNT, subject.state.opens);
-  if (xdata.has(ACTIVE_FD_COUNT)) reply.setUint(ACTIVE_FD_COUNT, subject.state.opens);
+  if (xdata.has(KEY.OPEN_FD_COUNT)) reply.setUint(KEY.OPEN_FD_COUNT, subject.state.opens);
+  if (xdata.has(KEY.ACTIVE_FD_COUNT)) reply.setUint(KEY.ACTIVE_FD_COUNT, subject.state.opens);
 }
 
 async function answerSpecial(
@@ -73,8 +69,8 @@ async function answerSpecial(
     case "glusterfs.content":
       await answerContent(brick, subject, xdata.number(key) ?? 0, reply);
       return true;
-    case OPEN_FD_COUNT:
-    case ACTIVE_FD_COUNT:
+    case KEY.OPEN_FD_COUNT:
+    case KEY.ACTIVE_FD_COUNT:
       reply.setUint(key, subject.state.opens);
       return true;
     case LINK_COUNT_REQUEST:
@@ -122,7 +118,7 @@ async function answerContent(brick: Brick, subject: Subject, max: number, reply:
 
 /** Attributes before and after, as distribute wants them in the reply of fops that have no place for them. */
 export function iattsIn(reply: Dict, pre: Iatt | undefined, post: Iatt | undefined): Dict {
-  if (post) reply.setIatt("dht-get-iatt-in-xattr", post).setIatt("virt-gf-poststat", post);
-  if (pre) reply.setIatt("virt-gf-prestat", pre);
+  if (post) reply.setIatt(IATT_IN_XATTR, post).setIatt(POST_STAT, post);
+  if (pre) reply.setIatt(PRE_STAT, pre);
   return reply;
 }

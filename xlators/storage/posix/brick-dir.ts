@@ -9,6 +9,7 @@ import { realpath } from "node:fs/promises";
 import { type ErrnoName, toFopError, UserError } from "../../../src/core/errors.ts";
 import { type Gfid, gfidText, newGfid, parseGfid, ROOT_GFID } from "../../../src/core/gfid.ts";
 import { isDir } from "../../../src/core/iatt.ts";
+import { KEY } from "../../../src/core/keys.ts";
 import { O_DIRECTORY } from "../../../src/core/open-flags.ts";
 import {
   close,
@@ -24,8 +25,7 @@ import {
   symlink,
   unlink,
 } from "../../../src/os/files.ts";
-import { GFID_KEY, HIDDEN, ifAbsent, isCode } from "./handle.ts";
-import { VOLUME_ID_KEY } from "./keys.ts";
+import { HIDDEN, ifAbsent, isCode } from "./handle.ts";
 import { lockDirectory } from "./lock.ts";
 import { XATTR_CREATE } from "./target.ts";
 
@@ -86,8 +86,8 @@ export async function createBrickDirectory(directory: string, volumeId: Gfid): P
   const base = await explained(directory, () => existing(directory));
   await explained(directory, async () => {
     await checkXattrs(base);
-    const present = await lgetxattr(base, VOLUME_ID_KEY);
-    if (present === undefined) await lsetxattr(base, VOLUME_ID_KEY, volumeId, XATTR_CREATE);
+    const present = await lgetxattr(base, KEY.VOLUME_ID);
+    if (present === undefined) await lsetxattr(base, KEY.VOLUME_ID, volumeId, XATTR_CREATE);
     await checkVolume(directory, base, gfidText(volumeId));
     await ifAbsent(mkdir(`${base}/${HIDDEN}`, GLUSTERD_HIDDEN_MODE));
   });
@@ -117,10 +117,10 @@ async function checkVolume(directory: string, base: string, volumeId: string): P
   if (volumeId === "") return;
   const wanted = parseGfid(volumeId);
   if (!wanted) throw new UserError(`brick "${directory}": option volume-id: "${volumeId}" is no uuid`);
-  const present = await lgetxattr(base, VOLUME_ID_KEY);
+  const present = await lgetxattr(base, KEY.VOLUME_ID);
   if (present === undefined) {
     throw new UserError(
-      `brick "${directory}": belongs to no volume (no ${VOLUME_ID_KEY}); is its file system mounted?`,
+      `brick "${directory}": belongs to no volume (no ${KEY.VOLUME_ID}); is its file system mounted?`,
     );
   }
   if (present.equals(wanted)) return;
@@ -129,11 +129,11 @@ async function checkVolume(directory: string, base: string, volumeId: string): P
 }
 
 async function claimRoot(directory: string, base: string): Promise<void> {
-  const present = await lgetxattr(base, GFID_KEY);
-  if (present === undefined) await lsetxattr(base, GFID_KEY, ROOT_GFID, XATTR_CREATE);
+  const present = await lgetxattr(base, KEY.GFID);
+  if (present === undefined) await lsetxattr(base, KEY.GFID, ROOT_GFID, XATTR_CREATE);
   else if (!present.equals(ROOT_GFID))
     throw new UserError(
-      `brick "${directory}": is a directory inside another brick (${GFID_KEY} is not the root's)`,
+      `brick "${directory}": is a directory inside another brick (${KEY.GFID} is not the root's)`,
     );
 }
 

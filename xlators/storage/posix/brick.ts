@@ -10,13 +10,14 @@ import { FopError } from "../../../src/core/errors.ts";
 import { type Gfid, gfidEquals, gfidOf, NULL_GFID, ROOT_GFID } from "../../../src/core/gfid.ts";
 import { type Iatt, S_IFDIR, S_IFMT } from "../../../src/core/iatt.ts";
 import type { Fd, Inode, Loc } from "../../../src/core/inode.ts";
+import { KEY } from "../../../src/core/keys.ts";
 import type { Logger } from "../../../src/core/log.ts";
 import { nameBytes } from "../../../src/core/name.ts";
 import type { DiskIo } from "../../../src/os/disk-io.ts";
 import { fstat, lstat, type OsStat } from "../../../src/os/files.ts";
 import { iattOf } from "./attributes.ts";
 import { FsyncBatch } from "./fsync-batch.ts";
-import { type Found, GFID_KEY, Handles, HIDDEN, isCode } from "./handle.ts";
+import { type Found, Handles, HIDDEN, isCode } from "./handle.ts";
 import { type InodeState, InodeStates } from "./inode-state.ts";
 import { MdataStore } from "./mdata-store.ts";
 import { type OpenFile, OpenFiles } from "./open-files.ts";
@@ -174,7 +175,7 @@ export class Brick {
 
   /** The gfid on an entry; NULL_GFID when it has none. */
   async gfidOn(path: string): Promise<Gfid> {
-    const bytes = await getXattr(path, GFID_KEY);
+    const bytes = await getXattr(path, KEY.GFID);
     return bytes?.length === 16 ? gfidOf(bytes) : NULL_GFID;
   }
 
@@ -238,7 +239,7 @@ export class Brick {
   }
 
   isShortOfSpace(call: Call, xdata: Dict | undefined): boolean {
-    return this.space.full && call.pid >= 0 && !xdata?.has("glusterfs-internal-fop");
+    return this.space.full && call.pid >= 0 && !xdata?.has(KEY.INTERNAL_FOP);
   }
 }
 

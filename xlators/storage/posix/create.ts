@@ -11,6 +11,7 @@ import type { Args, NewEntry, Reply } from "../../../src/core/fops.ts";
 import { type Gfid, isNullGfid, NULL_GFID } from "../../../src/core/gfid.ts";
 import { S_IFDIR, S_IFMT, S_IFREG } from "../../../src/core/iatt.ts";
 import type { Loc } from "../../../src/core/inode.ts";
+import { KEY } from "../../../src/core/keys.ts";
 import { encodeName } from "../../../src/core/name.ts";
 import {
   O_ACCMODE,
@@ -40,19 +41,9 @@ import {
 import { linksOf } from "./attributes.ts";
 import type { Brick, Parent } from "./brick.ts";
 import { GFID2PATH_LINKS_MAX, gfid2path } from "./gfid2path.ts";
-import { GFID_KEY, ifAbsent, isCode } from "./handle.ts";
+import { ifAbsent, isCode } from "./handle.ts";
 import type { InodeState } from "./inode-state.ts";
-import {
-  ACL_ACCESS,
-  ACL_DEFAULT,
-  FORCE_REPLACE,
-  GFID_REQ,
-  INTERNAL_FOP,
-  isIdentity,
-  isXattrName,
-  PREOP_FAILED,
-  PREOP_PARENT,
-} from "./keys.ts";
+import { ACL_ACCESS, ACL_DEFAULT, isIdentity, isXattrName } from "./keys.ts";
 import { removeStaleLinkto } from "./remove.ts";
 import { getXattr, setXattr, XATTR_CREATE } from "./target.ts";
 import { setOne } from "./xattrs.ts";
@@ -87,7 +78,8 @@ export async function mknodFop(brick: Brick, call: Call, args: Args<"mknod">): P
   const type = args.mode & S_IFMT;
   return brick.inEntries([loc], async () => {
     const making = await begin(brick, call, "mknod", args, args.mode | (type === 0 ? S_IFREG : 0));
-    if (xdata?.has(INTERNAL_FOP) && (await relink(brick, making))) return finish(brick, call, making, false);
+    if (xdata?.has(KEY.INTERNAL_FOP) && (await relink(brick, making)))
+      return finish(brick, call, making, false);
     const major = Math.floor(args.rdev / 2 ** 32);
     const minor = args.rdev % 2 ** 32;
     await replacing(brick, xdata, making.path, () => mknod(making.path, making.mode, major, minor));
@@ -199,9 +191,9 @@ async function begin(
   const { loc, umask } = args;
   const xdata = args.xdata ?? new Dict();
   brick.checkName(loc, fop, "EEXIST");
-  const gfid = xdata.gfid(GFID_REQ);
+  const gfid = xdata.gfid(KEY.GFID_REQ);
   if (!gfid || isNullGfid(gfid))
-    throw brick.error("EINVAL", fop, { message: `${fop}: xdata brings no ${GFID_REQ}` });
+    throw brick.error("EINVAL", fop, { message: `${fop}: xdata brings no ${KEY.GFID_REQ}` });
   brick.checkSpace(call, xdata, fop);
   const parent = await brick.parent(loc);
   const path = `${parent.path}/${loc.name}`;
@@ -252,14 +244,14 @@ async function preopGuard(
   xdata: Dict,
   fop: string,
 ): Promise<string[]> {
-  const key = xdata.text(PREOP_PARENT);
+  const key = xdata.text(KEY.PREOP_PARENT);
   if (key === undefined) return [];
   const expected = xdata.bytes(key);
-  if (expected === undefined) return [PREOP_PARENT];
+  if (expected === undefined) return [KEY.PREOP_PARENT];
   const isOpenOfExisting = fop === "create" && (await brick.lstatIfThere(path)) !== undefined;
   const actual = isOpenOfExisting ? expected : await getXattr(parent.path, key);
-  if (actual?.equals(expected)) return [PREOP_PARENT, key];
-  const failed = new Dict().setInt(PREOP_FAILED, 1);
+  if (actual?.equals(expected)) return [KEY.PREOP_PARENT, key];
+  const failed = new Dict().setInt(KEY.PREOP_FAILED, 1);
   throw brick.error("EIO", fop, { message: `${fop}: the parent's ${key} is another one`, xdata: failed });
 }
 
@@ -273,7 +265,7 @@ async function replacing(
   try {
     await make();
   } catch (error) {
-    if (!isCode(error, "EEXIST") || !xdata?.has(FORCE_REPLACE)) throw error;
+    if (!isCode(error, "EEXIST") || !xdata?.has(KEY.FORCE_REPLACE)) throw error;
     if (!(await removeStaleLinkto(brick, path))) throw error;
     await make();
   }
@@ -339,7 +331,7 @@ async function dress(brick: Brick, making: Making, state: InodeState, fresh: boo
     await logged(brick, making, key, setOne(brick, { target: path, state }, key, value, XATTR_CREATE));
   }
   if (!fresh) return;
-  await setXattr(path, GFID_KEY, gfid, XATTR_CREATE);
+  await setXattr(path, KEY.GFID, gfid, XATTR_CREATE);
   if (type === S_IFDIR) await brick.handles.linkDirectory(gfid, parent.gfid, loc.name!);
   else await brick.handles.link(path, gfid);
 }
@@ -384,7 +376,7 @@ async function undo(brick: Brick, making: Making, fresh: boolean): Promise<void>
 async function adopt(brick: Brick, making: Making, before: OsStat): Promise<Gfid> {
   const gfid = await brick.gfidOn(making.path);
   if (gfid !== NULL_GFID && before.nlink > 1) return gfid;
-  if (gfid === NULL_GFID) await setXattr(making.path, GFID_KEY, making.gfid, XATTR_CREATE);
+  if (gfid === NULL_GFID) await setXattr(making.path, KEY.GFID, making.gfid, XATTR_CREATE);
   const adopted = gfid === NULL_GFID ? making.gfid : gfid;
   await brick.handles.link(making.path, adopted);
   return adopted;

@@ -10,6 +10,7 @@
 import { FopError } from "../../../src/core/errors.ts";
 import { type Gfid, gfidEquals, gfidText, parseGfid, ROOT_GFID } from "../../../src/core/gfid.ts";
 import { S_IFDIR, S_IFLNK, S_IFMT } from "../../../src/core/iatt.ts";
+import { KEY } from "../../../src/core/keys.ts";
 import { decodeName } from "../../../src/core/name.ts";
 import {
   lgetxattr,
@@ -25,7 +26,6 @@ import {
 import type { InodeStates } from "./inode-state.ts";
 
 export const HIDDEN = ".glusterfs";
-export const GFID_KEY = "trusted.gfid";
 /** Directories that one path may be deep before a loop is assumed. */
 const DEPTH_MAX = 2048;
 const RETRIES_MAX = 16;
@@ -67,13 +67,19 @@ export class Handles {
     return `${this.#hidden}/landfill/${gfidText(gfid)}`;
   }
 
+  /** Where a directory is most likely found; `findDirectory` knows. */
+  directoryPath(gfid: Gfid): string {
+    // The dot makes the kernel go through the symlink also where a call acts on the last component itself.
+    return gfidEquals(gfid, ROOT_GFID) ? this.base : `${this.handle(gfid)}/.`;
+  }
+
   /** A directory by its gfid. ENOENT when there is none, or when its handle leads to something else. */
   async findDirectory(gfid: Gfid): Promise<Found> {
     return this.steady(async () => {
       const found = await this.#reach(gfid);
       const state = this.#states.of(gfid);
       if (state.dirIno !== found.stat.ino) {
-        const actual = await lgetxattr(found.path, GFID_KEY);
+        const actual = await lgetxattr(found.path, KEY.GFID);
         if (!actual?.equals(gfid)) throw new FopError("ENOENT", { fop: "handle" });
         state.dirIno = found.stat.ino;
       }
@@ -107,17 +113,14 @@ export class Handles {
   }
 
   async #reach(gfid: Gfid): Promise<Found> {
-    if (gfidEquals(gfid, ROOT_GFID)) return { path: this.base, stat: await lstat(this.base) };
-    const handle = this.handle(gfid);
+    const path = this.directoryPath(gfid);
     try {
-      // The dot makes the kernel go through the symlink, in this call and in every one on the path that is returned.
-      const path = `${handle}/.`;
       return { path, stat: await lstat(path) };
     } catch (error) {
       if (!isCode(error, "ELOOP")) throw error;
     }
-    const path = await this.expand(gfid);
-    return { path, stat: await lstat(path) };
+    const expanded = await this.expand(gfid);
+    return { path: expanded, stat: await lstat(expanded) };
   }
 
   /** The directory's real path, by reading one handle after the other up to the root. */

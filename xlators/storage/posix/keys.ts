@@ -1,21 +1,13 @@
 /** xdata and xattr names that the brick gives a meaning to (spec wire.md 9, translators.md 2.3). */
 
+import { KEY, XATTR_NAMESPACES } from "../../../src/core/keys.ts";
 import { fnmatch } from "./fnmatch.ts";
 import { isGfid2path } from "./gfid2path.ts";
-import { GFID_KEY } from "./handle.ts";
 
-export const VOLUME_ID_KEY = "trusted.glusterfs.volume-id";
-export const GFID_REQ = "gfid-req";
-export const INTERNAL_FOP = "glusterfs-internal-fop";
-export const FORCE_REPLACE = "force-replace";
-export const PREOP_PARENT = "glusterfs.preop.parent.key";
-export const PREOP_FAILED = "glusterfs.preop.check.failed";
 export const LINKTO = "trusted.glusterfs.dht.linkto";
 export const ACL_ACCESS = "system.posix_acl_access";
 export const ACL_DEFAULT = "system.posix_acl_default";
 export const PROTECT_WRITES = "trusted.glusterfs.protect.writes";
-export const OPEN_FD_COUNT = "glusterfs.open-fd-count";
-export const ACTIVE_FD_COUNT = "glusterfs.open-active-fd-count";
 export const LINK_COUNT_REQUEST = "gf_request_link_count";
 export const LINK_COUNT_RESPONSE = "gf_response_link_count";
 export const GET_LINK_COUNT = "get-link-count";
@@ -25,18 +17,15 @@ export const PRE_STAT = "virt-gf-prestat";
 export const POST_STAT = "virt-gf-poststat";
 export const WRITE_IS_APPEND = "glusterfs.write-is-append";
 export const WRITE_UPDATE_ATOMIC = "glusterfs.write-update-atomic";
-export const SET_CTIME_MDATA = "set-ctime-mdata";
-
-const NAMESPACES = ["trusted.", "user.", "system.", "security."];
 
 /** Whether a key is the name of an xattr at all. */
 export function isXattrName(key: string): boolean {
-  return NAMESPACES.some((namespace) => key.startsWith(namespace));
+  return XATTR_NAMESPACES.some((namespace) => key.startsWith(namespace));
 }
 
 /** The brick's own xattrs that nobody may set, remove or see in a list. */
 export function isIdentity(key: string): boolean {
-  return key === GFID_KEY || key === VOLUME_ID_KEY;
+  return key === KEY.GFID || key === KEY.VOLUME_ID;
 }
 
 const GEO_REPLICATION = [

@@ -9,12 +9,12 @@ import type { Args, Reply } from "../../../src/core/fops.ts";
 import { type Gfid, gfidEquals, gfidText, isNullGfid, NULL_GFID, ROOT_GFID } from "../../../src/core/gfid.ts";
 import { isDir, ZERO_IATT } from "../../../src/core/iatt.ts";
 import type { Loc } from "../../../src/core/inode.ts";
+import { KEY } from "../../../src/core/keys.ts";
 import { lstat } from "../../../src/os/files.ts";
 import { answer } from "./answers.ts";
 import type { Brick, Parent, Subject } from "./brick.ts";
 import { entryKey } from "./brick.ts";
-import { GFID_KEY, ifAbsent, isCode } from "./handle.ts";
-import { GFID_REQ } from "./keys.ts";
+import { ifAbsent, isCode } from "./handle.ts";
 import { removeXattr, setXattr, XATTR_CREATE } from "./target.ts";
 
 /** An entry without a gfid that is younger is still being made. */
@@ -24,9 +24,9 @@ export async function lookupFop(brick: Brick, _call: Call, args: Args<"lookup">)
   const { loc, xdata } = args;
   if (loc.name === undefined || !loc.parent) return nameless(brick, loc, xdata);
   brick.checkName(loc, "lookup", "allowed");
+  if (!loc.parent.linked) throw brick.error("ESTALE", "lookup");
   return brick.handles.steady(async () => {
-    const parent = await brick.parent(loc);
-    const subject = await named(brick, loc, parent, xdata);
+    const { subject, parent } = await named(brick, loc, xdata);
     return reply(brick, subject, xdata, parent);
   });
 }
@@ -64,18 +64,37 @@ async function dropStaleHandle(brick: Brick, gfid: Gfid): Promise<void> {
   brick.log.warn("stale handle removed", { gfid: gfidText(gfid) });
 }
 
-async function named(brick: Brick, loc: Loc, parent: Parent, xdata: Dict | undefined): Promise<Subject> {
+/** What a name stands for. Parent and entry are looked at side by side; a parent that fails decides. */
+async function named(
+  brick: Brick,
+  loc: Loc,
+  xdata: Dict | undefined,
+): Promise<{ subject: Subject; parent: Parent }> {
   const name = loc.name!;
-  if (name === ".") return { target: parent.path, gfid: parent.gfid, state: parent.state, stat: parent.stat };
-  if (name === "..") return above(brick, parent);
+  if (name === "." || name === "..") {
+    const parent = await brick.parent(loc);
+    return {
+      parent,
+      subject: name === "." ? { ...parent, target: parent.path } : await above(brick, parent),
+    };
+  }
+  const guess = `${brick.handles.directoryPath(loc.parent!.gfid)}/${name}`;
+  const [found, there, tagged] = await Promise.allSettled([
+    brick.parent(loc),
+    lstat(guess),
+    brick.gfidOn(guess),
+  ]);
+  if (found.status === "rejected") throw found.reason;
+  const parent = found.value;
   const path = `${parent.path}/${name}`;
-  const stat = await lstat(path);
-  let gfid = await brick.gfidOn(path);
+  // Below a very deep directory the guess is not the way; then both are read again.
+  const stat = there.status === "fulfilled" ? there.value : await lstat(path);
+  let gfid = tagged.status === "fulfilled" ? tagged.value : await brick.gfidOn(path);
   if (gfid === NULL_GFID) gfid = await adoptEntry(brick, loc, path, xdata);
   const state = brick.states.of(gfid);
   const looksLost = isDir(stat) ? state.dirIno === undefined : stat.nlink === 1;
   if (looksLost && !isNullGfid(gfid)) await checkHandle(brick, loc, parent, path, gfid);
-  return { target: path, gfid, state, stat };
+  return { parent, subject: { target: path, gfid, state, stat } };
 }
 
 async function above(brick: Brick, parent: Parent): Promise<Subject> {
@@ -98,9 +117,9 @@ async function adoptEntry(brick: Brick, loc: Loc, path: string, xdata: Dict | un
     const stat = await lstat(path);
     const ageMs = (sec - stat.ctime) * 1000 + (nsec - stat.ctimeNsec) / 1e6;
     if (ageMs < FRESH_MS) throw brick.error("ENOENT", "lookup");
-    const proposed = xdata?.gfid(GFID_REQ);
+    const proposed = xdata?.gfid(KEY.GFID_REQ);
     if (proposed && !isNullGfid(proposed)) {
-      await ifAbsent(setXattr(path, GFID_KEY, proposed, XATTR_CREATE));
+      await ifAbsent(setXattr(path, KEY.GFID, proposed, XATTR_CREATE));
       return brick.gfidOn(path);
     }
     if (xdata?.number("gfidless-lookup")) return NULL_GFID;

@@ -1,5 +1,5 @@
 /**
- * mdata on disk and in memory: reads it once for an inode, moves it by the rules of `mdata.ts`, writes it through.
+ * mdata on disk and in memory: reads it once for an inode, moves it by the rules of core/mdata.ts, writes it through.
  *
  * A write in progress takes along all changes that came before it began; changes that come meanwhile share the next one. So each
  * caller waits until its own time is on disk, and a run of stamped writes costs fewer xattr writes than fops. A time that
@@ -10,12 +10,11 @@ import type { Call } from "../../../src/core/call.ts";
 import type { Mdata } from "../../../src/core/dict.ts";
 import { toFopError } from "../../../src/core/errors.ts";
 import { gfidText } from "../../../src/core/gfid.ts";
+import { KEY } from "../../../src/core/keys.ts";
 import type { Logger } from "../../../src/core/log.ts";
-import type { InodeState, InodeStates } from "./inode-state.ts";
 import {
   decodeMdata,
   encodeMdata,
-  MDATA_KEY,
   type Moment,
   mdataAt,
   mergeMdata,
@@ -23,7 +22,8 @@ import {
   parentMask,
   raiseMdata,
   type TimeMask,
-} from "./mdata.ts";
+} from "../../../src/core/mdata.ts";
+import type { InodeState, InodeStates } from "./inode-state.ts";
 import { getXattr, setXattr, type Target } from "./target.ts";
 
 interface Flush {
@@ -48,7 +48,7 @@ export class MdataStore {
   /** The times of an inode, from memory or from `target`; null when it has none. */
   async load(state: InodeState, target: Target): Promise<Mdata | null> {
     if (state.mdata !== undefined) return state.mdata;
-    const bytes = await getXattr(target, MDATA_KEY);
+    const bytes = await getXattr(target, KEY.MDATA);
     // Another caller may have read it or even changed it meanwhile; memory wins.
     if (state.mdata === undefined) state.mdata = (bytes && decodeMdata(bytes)) ?? null;
     return state.mdata;
@@ -129,7 +129,7 @@ export class MdataStore {
   #write(flush: Flush, state: InodeState, target: Target): Promise<void> {
     flush.next = undefined;
     if (!state.mdata) return Promise.resolve();
-    const running = setXattr(target, MDATA_KEY, encodeMdata(state.mdata)).finally(() => {
+    const running = setXattr(target, KEY.MDATA, encodeMdata(state.mdata)).finally(() => {
       flush.running = undefined;
       if (!flush.next) this.#flushes.delete(state.key);
     });

@@ -3,10 +3,10 @@
 import { hostname } from "node:os";
 import { gfidEquals, gfidText, parseGfid, ROOT_GFID } from "../../../src/core/gfid.ts";
 import { isDir } from "../../../src/core/iatt.ts";
+import { KEY } from "../../../src/core/keys.ts";
 import { readdir } from "../../../src/os/files.ts";
 import type { Brick, Subject } from "./brick.ts";
 import { isGfid2path, parseGfid2path } from "./gfid2path.ts";
-import { OPEN_FD_COUNT } from "./keys.ts";
 import { getXattr, listXattrs } from "./target.ts";
 
 const PATHINFO = ["trusted.glusterfs.pathinfo", "glusterfs.pathinfo"];
@@ -24,7 +24,7 @@ export async function virtualXattr(
   subject: Subject,
   name: string,
 ): Promise<{ text: string } | { count: number } | undefined> {
-  if (name === OPEN_FD_COUNT) return { count: subject.state.opens > 0 ? 1 : 0 };
+  if (name === KEY.OPEN_FD_COUNT) return { count: subject.state.opens > 0 ? 1 : 0 };
   if (name === "trusted.glusterfs.node-uuid") return { text: nodeUuid(brick) };
   if (isPathinfo(name)) return { text: pathinfo(brick, subject) };
   if (name.startsWith(REAL_FILENAME)) return { text: await realName(brick, subject, name) };

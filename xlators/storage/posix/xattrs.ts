@@ -6,15 +6,16 @@ import type { Call } from "../../../src/core/call.ts";
 import { Dict, type DictValue } from "../../../src/core/dict.ts";
 import type { Reply } from "../../../src/core/fops.ts";
 import { isRegular } from "../../../src/core/iatt.ts";
+import { KEY } from "../../../src/core/keys.ts";
+import { decodeMdata } from "../../../src/core/mdata.ts";
+import { combineXattr } from "../../../src/core/xattrop.ts";
 import { answer, iattsIn } from "./answers.ts";
 import type { Brick, Subject } from "./brick.ts";
 import { GFID2PATH_PREFIX, isGfid2path } from "./gfid2path.ts";
 import { isCode } from "./handle.ts";
-import { FORCE_REPLACE, isGeoReplication, isIdentity, SET_CTIME_MDATA } from "./keys.ts";
-import { decodeMdata, MDATA_KEY } from "./mdata.ts";
+import { isGeoReplication, isIdentity } from "./keys.ts";
 import { getXattr, listXattrs, removeXattr, setXattr } from "./target.ts";
 import { isPathinfo, virtualXattr } from "./virtual-xattrs.ts";
-import { combineXattr } from "./xattrop-combine.ts";
 
 const BULK_REMOVE = "";
 const DURABLE = "trusted.glusterfs.durable-op";
@@ -30,7 +31,7 @@ export async function setxattr(
   args: { xattrs: Dict; flags: number; xdata?: Dict | undefined },
 ): Promise<Reply<"setxattr">> {
   brick.checkSpace(call, args.xdata, "setxattr");
-  const ctime = args.xattrs.get(SET_CTIME_MDATA);
+  const ctime = args.xattrs.get(KEY.SET_MDATA);
   if (ctime?.type === "mdata") {
     await brick.mdata.merge(subject.state, subject.target, ctime.value);
     return {};
@@ -56,11 +57,11 @@ export async function setOne(
 ): Promise<void> {
   if (isPathinfo(key)) throw brick.error("EACCES", "setxattr");
   if (isGfid2path(key)) throw brick.error("EOPNOTSUPP", "setxattr");
-  if (key === "glusterfs.internal-ctx" || key === FORCE_REPLACE) return;
+  if (key === "glusterfs.internal-ctx" || key === KEY.FORCE_REPLACE) return;
   const bytes = Dict.from([[key, value]]).bytes(key);
   if (bytes === undefined)
     throw brick.error("EINVAL", "setxattr", { message: `setxattr: ${key} is no bytes` });
-  if (key === MDATA_KEY) {
+  if (key === KEY.MDATA) {
     const mdata = decodeMdata(bytes);
     if (!mdata) throw brick.error("EINVAL", "setxattr", { message: `setxattr: ${key} is malformed` });
     await brick.mdata.merge(subject.state, subject.target, mdata);
@@ -108,7 +109,7 @@ async function allXattrs(call: Call, subject: Subject): Promise<Dict> {
 }
 
 function isHiddenFrom(call: Call, name: string): boolean {
-  if (name === MDATA_KEY) return call.pid >= CLIENT_PID_MIN;
+  if (name === KEY.MDATA) return call.pid >= CLIENT_PID_MIN;
   return call.pid !== GSYNCD_PID && isGeoReplication(name);
 }
 
@@ -126,7 +127,7 @@ export async function removexattr(
     if (isGfid2path(name)) throw brick.error("ENODATA", "removexattr");
     if (isIdentity(name)) throw brick.error("EPERM", "removexattr");
     await removeXattr(subject.target, name);
-    if (name === MDATA_KEY) subject.state.mdata = undefined;
+    if (name === KEY.MDATA) subject.state.mdata = undefined;
   }
   await brick.stamp(call, subject.state, subject.target);
   return { xdata: iattsIn(new Dict(), pre, await brick.iattNow(subject)) };

@@ -3,8 +3,8 @@
  * Pure; arrays are big-endian and addition wraps.
  */
 
-import { FopError } from "../../../src/core/errors.ts";
-import { XATTROP } from "../../../src/core/fops.ts";
+import { FopError } from "./errors.ts";
+import { XATTROP } from "./fops.ts";
 
 export interface Combined {
   /** Bytes to store; undefined when nothing is to be written (or created). */
