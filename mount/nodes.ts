@@ -6,6 +6,7 @@
  * a rename brings the inode that the translators know already; they are hints and may be out of date.
  */
 
+import { S_IFDIR } from "../src/core/iatt.ts";
 import type { Inode, InodeTable } from "../src/core/inode.ts";
 import type { FileHandle } from "./handles.ts";
 
@@ -97,6 +98,23 @@ export class NodeTable {
     parent.names.set(name, node);
     node.parent = parent;
     node.name = name;
+  }
+
+  /**
+   * Looks at the `count` nodes not looked at for longest, and returns those that the kernel may well forget: named, no
+   * directory, not open.
+   */
+  idleLongest(count: number): Node[] {
+    const idle: Node[] = [];
+    for (const node of this.#byId.values()) {
+      if (count-- <= 0) break;
+      // To the end of the line: a Map keeps the order of entering, and an iteration meets what is appended last.
+      this.#byId.delete(node.id);
+      this.#byId.set(node.id, node);
+      const isFile = node.inode.type !== S_IFDIR && node.open.length === 0;
+      if (isFile && node.parent?.names?.get(node.name) === node) idle.push(node);
+    }
+    return idle;
   }
 
   forgetName(parent: Node, name: string): void {

@@ -34,6 +34,8 @@ import { directIoMode, type MountOptions } from "./options.ts";
 
 const RANDOM_BYTES = 4096;
 const NAME_MAX = 255;
+/** Nodes looked at for each that is over the limit. */
+const TRIM_AT_ONCE = 4;
 
 export class MountState {
   readonly top: XlatorBase;
@@ -128,12 +130,26 @@ export class MountState {
     return { ...loc, inode: this.inodes.link(loc.inode, stat.gfid, stat.mode) };
   }
 
+  /** Counts one kernel lookup of a linked inode, found or made under a name; its answer must reach the kernel. */
+  enter(parent: Node, name: string, inode: Inode, stat: Iatt): Node {
+    const node = this.nodes.enter(inode);
+    node.mode = stat.mode;
+    this.nodes.remember(parent, name, node);
+    const limit = this.options["lru-limit"];
+    if (limit > 0 && this.nodes.size > limit) this.#askToForget();
+    return node;
+  }
+
+  /** The kernel holds more inodes than the mount wants to carry: some names go, and with them what nobody uses. */
+  #askToForget(): void {
+    for (const { parent, name } of this.nodes.idleLongest(TRIM_AT_ONCE))
+      if (parent !== undefined) this.forgetAboutNames?.(parent.id, name);
+  }
+
   /** Links a new or found entry into the tables, counts the kernel's lookup and writes fuse_entry_out. */
   putEntry(request: KernelRequest, parent: Node, name: string, inode: Inode, stat: Iatt): Node {
     if (isNullGfid(stat.gfid)) throw new FopError("EIO", { fop: "lookup", message: "reply without a gfid" });
-    const node = this.nodes.enter(this.inodes.link(inode, stat.gfid, stat.mode));
-    node.mode = stat.mode;
-    this.nodes.remember(parent, name, node);
+    const node = this.enter(parent, name, this.inodes.link(inode, stat.gfid, stat.mode), stat);
     putEntry(request.outWords, BODY, node.id, stat, this.entryValidity, this.attrValidity);
     return node;
   }

@@ -10,7 +10,7 @@ import { Dict } from "../../src/core/dict.ts";
 import { FopError } from "../../src/core/errors.ts";
 import type { Dirent, DirentPlus } from "../../src/core/fops.ts";
 import { isNullGfid } from "../../src/core/gfid.ts";
-import { direntType, ZERO_IATT } from "../../src/core/iatt.ts";
+import { direntType, S_IFMT, ZERO_IATT } from "../../src/core/iatt.ts";
 import { Fd } from "../../src/core/inode.ts";
 import { encodeName } from "../../src/core/name.ts";
 import { O_DIRECTORY } from "../../src/core/open-flags.ts";
@@ -179,13 +179,11 @@ class Packer {
       words.fill(0, at, at + ENTRY_OUT_BYTES / 4);
       return;
     }
-    const { nodes, inodes } = this.#state;
+    const { inodes, entryValidity, attrValidity } = this.#state;
     const inode = inodes.obtain(stat.gfid);
-    inode.type = stat.mode & 0o170000;
-    const node = nodes.enter(inode);
-    node.mode = stat.mode;
-    nodes.remember(this.#handle.node, name, node);
-    putEntry(words, at, node.id, stat, this.#state.entryValidity, this.#state.attrValidity);
+    inode.type = stat.mode & S_IFMT;
+    const node = this.#state.enter(this.#handle.node, name, inode, stat);
+    putEntry(words, at, node.id, stat, entryValidity, attrValidity);
   }
 
   #putDirent(words: Words, at: number, entry: DirentPlus, nameLength: number): void {
