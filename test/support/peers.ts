@@ -133,9 +133,14 @@ export class Lab {
   }
 
   /** Mounts a brick by TCP, without kernel caches of names and attributes, and waits until the mount answers. */
-  async mountBrick(make: Make, brick: Brick, client: readonly string[] = []): Promise<Mount> {
+  async mountBrick(
+    make: Make,
+    brick: Brick,
+    client: readonly string[] = [],
+    options: { mountpoint?: string; options?: readonly string[] } = {},
+  ): Promise<Mount> {
     const text = clientVolfile({ directory: brick.directory, port: brick.port, client });
-    return this.mount(make, this.writeFile("client.vol", text));
+    return this.mount(make, this.writeFile("client.vol", text), options);
   }
 
   /** Mounts a volfile (or, for Mortar, any SOURCE) on a new directory. */

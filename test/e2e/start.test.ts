@@ -1,0 +1,88 @@
+/** `npm start` as a person runs it: what it prints, that it serves, that Ctrl-C ends it well, that the data is found again. */
+
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { mountAt } from "../support/mounts.ts";
+import { Lab, ROOT } from "../support/peers.ts";
+import type { Running } from "../support/processes.ts";
+import { until } from "../support/wait.ts";
+
+const lab = new Lab("start");
+const agent = lab.agent();
+afterAll(() => lab.close());
+
+async function npmStart(data: string, mountpoint: string): Promise<Running> {
+  const running = lab.processes.start("npm", ["start", "--", "--data", data, "--mount", mountpoint], {
+    cwd: ROOT,
+    env: { MORTAR_NO_APT: "1" },
+  });
+  await until(
+    "npm start mounts",
+    () => {
+      if (running.exit !== undefined) throw new Error(running.output);
+      return running.stdout.includes("Try:") && mountAt(mountpoint) !== undefined;
+    },
+    { deadlineMs: 60_000, detail: () => running.output },
+  );
+  return running;
+}
+
+/** Ctrl-C reaches the whole group of a terminal. */
+async function interrupt(running: Running): Promise<number | null> {
+  process.kill(-running.pid, "SIGINT");
+  return (await running.exited).code;
+}
+
+describe("npm start", () => {
+  const data = lab.path("data");
+  const mountpoint = lab.path("mnt");
+
+  it("prints the mount point, the graph and commands to try, serves, and ends with 0 on Ctrl-C", async () => {
+    const running = await npmStart(data, mountpoint);
+    for (const promise of [
+      mountpoint,
+      "instances",
+      "storage/posix",
+      "features/locks",
+      `qemu-img create -f qcow2 ${mountpoint}/`,
+      "qemu-system-x86_64",
+      "Ctrl-C",
+    ])
+      expect(running.stdout).toContain(promise);
+    // The command it tells people to try.
+    const command = running.stdout.split("\n").find((line) => line.includes("qemu-img create"))!;
+    await lab.processes.run("sh", ["-c", command]);
+    await agent.writeFile(join(mountpoint, "kept"), "data of the first start");
+    expect(await interrupt(running)).toBe(0);
+    expect(mountAt(mountpoint)).toBeUndefined();
+    expect(readdirSync(mountpoint)).toEqual([]);
+  });
+
+  it("finds the same data when it is started again", async () => {
+    const running = await npmStart(data, mountpoint);
+    expect((await agent.readFile(join(mountpoint, "kept"))).toString()).toBe("data of the first start");
+    expect(await agent.list(mountpoint)).toEqual(["kept", "vm1.qcow2"]);
+    expect(await interrupt(running)).toBe(0);
+  });
+
+  it("is refused while another one uses the data, and leaves that one alone", async () => {
+    const running = await npmStart(data, mountpoint);
+    const second = await lab.processes.tryRun(
+      "npm",
+      ["start", "--", "--data", data, "--mount", lab.path("elsewhere")],
+      { cwd: ROOT, env: { MORTAR_NO_APT: "1" } },
+    );
+    expect(second.code).toBe(1);
+    expect(second.stderr).toContain(`data directory "${data}": another mortar process is using it`);
+    expect((await agent.readFile(join(mountpoint, "kept"))).toString()).toBe("data of the first start");
+    expect(await interrupt(running)).toBe(0);
+  });
+
+  it("ends when somebody else unmounts", async () => {
+    const running = await npmStart(data, mountpoint);
+    await lab.processes.run("umount", [mountpoint]);
+    expect((await running.exited).code).toBe(0);
+    expect(existsSync(join(mountpoint, "kept"))).toBe(false);
+  });
+});
