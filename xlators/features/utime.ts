@@ -14,6 +14,7 @@ import type { Args, Reply } from "../../src/core/fops.ts";
 import type { Iatt } from "../../src/core/iatt.ts";
 import { SETATTR } from "../../src/core/iatt.ts";
 import { Inode } from "../../src/core/inode.ts";
+import { KEY } from "../../src/core/keys.ts";
 import { bool } from "../../src/core/options.ts";
 import { defineXlator, exactly, Xlator } from "../../src/core/xlator.ts";
 
@@ -22,8 +23,6 @@ const MADE = ATIME | CTIME | MTIME | PARENT_CTIME | PARENT_MTIME;
 const NAME_CHANGED = CTIME | PARENT_CTIME | PARENT_MTIME;
 /** The caller of the setxattr that gives old objects their first stored times. */
 const PID_SET_UTIME = -13;
-const MDATA_KEY = "trusted.glusterfs.mdata";
-const SET_MDATA_KEY = "set-ctime-mdata";
 
 const options = {
   noatime: bool({
@@ -88,9 +87,9 @@ class Utime extends Xlator<typeof options> {
     return this.child.ftruncate(this.#stamp(call, CTIME | MTIME), args);
   }
   override async lookup(call: Call, args: Args<"lookup">): Promise<Reply<"lookup">> {
-    const xdata = (args.xdata?.clone() ?? new Dict()).setInt(MDATA_KEY, 1);
+    const xdata = (args.xdata?.clone() ?? new Dict()).setInt(KEY.MDATA, 1);
     const reply = await this.child.lookup(call, { ...args, xdata });
-    if (reply.xdata?.has(MDATA_KEY)) return reply;
+    if (reply.xdata?.has(KEY.MDATA)) return reply;
     await this.#storeFirstTimes(reply.stat);
     return reply;
   }
@@ -139,7 +138,7 @@ class Utime extends Xlator<typeof options> {
   async #storeFirstTimes(stat: Iatt): Promise<void> {
     const { atime, atimeNsec, mtime, mtimeNsec, ctime, ctimeNsec } = stat;
     const times = { atime, atimeNsec, mtime, mtimeNsec, ctime, ctimeNsec };
-    const xattrs = new Dict().set(SET_MDATA_KEY, { type: "mdata", value: times });
+    const xattrs = new Dict().set(KEY.SET_MDATA, { type: "mdata", value: times });
     const loc = { inode: new Inode(stat.gfid, stat.mode & 0o170000) };
     try {
       await this.child.setxattr(internalCall(PID_SET_UTIME), { loc, xattrs, flags: 0 });
