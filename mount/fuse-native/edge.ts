@@ -8,6 +8,7 @@
  * Needs: libfuse 2, /dev/fuse, fusermount. No synchronous file call may ever touch the mount from this process.
  */
 
+import { readFileSync } from "node:fs";
 import { access, constants, realpath } from "node:fs/promises";
 import type { Call } from "../../src/core/call.ts";
 import { Deferred } from "../../src/core/concurrency.ts";
@@ -15,11 +16,11 @@ import type { Timer } from "../../src/core/env.ts";
 import { UserError } from "../../src/core/errors.ts";
 import type { Logger } from "../../src/core/log.ts";
 import type { ChildEvent, EventSink } from "../../src/core/xlator.ts";
+import { type MountEntry, mountAt, parseMountTable } from "../dev-fuse/mount-table.ts";
 import type { Edge, EdgeRequest } from "../edge.ts";
 import { loadFuseNative, NativeMount } from "./binding.ts";
 import { callbacks, InFlight } from "./callbacks.ts";
 import { libfuseOptions } from "./limits.ts";
-import { newestMountAt, readMounts } from "./mounts.ts";
 import { Operations } from "./operations.ts";
 
 /** How often the edge looks whether somebody else unmounted it: libfuse 2 tells nobody. */
@@ -30,9 +31,7 @@ export async function startFuseNative(request: EdgeRequest): Promise<Edge> {
   const options = libfuseOptions(request.source, request.options);
   const Fuse = await loadFuseNative();
   await checkDevice();
-  const mountpoint = await realpath(request.mountpoint).catch((cause) => {
-    throw new UserError(`mount: "${request.mountpoint}": ${cause.code ?? cause}`, { cause });
-  });
+  const mountpoint = await checkedMountpoint(request);
   const operations = new Operations({
     top: request.top,
     clock: request.env.clock,
@@ -51,7 +50,7 @@ export async function startFuseNative(request: EdgeRequest): Promise<Edge> {
     throw new UserError(`mount: edge fuse-native: "${mountpoint}": ${cause.message}`, { cause });
   });
   const edge = new FuseNativeEdge({ request, mountpoint, native, operations, inFlight, log });
-  if (process.platform === "linux") await edge.watchMount();
+  if (process.platform === "linux") edge.watchMount();
   return edge;
 }
 
@@ -97,23 +96,18 @@ class FuseNativeEdge implements Edge, EventSink {
     this.unmount().catch((error) => log.error("unmounting failed", { error: String(error) }));
   }
 
-  /** Begins to look for this very mount now and then; a mount point that is mounted anew has another id. */
-  async watchMount(): Promise<void> {
-    const id = await newestMountAt(this.mountpoint);
-    if (id !== undefined) this.#watchId(id);
+  /** Begins to look for this very mount now and then; a mount point that is mounted anew has another id or device. */
+  watchMount(): void {
+    const entry = mountAt(this.mountpoint);
+    if (entry !== undefined) this.#watchEntry(entry);
   }
 
-  #watchId(id: number): void {
+  #watchEntry(entry: MountEntry): void {
     this.#watch = this.#parts.request.env.clock.after(WATCH_MS, () => {
-      readMounts().then(
-        (mounts) => {
-          if (this.#ending) return;
-          if (mounts.has(id)) return this.#watchId(id);
-          this.#parts.log.info("unmounted by somebody else", { mountpoint: this.mountpoint });
-          this.#ending = this.#end();
-        },
-        (error) => this.#parts.log.warn("cannot watch the mount any more", { error: String(error) }),
-      );
+      if (this.#ending) return;
+      if (isMounted(entry)) return this.#watchEntry(entry);
+      this.#parts.log.info("unmounted by somebody else", { mountpoint: this.mountpoint });
+      this.#ending = this.#end();
     });
   }
 
@@ -135,6 +129,19 @@ function ownCall(): Call {
     pid: process.pid,
     lkOwner: Buffer.alloc(0),
   };
+}
+
+/** Whether this very mount stands, be it under another one. */
+function isMounted({ id, device }: MountEntry): boolean {
+  const table = parseMountTable(readFileSync("/proc/self/mountinfo", "utf8"));
+  return table.some((entry) => entry.id === id && entry.device === device);
+}
+
+/** The same checks and words as the other edge's, where that one can be loaded. */
+async function checkedMountpoint({ mountpoint, options }: EdgeRequest): Promise<string> {
+  if (process.platform !== "linux") return realpath(mountpoint);
+  const { checkMountpoint } = await import("../dev-fuse/mounting.ts");
+  return checkMountpoint(mountpoint, options);
 }
 
 async function checkDevice(): Promise<void> {

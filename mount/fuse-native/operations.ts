@@ -16,6 +16,7 @@ import { S_IFDIR, SETATTR, ZERO_IATT } from "../../src/core/iatt.ts";
 import { Fd, Inode, InodeTable, type Loc } from "../../src/core/inode.ts";
 import { O_CREAT, O_DIRECTORY, O_EXCL, O_NOCTTY, O_RDONLY, O_TRUNC } from "../../src/core/open-flags.ts";
 import type { XlatorBase } from "../../src/core/xlator.ts";
+import { isListedXattr, mayChangeXattr, mayReadXattr, type XattrOptions } from "../xattr-rules.ts";
 import { Handles } from "./handles.ts";
 import { checkName, isStale, Paths, type Place } from "./paths.ts";
 import { fromLinuxDev, fromMs, toFuseStat, toFuseStatfs } from "./values.ts";
@@ -26,15 +27,8 @@ const KEEP_ID = 0xffff_ffff;
 const OPENING_FLAGS = O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY;
 const READDIR_BYTES = 128 * 1024;
 const LINK_TARGET_MAX = 4096;
-/** Names that no user may set from a mount (translators.md 10.3). */
-const FORBIDDEN_XATTRS = new Set(["trusted.gfid", "trusted.glusterfs.volume-id"]);
-/** Names the kernel or ls ask for with every write and listing; answered here, as this edge supports none of them. */
-const ABSENT_XATTRS = new Set([
-  "security.capability",
-  "security.selinux",
-  "system.posix_acl_access",
-  "system.posix_acl_default",
-]);
+/** limits.ts refuses a mount that wants one of these. */
+const XATTRS: XattrOptions = { acl: false, selinux: false, capability: false };
 
 export interface OperationsInit {
   readonly top: XlatorBase;
@@ -259,14 +253,14 @@ export class Operations {
   }
 
   async setxattr(path: string, name: string, value: Buffer, flags: number): Promise<void> {
-    refuseReserved(name);
+    mayChangeXattr(XATTRS, name);
     // The value is the package's memory and small; a layer below may keep what it is given with a name.
     const xattrs = Dict.ofBytes({ [name]: Buffer.from(value) });
     await this.#at(path, (loc) => this.#top.setxattr(this.#call, { loc, xattrs, flags }));
   }
 
   async getxattr(path: string, name: string): Promise<Buffer> {
-    if (ABSENT_XATTRS.has(name)) throw new FopError("ENODATA", { fop: "getxattr", xlator: "fuse-native" });
+    mayReadXattr(XATTRS, name);
     return this.#at(path, async (loc) => {
       const { xattrs } = await this.#top.getxattr(this.#call, { loc, name });
       const value = xattrs.bytes(name);
@@ -278,12 +272,12 @@ export class Operations {
   listxattr(path: string): Promise<string[]> {
     return this.#at(path, async (loc) => {
       const { xattrs } = await this.#top.getxattr(this.#call, { loc, name: undefined });
-      return [...xattrs.keys()];
+      return [...xattrs.keys()].filter((key) => isListedXattr(XATTRS, key, this.#call.uid));
     });
   }
 
   async removexattr(path: string, name: string): Promise<void> {
-    refuseReserved(name);
+    mayChangeXattr(XATTRS, name);
     await this.#at(path, (loc) => this.#top.removexattr(this.#call, { loc, name }));
   }
 
@@ -390,11 +384,6 @@ function gfidRequest(): Dict {
 
 function isGone(error: unknown): boolean {
   return isStale(error) || (error instanceof FopError && error.code === "ENOENT");
-}
-
-function refuseReserved(name: string): void {
-  if (FORBIDDEN_XATTRS.has(name)) throw new FopError("EPERM", { fop: "setxattr", xlator: "fuse-native" });
-  if (ABSENT_XATTRS.has(name)) throw new FopError("EOPNOTSUPP", { fop: "setxattr", xlator: "fuse-native" });
 }
 
 /** fuse-native hands 64-bit offsets on as doubles, so that anything past 2^53 has lost its low bits. */
