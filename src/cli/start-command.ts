@@ -48,21 +48,15 @@ export async function startCommand(flags: StartFlags): Promise<void> {
   process.title = "mortar start";
   await makeMountpoint(mountpoint);
   const volume = await openEmbedded(dataDir, NAME);
-  let mount: RunningMount;
-  try {
-    mount = await startMount({
-      openGraph: () => startVolfile(volume.volfile, { env, xlatorOptions: options.xlatorOptions }),
-      mountpoint,
-      edge: flags.edge,
-      options: options.edge,
-      source: volume.name,
-      kernelFlags: options.kernelFlags,
-      env,
-    });
-  } catch (error) {
-    await volume.release();
-    throw error;
-  }
+  const mount = await startMount({
+    openGraph: () => startVolfile(volume.volfile, { env, xlatorOptions: options.xlatorOptions }),
+    mountpoint,
+    edge: flags.edge,
+    options: options.edge,
+    source: volume.name,
+    kernelFlags: options.kernelFlags,
+    env,
+  });
   await serve(mount, volume);
 }
 
@@ -78,7 +72,6 @@ async function serve(mount: RunningMount, volume: EmbeddedVolume): Promise<never
   });
   await mount.closed;
   status.end();
-  await volume.release();
   process.stdout.write(asked ? "unmounted\n" : `${mount.edge.mountpoint} was unmounted; ending\n`);
   process.exit(0);
 }

@@ -2,12 +2,10 @@
  * The embedded volume: one brick in this process, no network. What `npm start` mounts.
  *
  * Its data directory holds `volume.json` (name and id, written once) and `brick/`, which has GlusterFS' format: glusterfsd
- * can serve it too. One process at a time: a socket in Linux' abstract namespace, named by the directory's device and inode,
- * is the lock, since it goes when its process does, however that ends.
+ * can serve it too. One process at a time: storage/posix locks its directory.
  */
 
-import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
-import { createServer, type Server } from "node:net";
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { createBrickDirectory } from "../../xlators/storage/posix/brick-dir.ts";
 import { UserError } from "../core/errors.ts";
@@ -19,8 +17,6 @@ export interface EmbeddedVolume {
   /** Absolute. */
   readonly dataDir: string;
   readonly volfile: Volfile;
-  /** Lets another process have the data directory. */
-  release(): Promise<void>;
 }
 
 interface Identity {
@@ -28,7 +24,7 @@ interface Identity {
   readonly id: string;
 }
 
-/** Makes the data directory if needed and takes it for this process. Throws UserError. */
+/** Makes the data directory and its brick if there are none. Throws UserError. */
 export async function openEmbedded(dataDir: string, name: string): Promise<EmbeddedVolume> {
   const directory = resolve(dataDir);
   const brick = join(directory, "brick");
@@ -37,20 +33,13 @@ export async function openEmbedded(dataDir: string, name: string): Promise<Embed
   } catch (error) {
     throw new UserError(`data directory "${directory}": ${(error as Error).message}`);
   }
-  const lock = await takeDirectory(directory);
-  try {
-    const identity = await identityOf(directory, name);
-    await createBrickDirectory(brick, parseGfid(identity.id)!);
-    return {
-      name: identity.name,
-      dataDir: directory,
-      volfile: embeddedVolfile(identity, brick, join(directory, "volume.json")),
-      release: () => new Promise((done) => lock.close(() => done())),
-    };
-  } catch (error) {
-    lock.close();
-    throw error;
-  }
+  const identity = await identityOf(directory, name);
+  await createBrickDirectory(brick, parseGfid(identity.id)!);
+  return {
+    name: identity.name,
+    dataDir: directory,
+    volfile: embeddedVolfile(identity, brick, join(directory, "volume.json")),
+  };
 }
 
 /** The graph of an embedded volume: what glusterd would write, both ends together and the wire left out. */
@@ -60,21 +49,6 @@ function embeddedVolfile(identity: Identity, brick: string, fileName: string): V
   const locks = volfileSection(`${name}-locks`, "features/locks", {}, [posix.name]);
   const stats = volfileSection(name, "debug/io-stats", {}, [locks.name]);
   return { fileName, sections: [posix, locks, stats] };
-}
-
-async function takeDirectory(directory: string): Promise<Server> {
-  const { dev, ino } = await stat(directory, { bigint: true });
-  const server = createServer((socket) => socket.destroy());
-  return new Promise((taken, failed) => {
-    server.once("error", (error: NodeJS.ErrnoException) => {
-      if (error.code !== "EADDRINUSE") failed(error);
-      else failed(new UserError(`data directory "${directory}": another mortar process is using it`));
-    });
-    server.listen(`\0mortar-volume-${dev}-${ino}`, () => {
-      server.unref();
-      taken(server);
-    });
-  });
 }
 
 /** Name and id are of the first start; a later start under another name finds the old one. */
