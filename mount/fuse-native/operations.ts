@@ -105,9 +105,9 @@ export class Operations {
     return this.#make(path, (loc, xdata) => this.#top.mkdir(this.#call, { loc, mode, umask: 0, xdata }));
   }
 
-  symlink(target: string, path: string): Promise<void> {
+  async symlink(target: string, path: string): Promise<void> {
     checkName(target);
-    return this.#make(path, (loc, xdata) => this.#top.symlink(this.#call, { loc, target, umask: 0, xdata }));
+    await this.#make(path, (loc, xdata) => this.#top.symlink(this.#call, { loc, target, umask: 0, xdata }));
   }
 
   unlink(path: string): Promise<void> {
@@ -121,7 +121,6 @@ export class Operations {
   rename(from: string, to: string): Promise<void> {
     return this.#in(from, async (source) => {
       const target = await this.#paths.place(this.#call, to);
-      checkName(target.name);
       const moved = await this.#paths.lookupAt(this.#call, source.parent, source.name);
       const { stat } = await this.#top.rename(this.#call, {
         from: { parent: source.parent, name: source.name, inode: moved.inode },
@@ -172,7 +171,6 @@ export class Operations {
 
   create(path: string, mode: number, flags: number): Promise<number> {
     return this.#in(path, async ({ parent, name }) => {
-      checkName(name);
       const fresh = new Inode();
       const fd = new Fd(fresh, flags & ~OPENING_FLAGS, this.#call.pid);
       const loc = { parent, name, inode: fresh };
@@ -328,7 +326,6 @@ export class Operations {
     make: (loc: Loc, xdata: Dict) => Promise<{ stat: typeof ZERO_IATT }>,
   ): Promise<void> {
     await this.#in(path, async ({ parent, name }) => {
-      checkName(name);
       const inode = new Inode();
       const { stat } = await make({ parent, name, inode }, gfidRequest());
       this.#paths.learn(parent, name, inode, stat);

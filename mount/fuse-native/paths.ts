@@ -88,6 +88,7 @@ export class Paths {
     const name = names.pop();
     // The root has no place; every fop that asks for one (rmdir, rename ...) refuses the root like this.
     if (name === undefined) throw new FopError("EBUSY", { fop: "lookup", xlator: "fuse-native" });
+    checkName(name);
     const { inode, cached } = await this.#walk(call, names);
     return { parent: inode, name, cached };
   }
