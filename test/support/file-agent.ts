@@ -99,9 +99,10 @@ export async function codeOf(result: Promise<unknown>): Promise<string> {
   }
 }
 
-/** One line of JSON; Buffers travel in base64. */
+/** One line of JSON; Buffers travel in base64, bigints in decimal. */
 export function encode(value: unknown): string {
   return JSON.stringify(value, (_, item: unknown) => {
+    if (typeof item === "bigint") return { $bigint: String(item) };
     const { type, data } = (item ?? {}) as { type?: string; data?: unknown };
     return type === "Buffer" && Array.isArray(data)
       ? { $bytes: Buffer.from(data as number[]).toString("base64") }
@@ -111,8 +112,9 @@ export function encode(value: unknown): string {
 
 export function decode(line: string): unknown {
   return JSON.parse(line, (_, item: unknown) => {
-    const bytes = (item as { $bytes?: string } | null)?.$bytes;
-    return bytes === undefined ? item : Buffer.from(bytes, "base64");
+    const { $bytes, $bigint } = (item ?? {}) as { $bytes?: string; $bigint?: string };
+    if ($bigint !== undefined) return BigInt($bigint);
+    return $bytes === undefined ? item : Buffer.from($bytes, "base64");
   });
 }
 

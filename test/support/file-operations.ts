@@ -10,6 +10,9 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { alignedBuffer, cString, getXattr, libc, listXattrs, setXattr } from "./libc.ts";
 
+/** Bytes from the start of a file; a bigint where a number does not reach. */
+export type Offset = number | bigint;
+
 /** Octal text in the manner of chmod: "0644". */
 export type Mode = string;
 
@@ -48,7 +51,7 @@ export interface LockRequest {
   /** fcntl's process-owned locks or those of the open file description. */
   readonly kind: "posix" | "ofd";
   readonly type: "read" | "write" | "unlock";
-  readonly start: number;
+  readonly start: Offset;
   /** 0: to the end of the file, wherever that will be. */
   readonly length: number;
   /** Blocks until the lock is granted. */
@@ -83,11 +86,11 @@ export const fileOperations = {
   close(fd: number): void {
     fs.closeSync(fd);
   },
-  read(fd: number, size: number, offset: number): Buffer {
+  read(fd: number, size: number, offset: Offset): Buffer {
     const { bytes, address } = alignedBuffer(size);
     return bytes.subarray(0, libc("pread", fd, address, size, offset));
   },
-  write(fd: number, data: Buffer | string, offset: number): number {
+  write(fd: number, data: Buffer | string, offset: Offset): number {
     const from = Buffer.from(data);
     const { bytes, address } = alignedBuffer(from.length);
     from.copy(bytes);
@@ -99,13 +102,13 @@ export const fileOperations = {
   fdatasync(fd: number): void {
     fs.fdatasyncSync(fd);
   },
-  ftruncate(fd: number, size: number): void {
-    fs.ftruncateSync(fd, size);
+  ftruncate(fd: number, size: Offset): void {
+    libc("ftruncate", fd, size);
   },
-  fallocate(fd: number, mode: number, offset: number, size: number): void {
+  fallocate(fd: number, mode: number, offset: Offset, size: number): void {
     libc("fallocate", fd, mode, offset, size);
   },
-  seek(fd: number, offset: number, what: "data" | "hole"): number {
+  seek(fd: number, offset: Offset, what: "data" | "hole"): number {
     return libc("lseek", fd, offset, SEEK[what]);
   },
   fstat(fd: number): Attributes {
@@ -159,6 +162,10 @@ export const fileOperations = {
   },
   list(path: string | Buffer): string[] {
     return fs.readdirSync(path).sort();
+  },
+  /** As `list`, for names that are not text. */
+  listBytes(path: string): Buffer[] {
+    return fs.readdirSync(path, { encoding: "buffer" });
   },
   mkdir(path: string | Buffer, mode: Mode = "0755"): void {
     fs.mkdirSync(path, { mode });
@@ -304,7 +311,7 @@ function openFlags(text: string): number {
   return flags;
 }
 
-function flock(type: LockRequest["type"], start: number, length: number): Buffer {
+function flock(type: LockRequest["type"], start: Offset, length: number): Buffer {
   const lock = Buffer.alloc(LOCK_BYTES);
   lock.writeInt16LE(LOCK_TYPES.indexOf(type), 0);
   lock.writeBigInt64LE(BigInt(start), 8);

@@ -30,6 +30,7 @@ const functions = {
   lremovexattr: "int lremovexattr(const char *path, const char *name)",
   open: "int open(const char *path, int flags, unsigned int mode)",
   mknod: "int mknod(const char *path, unsigned int mode, uint64_t device)",
+  ftruncate: "int ftruncate(int fd, int64_t size)",
   fallocate: "int fallocate(int fd, int mode, int64_t offset, int64_t size)",
   lseek: "int64_t lseek(int fd, int64_t offset, int whence)",
   utimensat: "int utimensat(int directory, const char *path, const uint8_t *times, int flags)",

@@ -80,7 +80,6 @@ export function embeddedVolfile(directory: string, posix: readonly string[] = []
   return [
     section("vol-posix", "storage/posix", [`directory ${directory}`, ...posix]),
     section("vol-locks", "features/locks", [], "vol-posix"),
-    section("vol", "debug/io-stats", [], "vol-locks"),
   ].join("\n");
 }
 
