@@ -1,0 +1,99 @@
+/** `mortar graph`: the same graph as text, dot, mermaid and JSON. */
+
+import { describe, expect, it } from "vitest";
+import { describeGraph, describeTypes, renderGraph } from "../../src/cli/graph-view.ts";
+import { buildGraph } from "../../src/graph/graph.ts";
+import { parseVolfile } from "../../src/graph/volfile.ts";
+import { REGISTRY } from "../../xlators/registry.ts";
+import { fakeEnv } from "../support/fake-env.ts";
+
+const TEXT = `volume brick
+  type storage/memory
+  option capacity 1GB
+  option ctime on
+  option password-file secret
+  option colour "sea green"
+end-volume
+volume guard
+  type features/read-only
+  option read-only yes
+  subvolumes brick
+end-volume
+volume "the \\"top\\""
+  type performance/write-behind
+  subvolumes guard
+end-volume
+`;
+
+const graph = describeGraph(buildGraph(parseVolfile(TEXT, "x.vol"), { registry: REGISTRY, env: fakeEnv() }));
+
+describe("mortar graph", () => {
+  it("describes layers, their fops, and options that are not at their default", () => {
+    const [top, guard, brick] = graph.nodes;
+    expect(top).toMatchObject({
+      children: ["guard"],
+      fops: [],
+      passThrough: expect.stringContaining("safer"),
+    });
+    expect(guard!.options).toEqual([{ key: "read-only", value: "yes", default: "off" }]);
+    expect(guard!.fops).toContain("writev");
+    expect(guard!.fops).not.toContain("readv");
+    expect(brick!.options.map(({ key, value }) => [key, value])).toEqual([["capacity", "1GB"]]);
+    expect(brick!.ignored).toEqual([
+      { key: "password-file", value: "(hidden)" },
+      { key: "colour", value: "sea green" },
+    ]);
+  });
+
+  it("draws a tree", () => {
+    const text = renderGraph(graph, "text");
+    expect(text.split("\n").filter((line) => line.includes("["))).toEqual([
+      'the "top"  [performance/write-behind]',
+      "└─ guard  [features/read-only]",
+      "   └─ brick  [storage/memory]",
+    ]);
+    expect(text).toContain("passes through: acknowledges writes early");
+    expect(text).toContain("read-only = yes  (default off)");
+    expect(text).toContain("handles every fop");
+    expect(text).not.toContain("secret");
+    for (const line of text.split("\n")) expect(line.length).toBeLessThanOrEqual(110);
+  });
+
+  it("shows a shared child once", () => {
+    const shared = `${TEXT}volume other\ntype features/selinux\nsubvolumes guard\nend-volume
+volume snap\ntype features/snapview-client\nsubvolumes "the \\"top\\"" other\nend-volume`;
+    const described = describeGraph(
+      buildGraph(parseVolfile(shared, "x.vol"), { registry: REGISTRY, env: fakeEnv() }),
+    );
+    const text = renderGraph(described, "text");
+    expect(text.match(/\[storage\/memory\]/g)).toHaveLength(1);
+    expect(text).toContain("└─ guard  (shown above)");
+  });
+
+  it("writes dot with quoted names", () => {
+    const dot = renderGraph(graph, "dot");
+    expect(dot).toMatch(/^digraph "the \\"top\\"" \{\n/);
+    expect(dot).toContain('"the \\"top\\"" -> "guard";');
+    expect(dot).toContain('"guard" -> "brick";');
+  });
+
+  it("writes mermaid", () => {
+    expect(renderGraph(graph, "mermaid").split("\n").slice(0, 3)).toEqual([
+      "flowchart TB",
+      '  n0["the #quot;top#quot;<br/>performance/write-behind<br/>(passes through)"]',
+      "  n0 --> n1",
+    ]);
+  });
+
+  it("writes JSON", () => {
+    expect(JSON.parse(renderGraph(graph, "json"))).toEqual(JSON.parse(JSON.stringify(graph)));
+  });
+
+  it("lists the types it knows", () => {
+    const text = describeTypes(REGISTRY, "text");
+    expect(text).toMatch(/^features\/shard +refused: /m);
+    expect(text).toMatch(/^performance\/io-cache +passes through: /m);
+    expect(text).toMatch(/^storage\/memory +implemented$/m);
+    expect(JSON.parse(describeTypes(REGISTRY, "json"))).toHaveLength(REGISTRY.size);
+  });
+});
