@@ -355,21 +355,20 @@ async function logged(brick: Brick, making: Making, key: string, work: Promise<v
   }
 }
 
+/** Takes an entry back. A handle goes with it only if it is this entry's, not that of another object with the same gfid. */
 async function undo(brick: Brick, making: Making, fresh: boolean): Promise<void> {
+  const { path, gfid, parent, loc } = making;
   const isDirectory = (making.mode & S_IFMT) === S_IFDIR;
   try {
-    const mine = (await brick.gfidOn(making.path)).equals(making.gfid);
-    await (isDirectory ? rmdir(making.path) : unlink(making.path));
-    if (
-      fresh &&
-      mine &&
-      (!isDirectory || (await brick.handles.leadsTo(making.gfid, making.parent.gfid, making.loc.name!)))
-    )
-      await brick.handles.unlink(making.gfid);
+    const owns = isDirectory
+      ? await brick.handles.leadsTo(gfid, parent.gfid, loc.name!)
+      : (await brick.lstatIfThere(brick.handles.handle(gfid)))?.ino === (await brick.lstatIfThere(path))?.ino;
+    await (isDirectory ? rmdir(path) : unlink(path));
+    if (fresh && owns) await brick.handles.unlink(gfid);
   } catch (error) {
-    brick.log.warn("entry not taken back", { path: making.path, code: String(error) });
+    brick.log.warn("entry not taken back", { path, error: String(error) });
   }
-  brick.states.drop(making.gfid);
+  brick.states.drop(gfid);
 }
 
 /** The gfid of a file that was there before create; given now when an interrupted create left it without. */

@@ -93,8 +93,9 @@ async function named(
   if (gfid === NULL_GFID) gfid = await adoptEntry(brick, loc, path, xdata);
   const state = brick.states.of(gfid);
   const looksLost = isDir(stat) ? state.dirIno === undefined : stat.nlink === 1;
-  if (looksLost && !isNullGfid(gfid)) await checkHandle(brick, loc, parent, path, gfid);
-  return { parent, subject: { target: path, gfid, state, stat } };
+  if (!looksLost || isNullGfid(gfid)) return { parent, subject: { target: path, gfid, state, stat } };
+  await checkHandle(brick, loc, parent, path, gfid);
+  return { parent, subject: { target: path, gfid, state, stat: await lstat(path) } };
 }
 
 async function above(brick: Brick, parent: Parent): Promise<Subject> {

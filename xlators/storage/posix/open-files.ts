@@ -31,6 +31,8 @@ export class OpenFile {
   listing: Listing | undefined;
   users = 0;
   closing = false;
+  /** Serves the fops that waited for it and is closed after the last of them. */
+  once = false;
 
   constructor(osFd: number, flags: number, state: InodeState, anonymous: boolean) {
     this.osFd = osFd;
@@ -88,7 +90,9 @@ export class OpenFiles {
   }
 
   leave(file: OpenFile): void {
-    if (--file.users === 0 && file.closing) this.#close(file);
+    if (--file.users > 0 || !(file.closing || file.once)) return;
+    file.closing = true;
+    this.#close(file);
   }
 
   /** Ties an OS fd to a named Fd. The caller holds `state` and gives that hold over. */
@@ -158,8 +162,8 @@ export class OpenFiles {
     const file = new OpenFile(osFd, flags, state, true);
     this.#all.add(file);
     await this.#mdata.load(state, osFd);
-    // Unlink came in between and found nothing to drop: serve the fops that wait, keep nothing.
-    if (state.removed) queueMicrotask(() => this.#closeWhenIdle(file));
+    // What has no name left is not kept; unlink may have come in between and found nothing to drop.
+    if (state.removed) file.once = true;
     else this.#anonymous.set(key, file);
     return file;
   }
