@@ -1,5 +1,6 @@
 /**
- * A mount from end to end: a graph comes up, an edge shows it, and both go down in order when somebody wants that.
+ * A mount from end to end: a graph comes up, an edge shows it, and both go down in order when somebody wants
+ * that.
  */
 
 import { execFile } from "node:child_process";

@@ -1,10 +1,12 @@
 /**
- * Translator types of GlusterFS that Mortar knows and does nothing in: one table, with the reason why that is right.
+ * Translator types of GlusterFS that Mortar knows and does nothing in: one table, with the reason why that is
+ * right.
  *
- * A row passes every fop to its first child. Where passing would lose, hide or change data, or would silently drop a rule that an
- * administrator set, the row refuses instead: `refuse` looks at the options and the children and says why. `mortar graph` shows
- * the reasons. What glusterd 10.x writes was read from GlusterFS xlators/mgmt/glusterd/src/glusterd-volgen.c; option names
- * and defaults from the option tables of the translators.
+ * A row passes every fop to its first child. Where passing would lose, hide or change data, or would silently
+ * drop a rule that an administrator set, the row refuses instead: `refuse` looks at the options and the
+ * children and says why. `mortar graph` shows the reasons. What glusterd 10.x writes was read from GlusterFS
+ * xlators/mgmt/glusterd/src/glusterd-volgen.c; option names and defaults from the option tables of the
+ * translators.
  */
 
 import { UserError } from "../src/core/errors.ts";
@@ -32,7 +34,9 @@ interface Row {
   readonly refuse?: (options: OptionValues<OptionTable>, childCount: number) => string | undefined;
 }
 
-/** Passes fops and events of the first child; further children (snapshots) stay unused and are never started. */
+/**
+ * Passes fops and events of the first child; further children (snapshots) stay unused and are never started.
+ */
 class PassThrough extends Xlator {
   override onChildEvent(event: ChildEvent, from: XlatorBase): void {
     if (from === this.child) this.notifyParents(event);
@@ -60,7 +64,8 @@ function onlyOneChild(does: string): NonNullable<Row["refuse"]> {
   return (_options, childCount) =>
     childCount === 1
       ? undefined
-      : `${childCount} subvolumes: Mortar does not ${does} yet, and passing to one of them would be wrong; use a volume of one brick, or name one subvolume with --volume-name`;
+      : `${childCount} subvolumes: Mortar does not ${does} yet, and passing to one of them would be wrong; ` +
+        "use a volume of one brick, or name one subvolume with --volume-name";
 }
 
 const CACHE = "only caches; without it every call is answered by the brick, which is slower but never wrong";
@@ -118,7 +123,7 @@ const ROWS: readonly Row[] = [
   {
     type: "features/index",
     reason:
-      "lists entries that need healing; pending marks are on the files themselves, so a full crawl still finds them",
+      "lists what needs healing; the marks are on the files themselves, so a full crawl still finds them",
   },
   {
     type: "features/leases",
@@ -157,7 +162,7 @@ const ROWS: readonly Row[] = [
   {
     type: "features/sdfs",
     reason:
-      "serialises entry operations of one directory; storage/posix makes each of them one atomic call of the kernel",
+      "serialises entry operations of a directory; in storage/posix each is one atomic call of the kernel",
   },
   {
     type: "features/snapview-client",
@@ -217,7 +222,7 @@ const REFUSED: readonly (readonly [type: string, why: string])[] = [
   ["features/quotad", "this graph belongs to GlusterFS' quota daemon"],
   [
     "features/shard",
-    "files of a sharded volume are cut into pieces under /.shard; without that translator they would read short",
+    "files of a sharded volume are cut into pieces under /.shard; without shard they would read short",
   ],
   ["features/snapview-server", "this graph belongs to GlusterFS' snapshot daemon"],
   ["features/thin-arbiter", "a thin arbiter keeps only replica marks; Mortar would store data on it"],

@@ -1,8 +1,10 @@
 /**
- * An open file of a volume, used in-process: no FUSE, no kernel. Offsets and sizes are bytes, times seconds and nanoseconds.
+ * An open file of a volume, used in-process: no FUSE, no kernel. Offsets and sizes are bytes, times seconds
+ * and nanoseconds.
  *
- * Every method rejects with FopError (`code` is the errno's name). Requests may be in flight in any number; two that overlap
- * have no order. A write that resolved has reached the brick as the volume's options say; `fsync` makes it durable.
+ * Every method rejects with FopError (`code` is the errno's name). Requests may be in flight in any number;
+ * two that overlap have no order. A write that resolved has reached the brick as the volume's options say;
+ * `fsync` makes it durable.
  */
 
 import { randomBytes } from "node:crypto";
@@ -52,7 +54,9 @@ export class File {
     return { data, size: reply.size, eof, release: () => lease?.release() };
   }
 
-  /** Up to `size` bytes from `offset` as a buffer of the caller's own; shorter only at the end of the file. */
+  /**
+   * Up to `size` bytes from `offset` as a buffer of the caller's own; shorter only at the end of the file.
+   */
   async read(offset: number, size: number): Promise<Buffer> {
     const result = await this.readVector(offset, size);
     const own = Buffer.from(iovJoin(result.data));
@@ -137,7 +141,9 @@ export class File {
     await this.#top.fremovexattr(this.#live(), { fd: this.fd, name });
   }
 
-  /** Flushes and releases. What close(2) would report is what it rejects with; the file is closed in any case. */
+  /**
+   * Flushes and releases. What close(2) would report is what it rejects with; the file is closed in any case.
+   */
   async close(): Promise<void> {
     if (this.#closed) return;
     const call = this.#live();

@@ -1,6 +1,6 @@
 /**
- * From a SOURCE to a running graph: read or fetch the volfile, apply options from outside, build, start. The one way in for the
- * library, the mount and the tests.
+ * From a SOURCE to a running graph: read or fetch the volfile, apply options from outside, build, start. The
+ * one way in for the library, the mount and the tests.
  */
 
 import { readFile } from "node:fs/promises";
@@ -41,7 +41,10 @@ const START_TIMEOUT_MS = 30_000;
 /** A volfile is text of some kilobytes; a larger file is something else. */
 const VOLFILE_BYTES_MAX = 16 * 1024 * 1024;
 
-/** Opens a volume for use in-process. Rejects with UserError when the source, the volfile or a brick does not let us. */
+/**
+ * Opens a volume for use in-process. Rejects with UserError when the source, the volfile or a brick does not
+ * let us.
+ */
 export async function openVolume(
   source: string | Source,
   options: OpenOptions & { readonly identity?: Identity } = {},
@@ -133,7 +136,10 @@ export function parseXlatorOption(text: string): XlatorOption {
   return { pattern: match[1]!, key: match[2]!, value: match[3]! };
 }
 
-/** The volfile with options set from outside; a pattern that matches nothing is a warning, as it may serve other volumes. */
+/**
+ * The volfile with options set from outside; a pattern that matches nothing is a warning, as it may serve
+ * other volumes.
+ */
 export function overrideOptions(volfile: Volfile, overrides: readonly XlatorOption[], env: Env): Volfile {
   let result = volfile;
   for (const { pattern, key, value } of overrides) {

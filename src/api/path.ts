@@ -1,8 +1,8 @@
 /**
  * Paths on a volume to inodes: one lookup a component, symbolic links followed as the kernel does.
  *
- * Nothing is cached: another client may rename at any time. Errors are those of path_resolution(7): ENOENT, ENOTDIR, ELOOP after
- * forty links, ENAMETOOLONG for a component over 255 bytes or a path over 4095.
+ * Nothing is cached: another client may rename at any time. Errors are those of path_resolution(7): ENOENT,
+ * ENOTDIR, ELOOP after forty links, ENAMETOOLONG for a component over 255 bytes or a path over 4095.
  */
 
 import type { Call } from "../core/call.ts";
@@ -42,7 +42,10 @@ export class PathResolver {
     return this.#walk(call, split(path), follow);
   }
 
-  /** The directory and the name that `path` ends in; the entry itself need not exist. EBUSY for the root, EINVAL for `.` and `..`. */
+  /**
+   * The directory and the name that `path` ends in; the entry itself need not exist. EBUSY for the root,
+   * EINVAL for `.` and `..`.
+   */
   async parent(call: Call, path: string): Promise<Entry> {
     const parts = split(path);
     const name = parts.pop();

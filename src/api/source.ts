@@ -2,11 +2,12 @@
  * SOURCE: where a volume's graph comes from, in one word of a command line.
  *
  *   PATH                                            a volfile
- *   HOST:/VOLUME[/DIR]                              the volfile of a GlusterFS server, as mount.glusterfs names it
- *   gluster[+tcp]://[HOST[:PORT]]/VOLUME[/DIR]      the same, as QEMU names it
+ *   HOST:/VOLUME[/DIR]                              the volfile of a GlusterFS server, as mount.glusterfs
+ *   names it gluster[+tcp]://[HOST[:PORT]]/VOLUME[/DIR]      the same, as QEMU names it
  *   gluster+unix:///VOLUME[/DIR]?socket=PATH        the same over glusterd's unix socket
  *
- * IPv6 addresses stand in brackets. rdma is refused: GlusterFS removed it in release 8. DIR becomes the root of the mount.
+ * IPv6 addresses stand in brackets. rdma is refused: GlusterFS removed it in release 8. DIR becomes the root
+ * of the mount.
  */
 
 import { existsSync } from "node:fs";

@@ -1,8 +1,8 @@
 /**
  * A volume used in-process, by path, like libgfapi: the same graph that a mount serves, without FUSE.
  *
- * Paths begin at the root of the volume, with or without a slash. Every method rejects with FopError (`code` is the errno's
- * name). Modes are given as they shall be on the volume: no umask is applied.
+ * Paths begin at the root of the volume, with or without a slash. Every method rejects with FopError (`code`
+ * is the errno's name). Modes are given as they shall be on the volume: no umask is applied.
  */
 
 import type { Call } from "../core/call.ts";

@@ -1,6 +1,6 @@
 /**
- * Sending a command to the background: the same program again, detached, with its output in the log file and a pipe on which it
- * says that it is ready. The caller returns when it heard that.
+ * Sending a command to the background: the same program again, detached, with its output in the log file and
+ * a pipe on which it says that it is ready. The caller returns when it heard that.
  */
 
 import { spawn } from "node:child_process";
@@ -14,7 +14,10 @@ import { READY_FD_VARIABLE } from "./ready.ts";
 const LAUNCHER = fileURLToPath(new URL("./mortar", import.meta.url));
 const READY_FD = 3;
 
-/** Runs `mortar ARGUMENTS` in the background; resolves when it is ready, rejects with its own reason when it failed. */
+/**
+ * Runs `mortar ARGUMENTS` in the background; resolves when it is ready, rejects with its own reason when it
+ * failed.
+ */
 export async function runInBackground(args: readonly string[], logFile: string): Promise<void> {
   const log = openLogFile(logFile);
   const child = spawn(LAUNCHER, args, {

@@ -1,4 +1,6 @@
-/** `mortar graph`: what a volume is made of. The graph is built, which checks everything, and never started. */
+/**
+ * `mortar graph`: what a volume is made of. The graph is built, which checks everything, and never started.
+ */
 
 import { REGISTRY } from "../../xlators/registry.ts";
 import { loadVolfile } from "../api/open.ts";

@@ -1,5 +1,6 @@
 /**
- * A graph for people and for other programs: a tree in text, Graphviz dot, mermaid, JSON. One description, four renderings.
+ * A graph for people and for other programs: a tree in text, Graphviz dot, mermaid, JSON. One description,
+ * four renderings.
  */
 
 import { FOP_NAMES, type FopName } from "../core/fops.ts";
@@ -183,7 +184,8 @@ function renderMermaid(graph: GraphDescription): string {
   const ids = new Map(graph.nodes.map((node, index) => [node.name, `n${index}`]));
   const lines = ["flowchart TB"];
   for (const node of graph.nodes) {
-    const label = `${node.name}<br/>${node.type}${node.passThrough === undefined ? "" : "<br/>(passes through)"}`;
+    const remark = node.passThrough === undefined ? "" : "<br/>(passes through)";
+    const label = `${node.name}<br/>${node.type}${remark}`;
     lines.push(`  ${ids.get(node.name)}["${label.replaceAll('"', "#quot;")}"]`);
     for (const child of node.children) lines.push(`  ${ids.get(node.name)} --> ${ids.get(child)}`);
   }

@@ -1,6 +1,6 @@
 /**
- * The command line: names, arguments and help. What a command does is in a file of its own, loaded when it is asked for, so that
- * `mortar umount` does not pay for the FUSE edge.
+ * The command line: names, arguments and help. What a command does is in a file of its own, loaded when it is
+ * asked for, so that `mortar umount` does not pay for the FUSE edge.
  *
  * Exit codes: 0 done, 1 a UserError, told in one line. Anything else is a bug and shows its stack.
  */

@@ -1,8 +1,10 @@
 /**
- * `mount -t mortar` and fstab: mount(8) runs /sbin/mount.mortar with its own argument order (mount(8), EXTERNAL HELPERS).
+ * `mount -t mortar` and fstab: mount(8) runs /sbin/mount.mortar with its own argument order (mount(8),
+ * EXTERNAL HELPERS).
  *
- * The helper is installed by an explicit command only: nothing else of Mortar writes outside its own directories. It names this
- * installation and this node by absolute paths, since mount(8) runs helpers with a short PATH.
+ * The helper is installed by an explicit command only: nothing else of Mortar writes outside its own
+ * directories. It names this installation and this node by absolute paths, since mount(8) runs helpers with a
+ * short PATH.
  */
 
 import { spawnSync } from "node:child_process";

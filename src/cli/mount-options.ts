@@ -1,6 +1,7 @@
 /**
- * The `-o` list of a mount: what mount.glusterfs takes, sorted into what the edge does (mount/options.ts), what this command does,
- * what the kernel does, what is ignored and what is refused. Nothing is dropped without a word.
+ * The `-o` list of a mount: what mount.glusterfs takes, sorted into what the edge does (mount/options.ts),
+ * what this command does, what the kernel does, what is ignored and what is refused. Nothing is dropped
+ * without a word.
  *
  * Sources: translators.md 10.2; GlusterFS xlators/mount/fuse/utils/mount.glusterfs.in.
  */
@@ -120,7 +121,9 @@ export interface ParsedMountOptions {
   readonly warnings: readonly string[];
 }
 
-/** Reads `a,b=c` lists, later ones after earlier ones. Throws UserError for unknown options and bad values. */
+/**
+ * Reads `a,b=c` lists, later ones after earlier ones. Throws UserError for unknown options and bad values.
+ */
 export function parseOptionLists(lists: readonly string[]): ParsedMountOptions {
   const xlatorOptions: XlatorOption[] = [];
   const given = new Map<string, string | undefined>();

@@ -1,6 +1,7 @@
 /**
- * How a process that was sent to the background tells the one that started it what became of it: one line on an inherited pipe,
- * whose number is in MORTAR_READY_FD: `ready`, or `error` and the message. In the foreground people are told by stderr.
+ * How a process that was sent to the background tells the one that started it what became of it: one line on
+ * an inherited pipe, whose number is in MORTAR_READY_FD: `ready`, or `error` and the message. In the
+ * foreground people are told by stderr.
  */
 
 import { closeSync, writeSync } from "node:fs";

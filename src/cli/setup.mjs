@@ -1,9 +1,10 @@
 /**
- * Sets a fresh clone up, then runs one of the project's jobs: `node src/cli/setup.mjs start|test|bench [ARGUMENTS]`.
+ * Sets a fresh clone up, then runs one of the project's jobs: `node src/cli/setup.mjs start|test|bench
+ * [ARGUMENTS]`.
  *
- * Plain Node without packages, because it runs before there are any. npm packages come by `npm ci` when they are missing or older
- * than package-lock.json; Debian packages by apt-get when this is root on Debian and they are missing. MORTAR_NO_APT=1
- * forbids the latter: what is missing is named instead.
+ * Plain Node without packages, because it runs before there are any. npm packages come by `npm ci` when they
+ * are missing or older than package-lock.json; Debian packages by apt-get when this is root on Debian and
+ * they are missing. MORTAR_NO_APT=1 forbids the latter: what is missing is named instead.
  */
 
 import { spawn, spawnSync } from "node:child_process";

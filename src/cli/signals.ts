@@ -3,8 +3,8 @@
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /**
- * Calls `stop` at the first signal. A second one ends the process at once, with the exit code shells expect, for an end that
- * takes too long.
+ * Calls `stop` at the first signal. A second one ends the process at once, with the exit code shells expect,
+ * for an end that takes too long.
  */
 export function onStopSignal(stop: (signal: NodeJS.Signals) => void): void {
   let asked = false;

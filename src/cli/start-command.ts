@@ -1,8 +1,8 @@
 /**
  * `mortar start` (`npm start`): the embedded volume, mounted, in the foreground until Ctrl-C.
  *
- * Prints the mount point, the graph and three commands to try; on a terminal a status line follows. SIGINT and SIGTERM flush,
- * unmount and end with exit code 0.
+ * Prints the mount point, the graph and three commands to try; on a terminal a status line follows. SIGINT
+ * and SIGTERM flush, unmount and end with exit code 0.
  */
 
 import { mkdir } from "node:fs/promises";

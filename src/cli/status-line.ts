@@ -1,4 +1,7 @@
-/** The last line of a terminal while a volume serves: how full it is and for how long it is up. Nothing on other outputs. */
+/**
+ * The last line of a terminal while a volume serves: how full it is and for how long it is up. Nothing on
+ * other outputs.
+ */
 
 import type { WriteStream } from "node:tty";
 import type { RunningMount } from "../../mount/main.ts";

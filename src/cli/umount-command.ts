@@ -29,7 +29,9 @@ export async function umountCommand(where: string, flags: { readonly lazy?: bool
   }
 }
 
-/** Symbolic links on the way resolved, without touching the mount point itself: a dead mount would not answer. */
+/**
+ * Symbolic links on the way resolved, without touching the mount point itself: a dead mount would not answer.
+ */
 function place(mountpoint: string): string {
   try {
     return join(realpathSync(dirname(mountpoint)), basename(mountpoint));

@@ -1,9 +1,10 @@
 /**
- * The graph: translators made from a volfile, started, reconfigured and stopped (spec translators.md 1.2, 1.4).
+ * The graph: translators made from a volfile, started, reconfigured and stopped (spec translators.md 1.2,
+ * 1.4).
  *
- * Life: `buildGraph` (no I/O) -> `start` (init bottom-up, then parent-up, until the top says child-up) -> serving ->
- * `stop` (parent-down, fini top-down). A start that fails stops what it had begun before it rejects. Whoever calls `stop` has
- * no fop in flight any more; the graph does not count them.
+ * Life: `buildGraph` (no I/O) -> `start` (init bottom-up, then parent-up, until the top says child-up) ->
+ * serving -> `stop` (parent-down, fini top-down). A start that fails stops what it had begun before it
+ * rejects. Whoever calls `stop` has no fop in flight any more; the graph does not count them.
  *
  * Only what the top needs is made. Several parents may share a child; it is made, started and stopped once.
  */
@@ -110,8 +111,9 @@ export class Graph implements EventSink {
   }
 
   /**
-   * Inits bottom-up, sends parent-up and resolves when the top can serve. Rejects with UserError when a translator cannot
-   * work, when the brick refuses us, when `timeoutMs` (if any) is over, or when `stop` is called meanwhile.
+   * Inits bottom-up, sends parent-up and resolves when the top can serve. Rejects with UserError when a
+   * translator cannot work, when the brick refuses us, when `timeoutMs` (if any) is over, or when `stop` is
+   * called meanwhile.
    */
   async start(options: { timeoutMs?: number } = {}): Promise<void> {
     if (this.#state !== "built") throw new Error(`graph "${this.top.name}" was started before`);
@@ -132,8 +134,8 @@ export class Graph implements EventSink {
   }
 
   /**
-   * Takes a new volfile over when its tree is the same one (types, names, children) and only live options differ.
-   * Throws UserError when the new volfile is wrong. Nothing changes in either other case.
+   * Takes a new volfile over when its tree is the same one (types, names, children) and only live options
+   * differ. Throws UserError when the new volfile is wrong. Nothing changes in either other case.
    */
   reconfigure(volfile: Volfile): ReconfigureResult {
     const linked = linkVolfile(volfile, this.#init.top);
@@ -257,10 +259,16 @@ function checkChildCount(volfile: Volfile, section: VolfileSection, definition: 
   const { min, max } = definition.children;
   const count = section.subvolumes.length;
   if (count >= min && count <= max) return;
-  const wants = max === 0 ? "no subvolumes" : min === max ? `exactly ${min}` : `at least ${min}`;
+  const are = `${count} ${count === 1 ? "is" : "are"} given`;
   throw new UserError(
-    `${sectionOrigin(volfile, section)}: ${definition.type} takes ${wants}${max > 0 && min !== max && max < Number.POSITIVE_INFINITY ? ` and at most ${max}` : ""}, but ${count} ${count === 1 ? "is" : "are"} given`,
+    `${sectionOrigin(volfile, section)}: ${definition.type} takes ${subvolumeCount(min, max)}, but ${are}`,
   );
+}
+
+function subvolumeCount(min: number, max: number): string {
+  if (max === 0) return "no subvolumes";
+  if (min === max) return `exactly ${min}`;
+  return Number.isFinite(max) ? `${min} to ${max}` : `at least ${min}`;
 }
 
 /** Every translator of GlusterFS takes this one; Mortar's level is set for the whole process. */

@@ -1,8 +1,10 @@
 /**
- * Names to places: which section is whose child, what stands at the top, what the top needs (spec translators.md 1.1, 1.7).
+ * Names to places: which section is whose child, what stands at the top, what the top needs (spec
+ * translators.md 1.1, 1.7).
  *
- * Pure: no translator is made here. Every error is a UserError with `file:line:`. A volfile is written bottom-up, so a
- * subvolume that is not defined yet is an error, and a cycle can only show as one; the message names the cycle then.
+ * Pure: no translator is made here. Every error is a UserError with `file:line:`. A volfile is written
+ * bottom-up, so a subvolume that is not defined yet is an error, and a cycle can only show as one; the
+ * message names the cycle then.
  */
 
 import { UserError } from "../core/errors.ts";

@@ -1,11 +1,12 @@
 /**
- * Volfiles: text to sections and back (spec translators.md 1.1; GlusterFS libglusterfs/src/graph.l and graph.y).
+ * Volfiles: text to sections and back (spec translators.md 1.1; GlusterFS libglusterfs/src/graph.l and
+ * graph.y).
  *
- * The parser knows the grammar only: words, quotes, comments, the order inside a section. Names are linked by `graph.ts`. Every
- * error is a UserError that begins with `file:line:`.
+ * The parser knows the grammar only: words, quotes, comments, the order inside a section. Names are linked by
+ * `graph.ts`. Every error is a UserError that begins with `file:line:`.
  *
- * Two deliberate differences. Backticks are refused: GlusterFS runs what is between them by the shell. A section of nothing but
- * a type is taken, where GlusterFS wants at least one option or subvolume.
+ * Two deliberate differences. Backticks are refused: GlusterFS runs what is between them by the shell. A
+ * section of nothing but a type is taken, where GlusterFS wants at least one option or subvolume.
  */
 
 import { UserError } from "../core/errors.ts";
@@ -61,7 +62,9 @@ export function parseVolfile(text: string, fileName: string): Volfile {
   return { fileName, sections: new Parser(tokens, fileName, text).sections() };
 }
 
-/** Prints a volfile that parses back to the same sections; options indented, one empty line between sections. */
+/**
+ * Prints a volfile that parses back to the same sections; options indented, one empty line between sections.
+ */
 export function printVolfile(volfile: Volfile): string {
   return volfile.sections.map(printSection).join("\n");
 }

@@ -1,8 +1,8 @@
 /**
  * A brick process: a server graph from a volfile, serving until it is told to stop.
  *
- * The top of the graph must be protocol/server. `listen` takes the place of the address in the volfile, as glusterd starts bricks
- * with the port outside of it.
+ * The top of the graph must be protocol/server. `listen` takes the place of the address in the volfile, as
+ * glusterd starts bricks with the port outside of it.
  */
 
 import { isIPv6 } from "node:net";

@@ -1,8 +1,8 @@
 /**
  * The embedded volume: one brick in this process, no network. What `npm start` mounts.
  *
- * Its data directory holds `volume.json` (name and id, written once) and `brick/`, which has GlusterFS' format: glusterfsd
- * can serve it too. One process at a time: storage/posix locks its directory.
+ * Its data directory holds `volume.json` (name and id, written once) and `brick/`, which has GlusterFS'
+ * format: glusterfsd can serve it too. One process at a time: storage/posix locks its directory.
  */
 
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";

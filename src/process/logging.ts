@@ -1,8 +1,10 @@
 /**
- * The log of a process: pino below the core's Logger. One line an event: time, level, translator, constant message, fields.
+ * The log of a process: pino below the core's Logger. One line an event: time, level, translator, constant
+ * message, fields.
  *
- * On a terminal (and by default in files too) lines are for people; `format: "json"` gives one JSON object a line. Writing is
- * synchronous, so that the last line before a crash is there; nothing on the way of a fop logs at the default level.
+ * On a terminal (and by default in files too) lines are for people; `format: "json"` gives one JSON object a
+ * line. Writing is synchronous, so that the last line before a crash is there; nothing on the way of a fop
+ * logs at the default level.
  */
 
 import { pino } from "pino";
@@ -102,7 +104,10 @@ function printable(fields: LogFields): object {
   return out;
 }
 
-/** An error as a message, its errno and its causes; the stack only when it is a bug (errors of fops carry none). */
+/**
+ * An error as a message, its errno and its causes; the stack only when it is a bug (errors of fops carry
+ * none).
+ */
 function errorFields(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   const { code, fop, xlator } = error as { code?: string; fop?: string; xlator?: string };

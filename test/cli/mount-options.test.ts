@@ -6,7 +6,9 @@ import { parseHelperArguments } from "../../src/cli/mount-helper.ts";
 import { adjustSource, backupServers, OTHER_OPTIONS, parseOptionLists } from "../../src/cli/mount-options.ts";
 import { mountOptionsHelp } from "../../src/cli/mount-options-help.ts";
 
-/** Every name in mount.glusterfs.in of 10.3 (with_options, without_options), with a value where it wants one. */
+/**
+ * Every name in mount.glusterfs.in of 10.3 (with_options, without_options), with a value where it wants one.
+ */
 const OF_THE_C_HELPER = [
   "log-level=INFO log-file=/l transport=tcp direct-io-mode=enable volume-name=v volume-id=v subdir-mount=/d",
   "volfile-check=1 server-port=24007 attribute-timeout=1 entry-timeout=1.5 negative-timeout=0 gid-timeout=300",

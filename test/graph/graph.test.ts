@@ -1,4 +1,7 @@
-/** Building, starting, changing and stopping graphs: the checks GlusterFS makes, the order of life, and what failures leave. */
+/**
+ * Building, starting, changing and stopping graphs: the checks GlusterFS makes, the order of life, and what
+ * failures leave.
+ */
 
 import { describe, expect, it } from "vitest";
 import { UserError } from "../../src/core/errors.ts";

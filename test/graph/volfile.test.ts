@@ -1,4 +1,6 @@
-/** The volfile grammar (spec translators.md 1.1): what parses, what does not and on which line, and printing. */
+/**
+ * The volfile grammar (spec translators.md 1.1): what parses, what does not and on which line, and printing.
+ */
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";

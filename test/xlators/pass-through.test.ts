@@ -1,4 +1,7 @@
-/** Types that Mortar knows without having code for them: what passes, what is refused, and that passing changes nothing. */
+/**
+ * Types that Mortar knows without having code for them: what passes, what is refused, and that passing
+ * changes nothing.
+ */
 
 import { describe, expect, it } from "vitest";
 import { internalCall } from "../../src/core/call.ts";
@@ -11,7 +14,10 @@ import { REGISTRY } from "../../xlators/registry.ts";
 import { startGraph } from "../support/build-graph.ts";
 import { fakeEnv } from "../support/fake-env.ts";
 
-/** What glusterd 10 may write into the volfiles of clients and of bricks (glusterd-volgen.c, glusterd-volume-set.c). */
+/**
+ * What glusterd 10 may write into the volfiles of clients and of bricks (glusterd-volgen.c,
+ * glusterd-volume-set.c).
+ */
 const WRITTEN_BY_GLUSTERD = [
   "cluster/disperse cluster/distribute cluster/nufa cluster/replicate cluster/switch",
   "debug/delay-gen debug/error-gen debug/io-stats debug/trace",

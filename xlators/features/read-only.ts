@@ -1,8 +1,9 @@
 /**
  * features/read-only: every fop that would change something answers EROFS while the option is on.
  *
- * Locks, reads and internal bookkeeping pass: an xattrop that adds nothing but zeros (a read of pending counters) and every call
- * of an internal client (negative pid: healing) go down, as in GlusterFS (read-only-common.c).
+ * Locks, reads and internal bookkeeping pass: an xattrop that adds nothing but zeros (a read of pending
+ * counters) and every call of an internal client (negative pid: healing) go down, as in GlusterFS
+ * (read-only-common.c).
  */
 
 import type { Call } from "../../src/core/call.ts";

@@ -1,8 +1,9 @@
 /**
  * features/selinux: keeps SELinux labels of the volume apart from the labels of the brick's own file system.
  *
- * Above it the label is `security.selinux`, below it `trusted.glusterfs.selinux`, as GlusterFS stores it (selinux.c). Only a
- * request for that very name is translated back; a list of all xattrs shows what the brick has, as in GlusterFS.
+ * Above it the label is `security.selinux`, below it `trusted.glusterfs.selinux`, as GlusterFS stores it
+ * (selinux.c). Only a request for that very name is translated back; a list of all xattrs shows what the
+ * brick has, as in GlusterFS.
  */
 
 import type { Call } from "../../src/core/call.ts";

@@ -1,11 +1,14 @@
 /**
- * features/utime: stamps calls with the client's clock, so that all bricks store the same times (the "ctime" feature).
+ * features/utime: stamps calls with the client's clock, so that all bricks store the same times (the "ctime"
+ * feature).
  *
- * Bricks of a volume with ctime on keep times in an xattr and take them from `Call.time` alone: without this layer a write through
- * Mortar would not move mtime. `Call.time.flags` says which times of the object and of its parent the brick shall take
- * (wire.md 7.9; GlusterFS features/utime: utime-helpers.c, utime-gen-fops-c.py).
+ * Bricks of a volume with ctime on keep times in an xattr and take them from `Call.time` alone: without this
+ * layer a write through Mortar would not move mtime. `Call.time.flags` says which times of the object and of
+ * its parent the brick shall take (wire.md 7.9; GlusterFS features/utime: utime-helpers.c,
+ * utime-gen-fops-c.py).
  *
- * A lookup asks for the stored times; an object that has none yet (made before ctime was on) gets them from its stat.
+ * A lookup asks for the stored times; an object that has none yet (made before ctime was on) gets them from
+ * its stat.
  */
 
 import { type Call, internalCall, TIME_FLAGS } from "../../src/core/call.ts";

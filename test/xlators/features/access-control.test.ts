@@ -1,4 +1,7 @@
-/** features/access-control: who may do what, by owner, mode, groups and ACL; and that it never judges by what is no more. */
+/**
+ * features/access-control: who may do what, by owner, mode, groups and ACL; and that it never judges by what
+ * is no more.
+ */
 
 import { describe, expect, it } from "vitest";
 import { type Call, internalCall } from "../../../src/core/call.ts";

@@ -1,11 +1,12 @@
 /**
  * features/access-control: permission checks of the brick, from owner, mode and POSIX ACL of the objects.
  *
- * The brick runs as root, so its kernel refuses nobody; this layer does it for callers that are neither root nor internal
- * (negative pid). Reads and writes on an open file are not checked again, as in GlusterFS (posix-acl.c): open decided.
+ * The brick runs as root, so its kernel refuses nobody; this layer does it for callers that are neither root
+ * nor internal (negative pid). Reads and writes on an open file are not checked again, as in GlusterFS
+ * (posix-acl.c): open decided.
  *
- * Owner, mode and ACL are fetched once an inode and forgotten when a fop through here changes them, so this layer needs to see
- * every change of its brick. Default ACLs are inherited by the brick's own file system.
+ * Owner, mode and ACL are fetched once an inode and forgotten when a fop through here changes them, so this
+ * layer needs to see every change of its brick. Default ACLs are inherited by the brick's own file system.
  */
 
 import { type Call, internalCall } from "../../../src/core/call.ts";
@@ -43,7 +44,10 @@ const STICKY = 0o1000;
 const PID_INTERNAL = -1;
 
 class AccessControl extends Xlator {
-  /** The promise is shared by all who ask at once; a changed inode loses its entry before and after the change. */
+  /**
+   * The promise is shared by all who ask at once; a changed inode loses its entry before and after the
+   * change.
+   */
   readonly #rights = new WeakMap<Inode, Promise<Rights>>();
 
   override readlink(call: Call, args: Args<"readlink">) {

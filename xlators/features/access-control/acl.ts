@@ -1,7 +1,8 @@
 /**
  * POSIX access control lists: the xattr's bytes and the decision (acl(5), section "access check algorithm").
  *
- * Pure. The xattr is `u32 version = 2`, then entries of `u16 tag, u16 perm, u32 id`, little-endian, in the order of tags.
+ * Pure. The xattr is `u32 version = 2`, then entries of `u16 tag, u16 perm, u32 id`, little-endian, in the
+ * order of tags.
  */
 
 import type { Call } from "../../../src/core/call.ts";
@@ -38,8 +39,8 @@ export function parseAcl(bytes: Buffer): readonly Ace[] | undefined {
 }
 
 /**
- * Whether a caller that is not root may do all of `want` (READ | WRITE | EXECUTE). The most specific class decides alone: an owner
- * whom the owner's bits refuse is refused, whatever others may do.
+ * Whether a caller that is not root may do all of `want` (READ | WRITE | EXECUTE). The most specific class
+ * decides alone: an owner whom the owner's bits refuse is refused, whatever others may do.
  */
 export function permits(
   call: Call,
