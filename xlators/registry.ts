@@ -6,6 +6,7 @@
 
 import type { XlatorDefinition } from "../src/core/xlator.ts";
 import { accessControl, posixAcl } from "./features/access-control/access-control.ts";
+import { locks } from "./features/locks/locks.ts";
 import { readOnly } from "./features/read-only.ts";
 import { selinux } from "./features/selinux.ts";
 import { utime } from "./features/utime.ts";
@@ -16,6 +17,7 @@ import { posix } from "./storage/posix/posix.ts";
 const IMPLEMENTED: readonly XlatorDefinition[] = [
   accessControl,
   posixAcl,
+  locks,
   readOnly,
   selinux,
   utime,
