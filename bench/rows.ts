@@ -6,10 +6,12 @@
  * serves from its page cache would win without doing the work.
  */
 
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { UserError } from "../src/core/errors.ts";
 import { mountAt } from "../test/support/mounts.ts";
+import { directFilesBelow } from "../test/support/open-files.ts";
 import { canConnect, freePort, tail } from "../test/support/peers.ts";
 import type { Processes, Running } from "../test/support/processes.ts";
 import { brickVolfile, clientVolfile, embeddedVolfile } from "../test/support/volfiles.ts";
@@ -18,7 +20,6 @@ import type { Peer } from "./peer.ts";
 
 const MORTAR = fileURLToPath(new URL("../src/cli/mortar", import.meta.url));
 const START_DEADLINE_MS = 60_000;
-const O_DIRECT = 0o40000;
 
 /** Where rows live and what they share. */
 export interface Site {
@@ -174,7 +175,7 @@ async function ready(site: Site, { running, mountpoint, log }: Mounted): Promise
 }
 
 function failed(running: Running, log: string): false {
-  if (running.exit !== undefined) throw new Error(`ended early: ${running.output}\n${tail(log)}`);
+  if (running.exit !== undefined) throw new UserError(`bench: ended early: ${running.output}\n${tail(log)}`);
   return false;
 }
 
@@ -206,22 +207,6 @@ export async function isDirectAtBrick(site: Site, station: Station): Promise<boo
   await holder.kill();
   await site.processes.run("rm", ["-f", path]);
   return direct;
-}
-
-/** Open files of a process below a directory that have O_DIRECT. */
-function directFilesBelow(pid: number, directory: string): number {
-  let count = 0;
-  for (const fd of readdirSync(`/proc/${pid}/fd`)) {
-    try {
-      if (!readlinkSync(`/proc/${pid}/fd/${fd}`).startsWith(`${directory}/`)) continue;
-      const flags = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8"))?.[1];
-      if (flags !== undefined && Number.parseInt(flags, 8) & O_DIRECT) count++;
-    } catch (error) {
-      // Descriptors come and go while they are listed.
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    }
-  }
-  return count;
 }
 
 function makeDirectory(site: Site, name: string): string {

@@ -1,0 +1,21 @@
+/** What files a process has open and how, by its /proc entry: the proof that O_DIRECT came through to a brick. */
+
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+
+const O_DIRECT = 0o40000;
+
+/** How many open files of a process below a directory have O_DIRECT. */
+export function directFilesBelow(pid: number, directory: string): number {
+  let count = 0;
+  for (const fd of readdirSync(`/proc/${pid}/fd`)) {
+    try {
+      if (!readlinkSync(`/proc/${pid}/fd/${fd}`).startsWith(`${directory}/`)) continue;
+      const flags = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8"))?.[1];
+      if (flags !== undefined && Number.parseInt(flags, 8) & O_DIRECT) count++;
+    } catch (error) {
+      // Descriptors come and go while they are listed.
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    }
+  }
+  return count;
+}
