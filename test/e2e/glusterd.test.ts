@@ -1,0 +1,142 @@
+/**
+ * Volumes of a GlusterFS server: Mortar asks its management daemon for the volfile and the port, mounts what glusterd wrote, follows a
+ * brick that comes back elsewhere, and serves glusterd's own brick volfile.
+ */
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { codeOf } from "../support/file-agent.ts";
+import { GlusterVolume } from "../support/glusterd.ts";
+import { mountAt } from "../support/mounts.ts";
+import { canConnect, freePort, Lab, MORTAR } from "../support/peers.ts";
+import { describeExit } from "../support/processes.ts";
+import { pattern, writeSampleTree } from "../support/sample-tree.ts";
+import { embeddedVolfile } from "../support/volfiles.ts";
+import { until } from "../support/wait.ts";
+
+const VOLFILES = "/var/lib/glusterd/vols";
+const SOCKET = "/var/run/glusterd.socket";
+
+const lab = new Lab("glusterd");
+const agent = lab.agent();
+let volume: GlusterVolume;
+
+beforeAll(async () => {
+  volume = await GlusterVolume.create(lab);
+});
+afterAll(async () => {
+  await volume.remove();
+  await lab.close();
+});
+
+describe("a volume of glusterd", () => {
+  it("is mounted by host and name, and GlusterFS sees the same", async () => {
+    const ours = await lab.mount("mortar", `${volume.host}:/${volume.name}`);
+    expect(mountAt(ours.mountpoint)?.source).toBe(`${volume.host}:/${volume.name}`);
+    await writeSampleTree(agent, ours.mountpoint);
+    const theirs = lab.makeDirectory("theirs");
+    await lab.processes.run("mount", ["-t", "glusterfs", `${volume.host}:/${volume.name}`, theirs]);
+    expect(await agent.snapshot(theirs)).toEqual(await agent.snapshot(ours.mountpoint));
+    await lab.processes.run("umount", [theirs]);
+    await lab.unmount(ours);
+  });
+
+  it.each([
+    ["by URL", () => `gluster://${volume.host}/${volume.name}`],
+    ["by URL with port", () => `gluster+tcp://127.0.0.1:24007/${volume.name}`],
+    ["by glusterd's unix socket", () => `gluster+unix:///${volume.name}?socket=${SOCKET}`],
+    ["by a backup server when the first is away", () => `127.0.0.2:/${volume.name}`],
+  ])("is mounted %s", async (how, source) => {
+    const options = how.includes("backup") ? [`backup-volfile-servers=${volume.host}`] : [];
+    const mount = await lab.mount("mortar", source(), { options });
+    expect(await agent.list(mount.mountpoint)).toContain("text");
+    await lab.unmount(mount);
+  });
+
+  it("is mounted from one of its directories", async () => {
+    const mount = await lab.mount("mortar", `${volume.host}:/${volume.name}/directory`);
+    expect(await agent.list(mount.mountpoint)).toContain("hard link");
+    expect((await agent.readFile(join(mount.mountpoint, "hard link"))).toString()).toContain("another");
+    await lab.unmount(mount);
+  });
+
+  it("is refused with one line when it does not exist", async () => {
+    const exit = await lab.processes.tryRun(MORTAR, [
+      ...["mount", `${volume.host}:/no-such-volume`, lab.makeDirectory("mnt"), "--log-file", lab.path("log")],
+    ]);
+    expect(exit, describeExit(exit)).toMatchObject({ code: 1, stdout: "" });
+    expect(exit.stderr).toMatch(/^mortar: .*"?no-such-volume"?.*\n$/);
+  });
+
+  it("goes on with open files when its brick stops and starts again", async () => {
+    const mount = await lab.mount("mortar", `${volume.host}:/${volume.name}`);
+    const fd = await agent.open(join(mount.mountpoint, "through"), "O_RDWR|O_CREAT|O_DIRECT");
+    await agent.write(fd, pattern(4096), 0);
+    await volume.gluster("volume", "stop", volume.name, "force");
+    expect(await codeOf(agent.write(fd, pattern(4096), 4096))).toBe("ENOTCONN");
+    await volume.gluster("volume", "start", volume.name);
+    await until(
+      "the mount serves again",
+      async () => (await codeOf(agent.write(fd, pattern(4096), 4096))) === "ok",
+      { deadlineMs: 20_000 },
+    );
+    expect(await agent.read(fd, 8192, 0)).toEqual(Buffer.concat([pattern(4096), pattern(4096)]));
+    await agent.close(fd);
+    await lab.unmount(mount);
+  });
+
+  it("works from glusterd's volfiles alone, with Mortar in both places", async () => {
+    await volume.gluster("volume", "stop", volume.name, "force");
+    const directory = join(VOLFILES, volume.name);
+    const name = `${volume.name}.${volume.host}.${volume.brick.slice(1).replaceAll("/", "-")}.vol`;
+    const port = await freePort();
+    const brick = lab.processes.start(MORTAR, [
+      "brick",
+      join(directory, name),
+      "--listen",
+      `127.0.0.1:${port}`,
+    ]);
+    await until(
+      "the brick listens",
+      () => {
+        if (brick.exit !== undefined) throw new Error(brick.output);
+        return canConnect(port);
+      },
+      { detail: () => brick.output },
+    );
+    const text = readFileSync(join(directory, `trusted-${volume.name}.tcp-fuse.vol`), "utf8");
+    const client = text.replace(
+      /option remote-host .*/,
+      `option remote-host 127.0.0.1\n option remote-port ${port}`,
+    );
+    const mount = await lab.mount("mortar", lab.writeFile("client.vol", client));
+    expect(await agent.list(mount.mountpoint)).toContain("text");
+    await agent.writeFile(join(mount.mountpoint, "by Mortar"), "bytes");
+    await lab.unmount(mount);
+    expect((await brick.stop("SIGTERM")).code, brick.output).toBe(0);
+    await volume.gluster("volume", "start", volume.name);
+  });
+});
+
+it("mount -t mortar and umount work through the helper, with options as in fstab", async () => {
+  const volfile = lab.writeFile("embedded.vol", embeddedVolfile(lab.makeDirectory("brick")));
+  const mountpoint = lab.makeDirectory("mnt");
+  // The helper goes over /sbin in a namespace of its own: the machine's stays as it is.
+  const script = `
+    mount -t tmpfs none ${mountpoint}
+    mkdir ${mountpoint}/upper ${mountpoint}/work
+    mount -t overlay none -o lowerdir=/usr/sbin,upperdir=${mountpoint}/upper,workdir=${mountpoint}/work /usr/sbin
+    umount -l ${mountpoint}
+    ${MORTAR} install-helper
+    mount -t mortar ${volfile} ${mountpoint} -o rw,noatime,_netdev,attribute-timeout=0,log-file=${lab.path("log")}
+    echo content > ${mountpoint}/file
+    findmnt -n -o FSTYPE,OPTIONS ${mountpoint}
+    umount ${mountpoint}
+    ls ${mountpoint}`;
+  const output = await lab.processes.run("unshare", [
+    ...["--mount", "--propagation", "private", "sh", "-ec", script],
+  ]);
+  expect(output).toMatch(/fuse\.mortar .*noatime/);
+  expect(output).not.toContain("file\n");
+});

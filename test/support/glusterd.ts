@@ -1,0 +1,53 @@
+/**
+ * A volume of the management daemon of GlusterFS, for tests that need its volfiles, its port map, or its brick processes.
+ *
+ * The daemon of the machine is used when it runs, and one is started for the test run otherwise (and left to it). Volumes are ours
+ * by name; `remove` takes them away whatever their state.
+ */
+
+import { hostname } from "node:os";
+import { canConnect, type Lab } from "./peers.ts";
+import { until } from "./wait.ts";
+
+const GLUSTERD_PORT = 24007;
+const START_DEADLINE_MS = 30_000;
+
+export class GlusterVolume {
+  readonly lab: Lab;
+  readonly name: string;
+  /** Name of this machine as peers know it. */
+  readonly host = hostname();
+  readonly brick: string;
+
+  private constructor(lab: Lab, name: string, brick: string) {
+    this.lab = lab;
+    this.name = name;
+    this.brick = brick;
+  }
+
+  /** Creates and starts a volume of one brick. */
+  static async create(lab: Lab): Promise<GlusterVolume> {
+    await requireGlusterd(lab);
+    const name = `mortar-test-${process.pid}`;
+    const volume = new GlusterVolume(lab, name, lab.makeDirectory("gluster-brick"));
+    await volume.gluster("volume", "create", name, `${volume.host}:${volume.brick}`, "force");
+    await volume.gluster("volume", "start", name);
+    return volume;
+  }
+
+  /** Runs the administrator's command. */
+  gluster(...args: string[]): Promise<string> {
+    return this.lab.processes.run("gluster", ["--mode=script", ...args], { timeoutMs: 120_000 });
+  }
+
+  async remove(): Promise<void> {
+    await this.lab.processes.tryRun("gluster", ["--mode=script", "volume", "stop", this.name, "force"]);
+    await this.gluster("volume", "delete", this.name);
+  }
+}
+
+async function requireGlusterd(lab: Lab): Promise<void> {
+  if (await canConnect(GLUSTERD_PORT)) return;
+  await lab.processes.run("glusterd", []);
+  await until("glusterd listens", () => canConnect(GLUSTERD_PORT), { deadlineMs: START_DEADLINE_MS });
+}
