@@ -22,7 +22,8 @@ export type ChildEvent =
   | { readonly type: "some-descendent-down" }
   | { readonly type: "child-ping"; readonly latencyMs: number }
   | { readonly type: "volfile-modified" }
-  | { readonly type: "upcall"; readonly upcall: Upcall };
+  /** `to`: the client (its identity's id) that it is for; all of them when absent. */
+  | { readonly type: "upcall"; readonly upcall: Upcall; readonly to?: string };
 
 /** Travels down: start and stop serving. */
 export type ParentEvent = { readonly type: "parent-up" } | { readonly type: "parent-down" };

@@ -9,6 +9,7 @@
  * messages gather here.
  */
 
+import { lookup } from "node:dns/promises";
 import { unlinkSync } from "node:fs";
 import { createServer, Socket, type SocketConstructorOpts } from "node:net";
 import { FopError, toFopError } from "../core/errors.ts";
@@ -292,6 +293,15 @@ export async function listenSocket(
     port: typeof address === "object" && address !== null ? address.port : 0,
     close: () => new Promise<void>((resolve) => server.close(() => resolve())),
   };
+}
+
+/** Addresses of a host name; empty when it has none. */
+export async function resolveHost(name: string): Promise<readonly string[]> {
+  try {
+    return (await lookup(name, { all: true })).map(({ address }) => address);
+  } catch {
+    return [];
+  }
 }
 
 /** Takes the handle of an accepted socket over into a transport; undefined when it is closed already. */

@@ -1,9 +1,11 @@
 /**
- * The open files of one protocol/client: by what number the brick knows each (wire.md 10.1, translators.md 8.3).
+ * The open files of one protocol/client: by what number the brick knows each (wire.md 10.1, translators.md
+ * 8.3).
  *
- * Numbers are valid for one connection. When it ends all become NONE; after the next one is made the open files are opened again
- * by gfid. A file that could not be falls back to the anonymous fd in the fops that allow it, unless it holds POSIX locks: those
- * went with the connection, and to go on as if they were there would break what the application relies on.
+ * Numbers are valid for one connection. When it ends all become NONE; after the next one is made the open
+ * files are opened again by gfid. A file that could not be falls back to the anonymous fd in the fops that
+ * allow it, unless it holds POSIX locks: those went with the connection, and to go on as if they were there
+ * would break what the application relies on.
  */
 
 import { FopError } from "../../src/core/errors.ts";

@@ -1,7 +1,9 @@
 /**
- * The client's half of the fop table: arguments to the wire's call struct, the wire's reply struct to a reply (wire.md 6).
+ * The client's half of the fop table: arguments to the wire's call struct, the wire's reply struct to a reply
+ * (wire.md 6).
  *
- * Codecs (src/rpc/codec-fops.ts) know the bytes, this file the meaning: which gfid travels, which fd number, flags, end markers.
+ * Codecs (src/rpc/codec-fops.ts) know the bytes, this file the meaning: which gfid travels, which fd number,
+ * flags, end markers.
  */
 
 import { Dict } from "../../src/core/dict.ts";

@@ -1,6 +1,6 @@
 /**
- * Options of protocol/client, spelled as GlusterFS spells them (translators.md 8.1; GlusterFS xlators/protocol/client/src/client.c
- * and rpc/rpc-transport/socket/src/socket.c).
+ * Options of protocol/client, spelled as GlusterFS spells them (translators.md 8.1; GlusterFS
+ * xlators/protocol/client/src/client.c and rpc/rpc-transport/socket/src/socket.c).
  */
 
 import { UserError } from "../../src/core/errors.ts";
@@ -127,7 +127,10 @@ export const CLIENT_OPTIONS = {
 
 export type ClientOptions = OptionValues<typeof CLIENT_OPTIONS>;
 
-/** Where the first connection goes. Throws UserError when the options cannot work; its text follows the volume's name. */
+/**
+ * Where the first connection goes. Throws UserError when the options cannot work; its text follows the
+ * volume's name.
+ */
 export function firstTarget(options: ClientOptions): ConnectTarget {
   if (options["remote-subvolume"] === "") throw new UserError("option remote-subvolume is missing");
   if (options["transport.socket.ssl-enabled"])

@@ -1,10 +1,11 @@
 /**
- * The connection of a protocol/client to its brick: made, identified, kept, made again (wire.md 3.2 to 3.5, 10.3).
+ * The connection of a protocol/client to its brick: made, identified, kept, made again (wire.md 3.2 to 3.5,
+ * 10.3).
  *
- * One attempt: connect; DUMP tells whether this is a glusterd; if so it is asked for the brick's port and the brick is
- * connected to; SETVOLUME; the owner opens its files again; then the session is up. What fails is tried again every RETRY_MS. A
- * refusal to let us in ends a session that has never been up; one that has been goes on trying, since a running mount has more
- * to lose than to gain by giving up.
+ * One attempt: connect; DUMP tells whether this is a glusterd; if so it is asked for the brick's port and the
+ * brick is connected to; SETVOLUME; the owner opens its files again; then the session is up. What fails is
+ * tried again every RETRY_MS. A refusal to let us in ends a session that has never been up; one that has been
+ * goes on trying, since a running mount has more to lose than to gain by giving up.
  */
 
 import { hostname } from "node:os";

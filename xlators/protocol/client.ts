@@ -1,12 +1,13 @@
 /**
  * protocol/client: the fops over the wire to one brick (wire.md 6 and 10, translators.md 8.1 to 8.3).
  *
- * Promises: a fop ends by its reply, by the frame timeout or with the connection (ENOTCONN); nothing is sent twice; while there is
- * no connection every fop fails with ENOTCONN at once. Open files survive a reconnect. Payloads go from and to the socket without
- * a copy: `readv` lends its receive buffer out through `lease`.
+ * Promises: a fop ends by its reply, by the frame timeout or with the connection (ENOTCONN); nothing is sent
+ * twice; while there is no connection every fop fails with ENOTCONN at once. Open files survive a reconnect.
+ * Payloads go from and to the socket without a copy: `readv` lends its receive buffer out through `lease`.
  *
- * Limits: a payload of more than PAYLOAD_BYTES_MAX travels in pieces, one after the other; locks are not taken again after a
- * reconnect (nor does GlusterFS); a blocked lock that the caller gives up on is given back when it comes.
+ * Limits: a payload of more than PAYLOAD_BYTES_MAX travels in pieces, one after the other; locks are not
+ * taken again after a reconnect (nor does GlusterFS); a blocked lock that the caller gives up on is given
+ * back when it comes.
  */
 
 import type { Call } from "../../src/core/call.ts";

@@ -1,5 +1,6 @@
 /**
- * A translator that treats all fops alike: every one is `forward` with its name. Which children it has is its own business.
+ * A translator that treats all fops alike: every one is `forward` with its name. Which children it has is its
+ * own business.
  */
 
 import type { Call } from "../../src/core/call.ts";

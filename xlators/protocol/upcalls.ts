@@ -1,8 +1,8 @@
 /**
  * Callbacks of a brick to its clients (wire.md 2.6): upcall values to bytes and back.
  *
- * An invalidation is about an inode and which of its attributes changed; the attributes that stock bricks send with
- * it are not used: whoever cares asks again.
+ * An invalidation is about an inode and which of its attributes changed; the attributes that stock bricks
+ * send with it are not used: whoever cares asks again.
  */
 
 import type { Upcall } from "../../src/core/fops.ts";
