@@ -5,6 +5,10 @@
  */
 
 import type { XlatorDefinition } from "../src/core/xlator.ts";
+import { delayGen } from "./debug/delay-gen.ts";
+import { errorGen } from "./debug/error-gen.ts";
+import { ioStats } from "./debug/io-stats.ts";
+import { trace } from "./debug/trace.ts";
 import { accessControl, posixAcl } from "./features/access-control/access-control.ts";
 import { locks } from "./features/locks/locks.ts";
 import { readOnly } from "./features/read-only.ts";
@@ -15,6 +19,10 @@ import { storageMemory } from "./storage/memory.ts";
 import { posix } from "./storage/posix/posix.ts";
 
 const IMPLEMENTED: readonly XlatorDefinition[] = [
+  delayGen,
+  errorGen,
+  ioStats,
+  trace,
   accessControl,
   posixAcl,
   locks,
