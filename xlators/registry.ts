@@ -15,6 +15,8 @@ import { readOnly } from "./features/read-only.ts";
 import { selinux } from "./features/selinux.ts";
 import { utime } from "./features/utime.ts";
 import { PASS_THROUGH } from "./pass-through.ts";
+import { protocolClient } from "./protocol/client.ts";
+import { protocolServer } from "./protocol/server.ts";
 import { storageMemory } from "./storage/memory.ts";
 import { posix } from "./storage/posix/posix.ts";
 
@@ -29,6 +31,8 @@ const IMPLEMENTED: readonly XlatorDefinition[] = [
   readOnly,
   selinux,
   utime,
+  protocolClient,
+  protocolServer,
   storageMemory,
   posix,
 ];
