@@ -118,11 +118,11 @@ export function notes(results: Results): string[] {
   ];
 }
 
-/** One line a promise: kept, missed, or not measured. */
+/** One line a promise that both its rows were measured for: reached or missed. */
 export function goalLines(results: Results): string[] {
-  return goals(results).map(({ text, wanted, ratio }) => {
-    if (ratio === undefined) return `not measured: ${text}: wanted ${wanted}`;
-    return `${ratio >= wanted ? "reached" : "MISSED"}: ${text}: ${shortNumber(ratio)}, wanted ${wanted}`;
+  return goals(results).flatMap(({ text, wanted, ratio }) => {
+    if (ratio === undefined) return [];
+    return [`${ratio >= wanted ? "reached" : "MISSED"}: ${text}: ${shortNumber(ratio)}, wanted ${wanted}`];
   });
 }
 
