@@ -1,6 +1,6 @@
 /**
- * What the brick answers in xdata (spec wire.md 9.1, 9.3): most keys of a request are names or patterns of xattrs; a few ask for
- * something else.
+ * What the brick answers in xdata (spec wire.md 9.1, 9.3): most keys of a request are names or patterns of
+ * xattrs; a few ask for something else.
  */
 
 import { Dict } from "../../../src/core/dict.ts";

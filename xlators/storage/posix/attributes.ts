@@ -1,6 +1,6 @@
 /**
- * From the file system's attributes to GlusterFS' (spec translators.md 2.2): the link count without the brick's own handle, blocks no
- * more than the size needs, times from mdata when there are any.
+ * From the file system's attributes to GlusterFS' (spec translators.md 2.2): the link count without the
+ * brick's own handle, blocks no more than the size needs, times from mdata when there are any.
  */
 
 import type { Mdata } from "../../../src/core/dict.ts";

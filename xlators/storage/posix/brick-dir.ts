@@ -1,6 +1,7 @@
 /**
- * The brick's directory: refuses what is no brick of this volume with one clear line, and completes what a brick needs
- * (spec translators.md 2.1): `.glusterfs` with its 256 hash directories, the root's handle, `unlink` (emptied) and `landfill`.
+ * The brick's directory: refuses what is no brick of this volume with one clear line, and completes what a
+ * brick needs (spec translators.md 2.1): `.glusterfs` with its 256 hash directories, the root's handle,
+ * `unlink` (emptied) and `landfill`.
  *
  * Needs root: `trusted.*` xattrs are for CAP_SYS_ADMIN only.
  */
@@ -54,7 +55,10 @@ const WHY: Partial<Record<ErrnoName, string>> = {
   EACCES: "is not accessible for this process; run the brick as root",
 };
 
-/** Checks and completes a brick's directory. Throws UserError. `volumeId` empty: whatever volume it belongs to. */
+/**
+ * Checks and completes a brick's directory. Throws UserError. `volumeId` empty: whatever volume it belongs
+ * to.
+ */
 export async function openBrickDirectory(
   directory: string,
   volumeId: string,
@@ -79,8 +83,8 @@ export async function openBrickDirectory(
 }
 
 /**
- * Makes a directory a brick of a new volume, as glusterd does when it creates one. A directory that belongs to the same volume
- * already is left as it is. Throws UserError.
+ * Makes a directory a brick of a new volume, as glusterd does when it creates one. A directory that belongs
+ * to the same volume already is left as it is. Throws UserError.
  */
 export async function createBrickDirectory(directory: string, volumeId: Gfid): Promise<void> {
   const base = await explained(directory, () => existing(directory));

@@ -1,5 +1,6 @@
 /**
- * The brick at work: everything that the fops of storage/posix share, and the steps that many of them begin or end with.
+ * The brick at work: everything that the fops of storage/posix share, and the steps that many of them begin
+ * or end with.
  */
 
 import type { Call } from "../../../src/core/call.ts";
@@ -62,7 +63,9 @@ export class Brick {
   readonly fsyncs: FsyncBatch;
   /** Excludes fops on the same name from one another; keys are parent and name. */
   readonly entries = new KeyedQueue<string>();
-  /** Excludes fops on the number of an inode's names; keys are gfids. Taken inside `entries`, one at a time. */
+  /**
+   * Excludes fops on the number of an inode's names; keys are gfids. Taken inside `entries`, one at a time.
+   */
   readonly #links = new KeyedQueue<string>();
   /** Excludes writes whose attributes before and after must belong together; keys are gfids. */
   readonly writes = new KeyedQueue<string>();
@@ -145,7 +148,10 @@ export class Brick {
     }
   }
 
-  /** The directory of an entry fop. ESTALE when it is gone or not given, EPERM when it is no directory (spec wire.md 8). */
+  /**
+   * The directory of an entry fop. ESTALE when it is gone or not given, EPERM when it is no directory (spec
+   * wire.md 8).
+   */
   async parent(loc: Loc): Promise<Parent> {
     if (!loc.parent?.linked || loc.name === undefined) throw this.error("ESTALE", "resolve");
     const { gfid } = loc.parent;
@@ -190,8 +196,8 @@ export class Brick {
   }
 
   /**
-   * Runs an entry fop alone on its names. It is run again when a directory on its way was being renamed: so it must find its
-   * parent first.
+   * Runs an entry fop alone on its names. It is run again when a directory on its way was being renamed: so
+   * it must find its parent first.
    */
   inEntries<R>(locs: readonly Loc[], work: () => Promise<R>): Promise<R> {
     const keys = [...new Set(locs.map(entryKey))].sort();
@@ -202,7 +208,10 @@ export class Brick {
     return run(0);
   }
 
-  /** Runs what changes the number of an inode's names, alone. An inode without a name left is forgotten afterwards. */
+  /**
+   * Runs what changes the number of an inode's names, alone. An inode without a name left is forgotten
+   * afterwards.
+   */
   async withLinks<R>(gfid: Gfid, work: (state: InodeState) => Promise<R>): Promise<R> {
     const state = this.states.hold(gfid);
     try {
@@ -214,8 +223,8 @@ export class Brick {
   }
 
   /**
-   * Names that an entry fop may not have: too long (ENAMETOOLONG), with a slash (EPERM) or a NUL (EINVAL), the brick's own
-   * directory (EPERM), and `.` and `..` (`dots`).
+   * Names that an entry fop may not have: too long (ENAMETOOLONG), with a slash (EPERM) or a NUL (EINVAL),
+   * the brick's own directory (EPERM), and `.` and `..` (`dots`).
    */
   checkName(loc: Loc, fop: string, dots: "EEXIST" | "EINVAL" | "allowed"): void {
     const name = loc.name;

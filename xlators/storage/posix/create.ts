@@ -1,8 +1,9 @@
 /**
  * Fops that make an entry: mknod, mkdir, symlink, create, link (spec translators.md 2.4, 2.5, wire.md 9.2).
  *
- * Order on disk: the entry, its owner, ACLs, gfid2path, xattrs from xdata, then gfid and handle: an entry with a gfid is complete,
- * one without was interrupted and is taken over by a lookup. A fop that fails half-way takes back what it made.
+ * Order on disk: the entry, its owner, ACLs, gfid2path, xattrs from xdata, then gfid and handle: an entry
+ * with a gfid is complete, one without was interrupted and is taken over by a lookup. A fop that fails
+ * half-way takes back what it made.
  */
 
 import type { Call } from "../../../src/core/call.ts";
@@ -234,8 +235,8 @@ async function hasDefaultAcl(parent: Parent): Promise<boolean> {
 }
 
 /**
- * Distribute names an xattr of the parent (its layout) and the value that it believes in; when the parent has another one the fop
- * must fail. Answers the keys that are not to be stored.
+ * Distribute names an xattr of the parent (its layout) and the value that it believes in; when the parent has
+ * another one the fop must fail. Answers the keys that are not to be stored.
  */
 async function preopGuard(
   brick: Brick,
@@ -255,7 +256,10 @@ async function preopGuard(
   throw brick.error("EIO", fop, { message: `${fop}: the parent's ${key} is another one`, xdata: failed });
 }
 
-/** Runs what makes a name; when it exists and the caller allows it, a stale linkto file of distribute gives way. */
+/**
+ * Runs what makes a name; when it exists and the caller allows it, a stale linkto file of distribute gives
+ * way.
+ */
 async function replacing(
   brick: Brick,
   xdata: Dict | undefined,
@@ -271,7 +275,10 @@ async function replacing(
   }
 }
 
-/** An internal mknod of a gfid that exists gives that inode one more name; also brings back a removed but open one. */
+/**
+ * An internal mknod of a gfid that exists gives that inode one more name; also brings back a removed but open
+ * one.
+ */
 async function relink(brick: Brick, making: Making): Promise<boolean> {
   try {
     const found = await brick.handles.find(making.gfid, 0);
@@ -355,7 +362,10 @@ async function logged(brick: Brick, making: Making, key: string, work: Promise<v
   }
 }
 
-/** Takes an entry back. A handle goes with it only if it is this entry's, not that of another object with the same gfid. */
+/**
+ * Takes an entry back. A handle goes with it only if it is this entry's, not that of another object with the
+ * same gfid.
+ */
 async function undo(brick: Brick, making: Making, fresh: boolean): Promise<void> {
   const { path, gfid, parent, loc } = making;
   const isDirectory = (making.mode & S_IFMT) === S_IFDIR;

@@ -1,6 +1,6 @@
 /**
- * Fops on ranges of a file that move no payload: fallocate, discard, zerofill, seek, rchecksum, copy_file_range, truncate
- * (spec translators.md 2.6).
+ * Fops on ranges of a file that move no payload: fallocate, discard, zerofill, seek, rchecksum,
+ * copy_file_range, truncate (spec translators.md 2.6).
  */
 
 import { createHash } from "node:crypto";
@@ -84,7 +84,10 @@ async function writeZeros(brick: Brick, file: OpenFile, offset: number, size: nu
   }
 }
 
-/** Attributes before, the work, the call's times, attributes after; alone when the caller wants the difference. */
+/**
+ * Attributes before, the work, the call's times, attributes after; alone when the caller wants the
+ * difference.
+ */
 async function onFile(
   brick: Brick,
   call: Call,

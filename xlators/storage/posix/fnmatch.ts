@@ -1,7 +1,7 @@
 /**
- * fnmatch(3) without flags, as bricks match requested xattr names with it (spec wire.md 9.1): `*` and `?` take any character, a
- * slash and a leading period too; `[...]` with `!` or `^`; a backslash quotes. Compiled patterns are kept, because the same
- * few are asked for with every lookup.
+ * fnmatch(3) without flags, as bricks match requested xattr names with it (spec wire.md 9.1): `*` and `?`
+ * take any character, a slash and a leading period too; `[...]` with `!` or `^`; a backslash quotes. Compiled
+ * patterns are kept, because the same few are asked for with every lookup.
  */
 
 import { LRUCache } from "lru-cache";

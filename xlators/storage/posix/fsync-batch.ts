@@ -1,6 +1,7 @@
 /**
- * Batches of fsync calls that allow it (option batch-fsync-mode): what arrives while a batch is collected or synced is synced
- * together, in reverse order of arrival, because the newest file's sync tends to carry the older ones' journal entries along.
+ * Batches of fsync calls that allow it (option batch-fsync-mode): what arrives while a batch is collected or
+ * synced is synced together, in reverse order of arrival, because the newest file's sync tends to carry the
+ * older ones' journal entries along.
  */
 
 import type { Env } from "../../../src/core/env.ts";

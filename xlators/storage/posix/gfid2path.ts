@@ -1,7 +1,9 @@
 /**
- * gfid2path: the xattr that tells under which names a non-directory is found, one for each hard link (spec translators.md 2.3).
+ * gfid2path: the xattr that tells under which names a non-directory is found, one for each hard link (spec
+ * translators.md 2.3).
  *
- * Name `trusted.gfid2path.<XXH64 of the value, seed 0, 16 hex digits>`, value `<parent gfid>/<name>` without NUL.
+ * Name `trusted.gfid2path.<XXH64 of the value, seed 0, 16 hex digits>`, value `<parent gfid>/<name>` without
+ * NUL.
  */
 
 import xxhash from "xxhash-wasm";

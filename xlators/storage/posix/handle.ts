@@ -1,10 +1,11 @@
 /**
- * gfid handles: the second name of every object, `.glusterfs/aa/bb/<gfid>`, by which it is found without walking its path
- * (spec translators.md 2.1). A hard link for a non-directory; for a directory a symlink `../../pp/qq/<parent gfid>/<name>`.
+ * gfid handles: the second name of every object, `.glusterfs/aa/bb/<gfid>`, by which it is found without
+ * walking its path (spec translators.md 2.1). A hard link for a non-directory; for a directory a symlink
+ * `../../pp/qq/<parent gfid>/<name>`.
  *
- * A directory is reached through its handle, so a path here is a handle and at most one name. The kernel follows at most 40
- * symlinks; below deeper directories the handles are expanded by hand. What a directory handle leads to is checked
- * against the gfid on it, so that a stale handle can never lead out of the brick.
+ * A directory is reached through its handle, so a path here is a handle and at most one name. The kernel
+ * follows at most 40 symlinks; below deeper directories the handles are expanded by hand. What a directory
+ * handle leads to is checked against the gfid on it, so that a stale handle can never lead out of the brick.
  */
 
 import { FopError } from "../../../src/core/errors.ts";
@@ -30,7 +31,10 @@ export const HIDDEN = ".glusterfs";
 const DEPTH_MAX = 2048;
 const RETRIES_MAX = 16;
 
-/** An object found: where its metadata calls go, and what lstat said. A directory's path leads through its handle. */
+/**
+ * An object found: where its metadata calls go, and what lstat said. A directory's path leads through its
+ * handle.
+ */
 export interface Found {
   readonly path: string;
   readonly stat: OsStat;
@@ -40,7 +44,10 @@ export class Handles {
   readonly base: string;
   readonly #hidden: string;
   readonly #states: InodeStates;
-  /** Directory renames that are under way, and how many there were: a handle dangles while its directory moves. */
+  /**
+   * Directory renames that are under way, and how many there were: a handle dangles while its directory
+   * moves.
+   */
   readonly #moving = new Set<Promise<unknown>>();
   #moves = 0;
   #temporary = 0;
@@ -87,7 +94,9 @@ export class Handles {
     });
   }
 
-  /** Any object by its gfid. ENOENT when there is none. `type` (S_IF*) saves a look when it is known, else 0. */
+  /**
+   * Any object by its gfid. ENOENT when there is none. `type` (S_IF*) saves a look when it is known, else 0.
+   */
   async find(gfid: Gfid, type: number): Promise<Found> {
     if (type === S_IFDIR || gfidEquals(gfid, ROOT_GFID)) return this.findDirectory(gfid);
     const found = await this.#lstatOrParked(gfid);
@@ -145,7 +154,10 @@ export class Handles {
     }
   }
 
-  /** Gives a non-directory its handle; an existing one of the same inode is fine. EEXIST when another inode has the gfid. */
+  /**
+   * Gives a non-directory its handle; an existing one of the same inode is fine. EEXIST when another inode
+   * has the gfid.
+   */
   async link(path: string, gfid: Gfid): Promise<void> {
     const handle = this.handle(gfid);
     try {
@@ -157,7 +169,10 @@ export class Handles {
     }
   }
 
-  /** Gives a directory its handle, or leads the one that exists to its new place. The old one stays valid until then. */
+  /**
+   * Gives a directory its handle, or leads the one that exists to its new place. The old one stays valid
+   * until then.
+   */
   async linkDirectory(gfid: Gfid, parent: Gfid, name: string): Promise<void> {
     const text = gfidText(parent);
     const target = `../../${text.slice(0, 2)}/${text.slice(2, 4)}/${text}/${name}`;
@@ -209,8 +224,8 @@ export class Handles {
   }
 
   /**
-   * Runs work that finds its way through directory handles; once more when it found nothing while a directory was
-   * being renamed. The work must change nothing before it has found its way.
+   * Runs work that finds its way through directory handles; once more when it found nothing while a directory
+   * was being renamed. The work must change nothing before it has found its way.
    */
   async steady<R>(work: () => Promise<R>): Promise<R> {
     for (let attempt = 0; ; attempt++) {

@@ -1,6 +1,7 @@
 /**
- * The health check: a trial write and read in the brick every so often (spec translators.md 2.9). When one fails or does not return,
- * the brick says child-down once and for good: what a failing disk still answers is not to be trusted until a restart.
+ * The health check: a trial write and read in the brick every so often (spec translators.md 2.9). When one
+ * fails or does not return, the brick says child-down once and for good: what a failing disk still answers is
+ * not to be trusted until a restart.
  */
 
 import type { Env, Timer } from "../../../src/core/env.ts";

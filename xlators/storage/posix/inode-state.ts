@@ -1,9 +1,9 @@
 /**
- * What the brick remembers of an inode while it is of use: open fds, times, whether its last name went. By gfid, not by Inode: a
- * create fop brings an inode that has no identity yet, and anonymous fds share one.
+ * What the brick remembers of an inode while it is of use: open fds, times, whether its last name went. By
+ * gfid, not by Inode: a create fop brings an inode that has no identity yet, and anonymous fds share one.
  *
- * Invariant: there is at most one InodeState for a gfid that anybody holds (`hold` ... `letGo`); what nobody holds is a cache and
- * may be dropped at any time.
+ * Invariant: there is at most one InodeState for a gfid that anybody holds (`hold` ... `letGo`); what nobody
+ * holds is a cache and may be dropped at any time.
  */
 
 import { LRUCache } from "lru-cache";

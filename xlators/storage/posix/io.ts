@@ -1,9 +1,9 @@
 /**
  * Reading, writing and syncing open files (spec translators.md 2.6).
  *
- * The way of every read and write: DiskIo moves the payload, a synchronous fstat gives the attributes, times come from memory. Only
- * what a caller asks for in xdata costs more. Alignment of O_DIRECT is the kernel's to judge; a payload that merely lies at an
- * odd address is copied into an aligned buffer.
+ * The way of every read and write: DiskIo moves the payload, a synchronous fstat gives the attributes, times
+ * come from memory. Only what a caller asks for in xdata costs more. Alignment of O_DIRECT is the kernel's to
+ * judge; a payload that merely lies at an odd address is copied into an aligned buffer.
  */
 
 import type { Call } from "../../../src/core/call.ts";
@@ -55,7 +55,10 @@ export async function readFop(brick: Brick, call: Call, args: Args<"readv">): Pr
   }
 }
 
-/** A short read is the end of the file, or a system call that stopped early: the kernel may do that, a brick may not. */
+/**
+ * A short read is the end of the file, or a system call that stopped early: the kernel may do that, a brick
+ * may not.
+ */
 async function readRest(
   brick: Brick,
   file: OpenFile,
@@ -126,7 +129,10 @@ async function writeAsAsked(
   return { ...reply, xdata: answers };
 }
 
-/** Writes until all is written or the file system stops; then the count so far, or the error when there is none. */
+/**
+ * Writes until all is written or the file system stops; then the count so far, or the error when there is
+ * none.
+ */
 export async function writeAll(brick: Brick, file: OpenFile, data: IoVec, offset: number): Promise<number> {
   const size = iovSize(data);
   if (size === 0) return 0;
@@ -179,7 +185,9 @@ export function fitsInside(stat: OsStat, end: number): boolean {
   return end <= stat.size && stat.blocks * 512 >= stat.size;
 }
 
-/** Rebalance marks a file that it copies; its own copying writes must not undo what a client wrote meanwhile. */
+/**
+ * Rebalance marks a file that it copies; its own copying writes must not undo what a client wrote meanwhile.
+ */
 async function checkProtection(brick: Brick, file: OpenFile, xdata: Dict): Promise<void> {
   const mark = xdata.bytes(PROTECT_WRITES);
   if (mark) await setXattr(file.osFd, PROTECT_WRITES, mark);

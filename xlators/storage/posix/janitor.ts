@@ -1,6 +1,6 @@
 /**
- * The janitor: purges directories that were removed with their contents, which lie in `.glusterfs/landfill`, in the background
- * (spec translators.md 2.1). An error leaves the rest for the next round.
+ * The janitor: purges directories that were removed with their contents, which lie in `.glusterfs/landfill`,
+ * in the background (spec translators.md 2.1). An error leaves the rest for the next round.
  */
 
 import type { Env, Timer } from "../../../src/core/env.ts";

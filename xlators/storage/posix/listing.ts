@@ -1,9 +1,10 @@
 /**
- * A directory as readdir goes through it: a snapshot in the order of cookies that follow from the names alone.
+ * A directory as readdir goes through it: a snapshot in the order of cookies that follow from the names
+ * alone.
  *
- * A cookie is 40 bits of the name's hash, so that an offset means the same place in every snapshot, on every fd and after a
- * restart: an entry that stays is given exactly once, whatever comes and goes meanwhile. Small cookies survive the arithmetic
- * of clients with several bricks (spec wire.md 9.6).
+ * A cookie is 40 bits of the name's hash, so that an offset means the same place in every snapshot, on every
+ * fd and after a restart: an entry that stays is given exactly once, whatever comes and goes meanwhile. Small
+ * cookies survive the arithmetic of clients with several bricks (spec wire.md 9.6).
  */
 
 import { type Gfid, gfidEquals, ROOT_GFID } from "../../../src/core/gfid.ts";

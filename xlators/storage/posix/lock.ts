@@ -1,4 +1,7 @@
-/** A lock on the brick's directory: two processes that serve one brick would destroy it. flock(2), gone with the process. */
+/**
+ * A lock on the brick's directory: two processes that serve one brick would destroy it. flock(2), gone with
+ * the process.
+ */
 
 import { declare } from "../../../src/os/libc.ts";
 

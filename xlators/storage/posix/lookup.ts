@@ -1,6 +1,6 @@
 /**
- * lookup: by parent and name, or by gfid alone (spec translators.md 2.8, wire.md 8). Puts right what an interrupted create or a
- * crash left: an entry without gfid, a gfid without handle.
+ * lookup: by parent and name, or by gfid alone (spec translators.md 2.8, wire.md 8). Puts right what an
+ * interrupted create or a crash left: an entry without gfid, a gfid without handle.
  */
 
 import type { Call } from "../../../src/core/call.ts";
@@ -106,8 +106,8 @@ async function above(brick: Brick, parent: Parent): Promise<Subject> {
 }
 
 /**
- * An entry without gfid gets the one that the client proposes, unless it is being made at this moment. ENOENT while it is; ENODATA
- * when nobody proposes one.
+ * An entry without gfid gets the one that the client proposes, unless it is being made at this moment. ENOENT
+ * while it is; ENODATA when nobody proposes one.
  */
 async function adoptEntry(brick: Brick, loc: Loc, path: string, xdata: Dict | undefined): Promise<Gfid> {
   // A create of this name holds the queue until the gfid is there.
@@ -129,8 +129,8 @@ async function adoptEntry(brick: Brick, loc: Loc, path: string, xdata: Dict | un
 }
 
 /**
- * Gives an object the handle that it has lost. Alone on the name and with a fresh look: a file that is being unlinked has no
- * handle for a moment, and must not get it back.
+ * Gives an object the handle that it has lost. Alone on the name and with a fresh look: a file that is being
+ * unlinked has no handle for a moment, and must not get it back.
  */
 async function checkHandle(brick: Brick, loc: Loc, parent: Parent, path: string, gfid: Gfid): Promise<void> {
   try {

@@ -1,9 +1,11 @@
 /**
- * mdata on disk and in memory: reads it once for an inode, moves it by the rules of core/mdata.ts, writes it through.
+ * mdata on disk and in memory: reads it once for an inode, moves it by the rules of core/mdata.ts, writes it
+ * through.
  *
- * A write in progress takes along all changes that came before it began; changes that come meanwhile share the next one. So each
- * caller waits until its own time is on disk, and a run of stamped writes costs fewer xattr writes than fops. A time that
- * cannot be stored is logged and does not fail the fop that it belongs to, as in GlusterFS.
+ * A write in progress takes along all changes that came before it began; changes that come meanwhile share
+ * the next one. So each caller waits until its own time is on disk, and a run of stamped writes costs fewer
+ * xattr writes than fops. A time that cannot be stored is logged and does not fail the fop that it belongs
+ * to, as in GlusterFS.
  */
 
 import type { Call } from "../../../src/core/call.ts";
@@ -86,7 +88,10 @@ export class MdataStore {
     return this.#change(state, target, (old) => old && raiseMdata(old, time, CTIME_ONLY));
   }
 
-  /** Takes the later of each time; creates mdata. For healing, rebalance and files older than the ctime feature. */
+  /**
+   * Takes the later of each time; creates mdata. For healing, rebalance and files older than the ctime
+   * feature.
+   */
   merge(state: InodeState, target: Target, mdata: Mdata): Promise<void> {
     return this.#change(state, target, (old) => (old ? mergeMdata(old, mdata) : mdata));
   }
@@ -98,7 +103,9 @@ export class MdataStore {
   ): Promise<void> {
     const state = this.#states.hold(inode.gfid);
     try {
-      const changed = change(await this.load(state, target));
+      await this.load(state, target);
+      // Read again: while this call waited its turn another one may have moved the times.
+      const changed = change(state.mdata ?? null);
       if (changed === state.mdata) return;
       state.mdata = changed;
       await this.#flush(state, target);

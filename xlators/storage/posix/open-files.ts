@@ -1,9 +1,10 @@
 /**
- * OS fds behind Fds. A named Fd (a client's open) has one until it is released; anonymous Fds share one per inode and O_DIRECT, kept
- * open in an LRU because shards are written through them without an open (spec translators.md 1.5).
+ * OS fds behind Fds. A named Fd (a client's open) has one until it is released; anonymous Fds share one per
+ * inode and O_DIRECT, kept open in an LRU because shards are written through them without an open (spec
+ * translators.md 1.5).
  *
- * Invariant: an OS fd is closed only when no fop uses it (`enter` ... `leave`): a number that is closed early may name another
- * file by the time a pool thread gets to it.
+ * Invariant: an OS fd is closed only when no fop uses it (`enter` ... `leave`): a number that is closed early
+ * may name another file by the time a pool thread gets to it.
  */
 
 import { LRUCache } from "lru-cache";
@@ -68,7 +69,10 @@ export class OpenFiles {
     this.#mdata = mdata;
   }
 
-  /** The file of a named Fd, in use until `leave`; undefined for an anonymous Fd. EBADF for a named one that is not open. */
+  /**
+   * The file of a named Fd, in use until `leave`; undefined for an anonymous Fd. EBADF for a named one that
+   * is not open.
+   */
   enter(fd: Fd): OpenFile | undefined {
     const file = this.#named.get(fd);
     if (file === undefined) {

@@ -1,10 +1,12 @@
 /**
- * storage/posix: a brick in a directory of a local file system, in GlusterFS 10's on-disk format (spec translators.md 2).
+ * storage/posix: a brick in a directory of a local file system, in GlusterFS 10's on-disk format (spec
+ * translators.md 2).
  *
- * Promises: gfids, `.glusterfs`, gfid2path and mdata as GlusterFS leaves and expects them; fops on open files go on after unlink; no
- * call waits for a disk in the main thread, so one stalled file holds up no other. Needs root, a file system with xattrs, and to
- * be the directory's only user. Locks are not its business (features/locks above it), nor are permissions
- * (features/access-control). The fops are in the files beside this one, by what they are about.
+ * Promises: gfids, `.glusterfs`, gfid2path and mdata as GlusterFS leaves and expects them; fops on open files
+ * go on after unlink; no call waits for a disk in the main thread, so one stalled file holds up no other.
+ * Needs root, a file system with xattrs, and to be the directory's only user. Locks are not its business
+ * (features/locks above it), nor are permissions (features/access-control). The fops are in the files beside
+ * this one, by what they are about.
  */
 
 import type { Call } from "../../../src/core/call.ts";

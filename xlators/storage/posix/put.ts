@@ -1,4 +1,7 @@
-/** put: a whole small file in one call. Made of create, writev and fsetxattr; a failure on the way takes the file back. */
+/**
+ * put: a whole small file in one call. Made of create, writev and fsetxattr; a failure on the way takes the
+ * file back.
+ */
 
 import type { Call } from "../../../src/core/call.ts";
 import type { Args, Reply } from "../../../src/core/fops.ts";

@@ -14,7 +14,10 @@ import { type ListedEntry, Listing } from "./listing.ts";
 
 const DT_UNKNOWN = 0;
 const DT_DIR = 4;
-/** Room that an entry takes of `size`, besides its name: what it takes on the wire and in the kernel's replies. */
+/**
+ * Room that an entry takes of `size`, besides its name: what it takes on the wire and in the kernel's
+ * replies.
+ */
 const ENTRY_BYTES = 40;
 const ENTRY_PLUS_BYTES = 200;
 /** A brick's reply is no longer than this, whatever the client offers. */

@@ -1,8 +1,9 @@
 /**
  * Fops that take an entry away or move it: unlink, rmdir, rename (spec translators.md 2.5).
  *
- * The handle of a file goes before its last name. While the file is open the handle is parked in `.glusterfs/unlink`, so that
- * fops by gfid still find it; the last release takes it away. A directory's handle goes after it.
+ * The handle of a file goes before its last name. While the file is open the handle is parked in
+ * `.glusterfs/unlink`, so that fops by gfid still find it; the last release takes it away. A directory's
+ * handle goes after it.
  */
 
 import type { Call } from "../../../src/core/call.ts";
@@ -105,7 +106,10 @@ export async function renameFop(brick: Brick, call: Call, args: Args<"rename">):
   });
 }
 
-/** Removes a file that only points to where distribute keeps the real one; false when the entry is no such file. */
+/**
+ * Removes a file that only points to where distribute keeps the real one; false when the entry is no such
+ * file.
+ */
 export async function removeStaleLinkto(brick: Brick, path: string): Promise<boolean> {
   const entry = await readEntryIfThere(brick, path);
   if (!entry) return true;

@@ -1,5 +1,6 @@
 /**
- * The brick's reserve: whether only reserved space is left, and what statfs tells (spec translators.md 2.9, option `reserve`).
+ * The brick's reserve: whether only reserved space is left, and what statfs tells (spec translators.md 2.9,
+ * option `reserve`).
  */
 
 import type { Env, Timer } from "../../../src/core/env.ts";

@@ -1,4 +1,7 @@
-/** Metadata calls on an open file or on a path, by one set of functions. A path that names a symlink is never followed. */
+/**
+ * Metadata calls on an open file or on a path, by one set of functions. A path that names a symlink is never
+ * followed.
+ */
 
 import { S_IFLNK, S_IFMT } from "../../../src/core/iatt.ts";
 import {

@@ -1,5 +1,6 @@
 /**
- * setxattr, getxattr, removexattr and xattrop, each for a loc and for an fd (spec translators.md 2.3, 2.7; wire.md 6.4, 9).
+ * setxattr, getxattr, removexattr and xattrop, each for a loc and for an fd (spec translators.md 2.3, 2.7;
+ * wire.md 6.4, 9).
  */
 
 import type { Call } from "../../../src/core/call.ts";
