@@ -1,9 +1,10 @@
 /**
- * The peer: a volume of GlusterFS as glusterd itself sets it up, one brick, loopback TCP, its performance translators off, so
- * that its client graph does the work that Mortar's does.
+ * The peer: a volume of GlusterFS as glusterd itself sets it up, one brick, loopback TCP, its performance
+ * translators off, so that its client graph does the work that Mortar's does.
  *
- * Needs root and GlusterFS 10 or newer on this machine. A glusterd that already runs is used and left running; one that
- * this bench started is stopped. The volume is stopped and deleted at the end, whatever happened.
+ * Needs root and GlusterFS 10 or newer on this machine. A glusterd that already runs is used and left
+ * running; one that this bench started is stopped. The volume is stopped and deleted at the end, whatever
+ * happened.
  */
 
 import { readFileSync } from "node:fs";

@@ -1,7 +1,9 @@
 /**
- * Measurements as a table for the terminal, as markdown and as JSON, and how they compare with what the project promises.
+ * Measurements as a table for the terminal, as markdown and as JSON, and how they compare with what the
+ * project promises.
  *
- * Ratios are speeds: above 1 is faster than the row compared with, for latencies too. Medians are compared, never best runs.
+ * Ratios are speeds: above 1 is faster than the row compared with, for latencies too. Medians are compared,
+ * never best runs.
  */
 
 import Table from "cli-table3";

@@ -1,9 +1,9 @@
 /**
- * The rows: ways to reach a directory, each started as a user would start it, by its own processes, all with their data
- * below one directory of one file system.
+ * The rows: ways to reach a directory, each started as a user would start it, by its own processes, all with
+ * their data below one directory of one file system.
  *
- * Every row passes O_DIRECT down to its brick; `isDirectAtBrick` proves it on the running processes, since a brick that
- * serves from its page cache would win without doing the work.
+ * Every row passes O_DIRECT down to its brick; `isDirectAtBrick` proves it on the running processes, since a
+ * brick that serves from its page cache would win without doing the work.
  */
 
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -36,7 +36,9 @@ export interface Site {
 export interface Station {
   /** Where the loads run. */
   readonly directory: string;
-  /** The process that does the disk's work and the directory it does it in; undefined for the bare directory. */
+  /**
+   * The process that does the disk's work and the directory it does it in; undefined for the bare directory.
+   */
   readonly brick?: { readonly pid: number; readonly directory: string };
   /** Unmounts and ends the row's processes in the order an administrator would. */
   stop(): Promise<void>;
@@ -188,7 +190,8 @@ async function unmount(site: Site, { running, mountpoint, log }: Mounted): Promi
 }
 
 /**
- * Whether a file opened with O_DIRECT on a station is open with O_DIRECT at its brick too, by the brick process's own fdinfo.
+ * Whether a file opened with O_DIRECT on a station is open with O_DIRECT at its brick too, by the brick
+ * process's own fdinfo.
  */
 export async function isDirectAtBrick(site: Site, station: Station): Promise<boolean | undefined> {
   const { brick } = station;

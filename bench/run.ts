@@ -1,9 +1,10 @@
 /**
  * `npm run bench`: measures every row with every load in one run, and prints one table.
  *
- * Rounds are interleaved (a load on row A, then B, then C, then the next load, and again from the start), so that noise of the
- * machine hits all rows alike. Before the first round each row runs each load once for a short while, unmeasured: files
- * are laid out, code is warm. Processes, mounts, volumes and files are taken away at the end, also on Ctrl-C and failures.
+ * Rounds are interleaved (a load on row A, then B, then C, then the next load, and again from the start), so
+ * that noise of the machine hits all rows alike. Before the first round each row runs each load once for a
+ * short while, unmeasured: files are laid out, code is warm. Processes, mounts, volumes and files are taken
+ * away at the end, also on Ctrl-C and failures.
  */
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";

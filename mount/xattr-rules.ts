@@ -1,8 +1,9 @@
 /**
- * Which extended attributes a mount lets through, with GlusterFS' rules (translators.md 10.3), for both edges.
+ * Which extended attributes a mount lets through, with GlusterFS' rules (translators.md 10.3), for both
+ * edges.
  *
- * Names that GlusterFS keeps its own records under are hidden from listings, so that `cp -a` and `rsync -X` do not carry
- * them to other files; asked for by name they are passed on.
+ * Names that GlusterFS keeps its own records under are hidden from listings, so that `cp -a` and `rsync -X`
+ * do not carry them to other files; asked for by name they are passed on.
  */
 
 import { FopError } from "../src/core/errors.ts";
@@ -26,8 +27,8 @@ export function mayChangeXattr(options: XattrOptions, name: string): void {
 }
 
 /**
- * Labels and file capabilities are asked for by the kernel itself, again and again; without their options the answer
- * is "none" and costs no trip to a brick.
+ * Labels and file capabilities are asked for by the kernel itself, again and again; without their options the
+ * answer is "none" and costs no trip to a brick.
  * @throws FopError EOPNOTSUPP or ENODATA for a name that is not asked for
  */
 export function mayReadXattr({ acl, selinux, capability }: XattrOptions, name: string): void {

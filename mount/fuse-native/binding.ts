@@ -1,9 +1,10 @@
 /**
  * The fuse-native package, loaded only when it is asked for, with what this edge needs beyond it.
  *
- * A subclass replaces the package's option line (it knows neither big_writes nor direct_io and drops zeros), unmounting (it
- * pastes the mount point into a shell line), getxattr and listxattr (no check that the caller's buffer is big enough, so
- * libfuse would answer with memory behind it), fgetattr (by path), utimens and create (request.ts).
+ * A subclass replaces the package's option line (it knows neither big_writes nor direct_io and drops zeros),
+ * unmounting (it pastes the mount point into a shell line), getxattr and listxattr (no check that the
+ * caller's buffer is big enough, so libfuse would answer with memory behind it), fgetattr (by path), utimens
+ * and create (request.ts).
  * Source: index.js and fuse-native.c of fuse-native 2.2.6.
  */
 
@@ -138,7 +139,10 @@ function subclass(Fuse: typeof FuseNative): FuseSubclass {
   };
 }
 
-/** The rules of getxattr(2): the length, and the bytes if there is room; a buffer of no bytes asks for the length. */
+/**
+ * The rules of getxattr(2): the length, and the bytes if there is room; a buffer of no bytes asks for the
+ * length.
+ */
 function fill(into: Buffer, value: Buffer): number {
   if (into.length > 0) {
     if (value.length > into.length) return -ERRNO.ERANGE;
@@ -152,7 +156,9 @@ function nameList(names: readonly string[]): Buffer {
   return encodeName(names.map((name) => `${name}\0`).join(""));
 }
 
-/** Unmounts lazily. fusermount works for root and others alike; where libfuse 2 brought none, umount is left. */
+/**
+ * Unmounts lazily. fusermount works for root and others alike; where libfuse 2 brought none, umount is left.
+ */
 function detach(mountpoint: string, done: (error: Error | null) => void): void {
   execFile("fusermount", ["-u", "-z", "--", mountpoint], (error) => {
     if (error?.code !== "ENOENT") return done(error);

@@ -1,6 +1,7 @@
 /**
- * The promises of operations.ts as the callbacks that fuse-native calls: one table, one way of turning a rejection into an
- * errno. A rejection that is no FopError is a bug: it is logged whole and the caller gets EIO.
+ * The promises of operations.ts as the callbacks that fuse-native calls: one table, one way of turning a
+ * rejection into an errno. A rejection that is no FopError is a bug: it is logged whole and the caller gets
+ * EIO.
  */
 
 import type { FuseOperations } from "fuse-native";
@@ -42,7 +43,9 @@ export class InFlight {
   }
 }
 
-/** Everything libfuse 2 may ask for. What is not here it answers itself: with ENOSYS, or from what it knows. */
+/**
+ * Everything libfuse 2 may ask for. What is not here it answers itself: with ENOSYS, or from what it knows.
+ */
 export function callbacks(operations: Operations, inFlight: InFlight, log: Logger): FuseOperations {
   /** Answers with a value, or with nothing but success. */
   function settle<T>(name: string, work: Promise<T>, done: (result: number, value?: T) => void): void {

@@ -1,11 +1,13 @@
 /**
- * The fuse-native edge: the same graph through libfuse 2 and the fuse-native package, for systems without the dev-fuse
- * edge and for comparison.
+ * The fuse-native edge: the same graph through libfuse 2 and the fuse-native package, for systems without the
+ * dev-fuse edge and for comparison.
  *
- * Limits, each tested: no fallocate, no SEEK_HOLE, locks stay on this host, requests of at most 128 KiB, direct I/O one request
- * at a time, times in milliseconds, 32-bit inode numbers, names must be UTF-8, every call is made as the user who mounted
- * (so no allow_other), removed files that are open stay as .fuse_hidden names until closed, touch -a or -m alone does nothing.
- * Needs: libfuse 2, /dev/fuse, fusermount. No synchronous file call may ever touch the mount from this process.
+ * Limits, each tested: no fallocate, no SEEK_HOLE, locks stay on this host, requests of at most 128 KiB,
+ * direct I/O one request at a time, times in milliseconds, 32-bit inode numbers, names must be UTF-8, every
+ * call is made as the user who mounted (so no allow_other), removed files that are open stay as .fuse_hidden
+ * names until closed, touch -a or -m alone does nothing.
+ * Needs: libfuse 2, /dev/fuse, fusermount. No synchronous file call may ever touch the mount from this
+ * process.
  */
 
 import { readFileSync } from "node:fs";
@@ -96,7 +98,10 @@ class FuseNativeEdge implements Edge, EventSink {
     this.unmount().catch((error) => log.error("unmounting failed", { error: String(error) }));
   }
 
-  /** Begins to look for this very mount now and then; a mount point that is mounted anew has another id or device. */
+  /**
+   * Begins to look for this very mount now and then; a mount point that is mounted anew has another id or
+   * device.
+   */
   watchMount(): void {
     const entry = mountAt(this.mountpoint);
     if (entry !== undefined) this.#watchEntry(entry);

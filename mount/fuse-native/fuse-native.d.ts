@@ -1,8 +1,10 @@
 /**
- * Types of the fuse-native package, version 2.2.6, as far as this edge uses it; from its index.js and fuse-native.c.
+ * Types of the fuse-native package, version 2.2.6, as far as this edge uses it; from its index.js and
+ * fuse-native.c.
  *
- * Answers are (result, value): a result below zero is a negative errno, and for read and write the count is the result.
- * Members with an underscore are the package's own; the subclass in binding.ts replaces some of them.
+ * Answers are (result, value): a result below zero is a negative errno, and for read and write the count is
+ * the result. Members with an underscore are the package's own; the subclass in binding.ts replaces some of
+ * them.
  */
 
 declare module "fuse-native" {

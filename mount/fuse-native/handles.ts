@@ -1,6 +1,6 @@
 /**
- * Open files of this edge: small numbers, as libfuse's 32-bit handles want them, to Fd. 0 is never given out, because the
- * package takes it for "no handle". A number is used again only after its release.
+ * Open files of this edge: small numbers, as libfuse's 32-bit handles want them, to Fd. 0 is never given out,
+ * because the package takes it for "no handle". A number is used again only after its release.
  */
 
 import { FopError } from "../../src/core/errors.ts";

@@ -1,9 +1,10 @@
 /**
- * What this edge cannot do, next to the code that refuses it: mount options that libfuse 2 or fuse-native has no way for, and
- * the translation of those it has into libfuse's own. Nothing here does I/O.
+ * What this edge cannot do, next to the code that refuses it: mount options that libfuse 2 or fuse-native has
+ * no way for, and the translation of those it has into libfuse's own. Nothing here does I/O.
  *
- * A request that cannot be done is refused, never faked: fallocate, SEEK_HOLE and copy_file_range get the kernel's answer for
- * "not supported" and byte-range and flock locks stay on this host, because the package has no such operations.
+ * A request that cannot be done is refused, never faked: fallocate, SEEK_HOLE and copy_file_range get the
+ * kernel's answer for "not supported" and byte-range and flock locks stay on this host, because the package
+ * has no such operations.
  */
 
 import { UserError } from "../../src/core/errors.ts";

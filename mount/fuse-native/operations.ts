@@ -1,9 +1,9 @@
 /**
  * libfuse 2's operations, by path, as fops on the graph, by inode.
  *
- * Every call is made for the process's own user, because fuse-native does not say who asked; the edge therefore never mounts
- * with allow_other. A fop on a cached inode that turns out stale is tried once more after a fresh lookup. Answers
- * are promises; only they tell the kernel, nothing is acknowledged early.
+ * Every call is made for the process's own user, because fuse-native does not say who asked; the edge
+ * therefore never mounts with allow_other. A fop on a cached inode that turns out stale is tried once more
+ * after a fresh lookup. Answers are promises; only they tell the kernel, nothing is acknowledged early.
  */
 
 import type { FuseStat, FuseStatfs } from "fuse-native";

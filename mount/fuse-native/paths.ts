@@ -1,10 +1,13 @@
 /**
- * Paths to inodes: libfuse 2 names everything by path, the graph by inode, so this edge looks names up itself.
+ * Paths to inodes: libfuse 2 names everything by path, the graph by inode, so this edge looks names up
+ * itself.
  *
- * A cache entry is a directory entry (parent gfid and name), not a whole path: when a directory is renamed, everything
- * below it moves along and no entry has to be found and dropped. An entry counts as fresh for `ttlMs`, as the kernel's own
- * do, since other clients change the volume too. Inodes live in the edge's InodeTable, which makes them unique.
- * Promises: `lookup` always asks the graph for the last name. Needs: absolute paths without "." or "..", as libfuse sends.
+ * A cache entry is a directory entry (parent gfid and name), not a whole path: when a directory is renamed,
+ * everything below it moves along and no entry has to be found and dropped. An entry counts as fresh for
+ * `ttlMs`, as the kernel's own do, since other clients change the volume too. Inodes live in the edge's
+ * InodeTable, which makes them unique.
+ * Promises: `lookup` always asks the graph for the last name. Needs: absolute paths without "." or "..", as
+ * libfuse sends.
  */
 
 import { LRUCache } from "lru-cache";
@@ -106,7 +109,9 @@ export class Paths {
     return this.lookupAt(call, parent, name);
   }
 
-  /** Looks `name` up in `parent` now. An entry that turned into another inode is asked for again as a new one. */
+  /**
+   * Looks `name` up in `parent` now. An entry that turned into another inode is asked for again as a new one.
+   */
   async lookupAt(call: Call, parent: Inode, name: string): Promise<Found> {
     const known = this.#entries.get(entryKey(parent, name))?.inode;
     if (known) {
@@ -179,14 +184,17 @@ export class Paths {
   }
 }
 
-/** The object behind a parent or an inode is gone (translators.md 3): the cache may be why, so ask again without it. */
+/**
+ * The object behind a parent or an inode is gone (translators.md 3): the cache may be why, so ask again
+ * without it.
+ */
 export function isStale(error: unknown): boolean {
   return error instanceof FopError && error.code === "ESTALE";
 }
 
 /**
- * fuse-native decodes names as UTF-8 and puts U+FFFD where that fails, so different names arrive as one. Such a name
- * is refused before it can touch, or become, another file.
+ * fuse-native decodes names as UTF-8 and puts U+FFFD where that fails, so different names arrive as one. Such
+ * a name is refused before it can touch, or become, another file.
  */
 export function checkName(name: string): void {
   if (name.includes("\ufffd")) {

@@ -1,10 +1,11 @@
 /**
- * Reads two things out of fuse-native's own request struct that its C code holds but never hands to JavaScript: the
- * modification time of utimens (it passes the access time twice) and the open flags of create (it passes none).
+ * Reads two things out of fuse-native's own request struct that its C code holds but never hands to
+ * JavaScript: the modification time of utimens (it passes the access time twice) and the open flags of create
+ * (it passes none).
  *
- * The package gives every handler that struct as a Buffer. Its layout is that of version 2.2.6 on 64-bit little-endian
- * Linux, so every read is checked against values the package does pass; when one differs, the answer is undefined
- * and the caller refuses the operation rather than store something made up.
+ * The package gives every handler that struct as a Buffer. Its layout is that of version 2.2.6 on 64-bit
+ * little-endian Linux, so every read is checked against values the package does pass; when one differs, the
+ * answer is undefined and the caller refuses the operation rather than store something made up.
  * Source: struct fuse_thread_locals_t in the package's fuse-native.c, struct fuse_file_info of libfuse 2.9.
  */
 
@@ -44,7 +45,10 @@ export function createFlags(request: Buffer, mode: number, read = readInt32): nu
   return info === 0n ? undefined : read(info);
 }
 
-/** `flags` is the first member of fuse_file_info, which lives on the stack of the thread that waits for the answer. */
+/**
+ * `flags` is the first member of fuse_file_info, which lives on the stack of the thread that waits for the
+ * answer.
+ */
 function readInt32(address: bigint): number {
   return koffi.decode(address, "int32_t") as number;
 }

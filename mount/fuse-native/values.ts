@@ -1,9 +1,10 @@
 /**
- * Turns fop values into what fuse-native can carry, and back: struct stat, struct statvfs, device numbers, times.
+ * Turns fop values into what fuse-native can carry, and back: struct stat, struct statvfs, device numbers,
+ * times.
  *
- * The package moves most fields as 32 bits and times as whole milliseconds. So inode numbers are folded from 64 bits,
- * block counts of file systems past 2^32 blocks are given in larger blocks, sub-millisecond digits and years before
- * 1970 are lost on the way to the kernel. Nothing here does I/O.
+ * The package moves most fields as 32 bits and times as whole milliseconds. So inode numbers are folded from
+ * 64 bits, block counts of file systems past 2^32 blocks are given in larger blocks, sub-millisecond digits
+ * and years before 1970 are lost on the way to the kernel. Nothing here does I/O.
  */
 
 import type { FuseStat, FuseStatfs } from "fuse-native";
@@ -34,8 +35,8 @@ export function toFuseStat(iatt: Iatt): FuseStat {
 }
 
 /**
- * A 32-bit inode number: the two halves of the 64-bit one (`inoOf`), folded. Hard links share it. Two files of a volume
- * may share it as well; with n files the odds are about n^2 / 2^33.
+ * A 32-bit inode number: the two halves of the 64-bit one (`inoOf`), folded. Hard links share it. Two files
+ * of a volume may share it as well; with n files the odds are about n^2 / 2^33.
  */
 export function shortIno(gfid: Gfid): number {
   if (gfidEquals(gfid, ROOT_GFID)) return ROOT_INO;

@@ -1,4 +1,6 @@
-/** What turns measurements into words: a wrong median or a ratio upside down would look like a fast program. */
+/**
+ * What turns measurements into words: a wrong median or a ratio upside down would look like a fast program.
+ */
 
 import { describe, expect, it } from "vitest";
 import { parseArguments } from "../../bench/arguments.ts";

@@ -1,6 +1,7 @@
 /**
- * The fuse-native edge on a real mount: what it does, and every limit that its header states. The mount is a process of its own;
- * files are touched by agents only, since a call on a mount that hangs must not hang the test.
+ * The fuse-native edge on a real mount: what it does, and every limit that its header states. The mount is a
+ * process of its own; files are touched by agents only, since a call on a mount that hangs must not hang the
+ * test.
  */
 
 import { createHash, randomBytes } from "node:crypto";

@@ -83,7 +83,10 @@ class FakeFuse {
     FakeFuse.last = this;
   }
 
-  /** As in index.js: the request, the operation, then the arguments; the operation's method gets a signal first. */
+  /**
+   * As in index.js: the request, the operation, then the arguments; the operation's method gets a signal
+   * first.
+   */
   _makeHandlerArray(): ((request: Buffer, op: number, ...args: unknown[]) => void)[] {
     const self = this as unknown as Record<string, (...args: unknown[]) => void>;
     const handlers = [];

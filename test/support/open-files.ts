@@ -1,4 +1,6 @@
-/** What files a process has open and how, by its /proc entry: the proof that O_DIRECT came through to a brick. */
+/**
+ * What files a process has open and how, by its /proc entry: the proof that O_DIRECT came through to a brick.
+ */
 
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
