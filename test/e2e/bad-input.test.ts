@@ -1,6 +1,7 @@
 /**
- * Bad input from people and machines: each is refused with exit code 1 and one clear line, at once and with nothing harmed. What can only
- * go wrong later (a full disk, an odd name, a huge offset) fails with the errno that a local file system would give.
+ * Bad input from people and machines: each is refused with exit code 1 and one clear line, at once and with
+ * nothing harmed. What can only go wrong later (a full disk, an odd name, a huge offset) fails with the errno
+ * that a local file system would give.
  */
 
 import { chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";

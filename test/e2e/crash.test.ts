@@ -1,6 +1,6 @@
 /**
- * kill -9 of a mount's process or of its brick under load: what was fsynced is there afterwards, no dead mount point stays
- * behind, and the volume can be mounted again in the same place.
+ * kill -9 of a mount's process or of its brick under load: what was fsynced is there afterwards, no dead
+ * mount point stays behind, and the volume can be mounted again in the same place.
  */
 
 import { readdirSync, statSync } from "node:fs";
@@ -56,7 +56,10 @@ class Volume {
   }
 }
 
-/** A writer that adds a record and syncs it, again and again, until a call fails; it knows what it was promised. */
+/**
+ * A writer that adds a record and syncs it, again and again, until a call fails; it knows what it was
+ * promised.
+ */
 class Ledger {
   readonly agent: FileAgent = lab.agent();
   readonly path: string;

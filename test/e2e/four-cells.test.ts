@@ -1,9 +1,10 @@
 /**
- * The four cells: {Mortar, GlusterFS 10.3} client x {Mortar, GlusterFS 10.3} brick, each in a process of its own over TCP.
+ * The four cells: {Mortar, GlusterFS 10.3} client x {Mortar, GlusterFS 10.3} brick, each in a process of its
+ * own over TCP.
  *
- * One script of file operations is written through each cell. What a client sees of it must be the same through either make of
- * client, must hold against a plain directory where the kernel decides, and must survive that the other make serves the directory.
- * The brick itself must look as GlusterFS alone makes it.
+ * One script of file operations is written through each cell. What a client sees of it must be the same
+ * through either make of client, must hold against a plain directory where the kernel decides, and must
+ * survive that the other make serves the directory. The brick itself must look as GlusterFS alone makes it.
  */
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -45,7 +46,10 @@ async function seenBy(client: Make, brick: Brick, by: FileAgent = agent): Promis
   return tree;
 }
 
-/** What two file systems agree on: not their inode numbers, block counts, sizes of directories, and times nobody set. */
+/**
+ * What two file systems agree on: not their inode numbers, block counts, sizes of directories, and times
+ * nobody set.
+ */
 function portable(tree: readonly TreeEntry[]): unknown[] {
   return tree.map(({ ino: _ino, blocks: _blocks, ctime: _ctime, atime, mtime, size, nlink, ...entry }) => ({
     ...entry,

@@ -1,6 +1,6 @@
 /**
- * Volumes of a GlusterFS server: Mortar asks its management daemon for the volfile and the port, mounts what glusterd wrote, follows a
- * brick that comes back elsewhere, and serves glusterd's own brick volfile.
+ * Volumes of a GlusterFS server: Mortar asks its management daemon for the volfile and the port, mounts what
+ * glusterd wrote, follows a brick that comes back elsewhere, and serves glusterd's own brick volfile.
  */
 
 import { readFileSync } from "node:fs";
@@ -123,13 +123,15 @@ it("mount -t mortar and umount work through the helper, with options as in fstab
   const volfile = lab.writeFile("embedded.vol", embeddedVolfile(lab.makeDirectory("brick")));
   const mountpoint = lab.makeDirectory("mnt");
   // The helper goes over /sbin in a namespace of its own: the machine's stays as it is.
+  const overlay = `lowerdir=/usr/sbin,upperdir=${mountpoint}/upper,workdir=${mountpoint}/work`;
+  const options = `rw,noatime,_netdev,attribute-timeout=0,log-file=${lab.path("log")}`;
   const script = `
     mount -t tmpfs none ${mountpoint}
     mkdir ${mountpoint}/upper ${mountpoint}/work
-    mount -t overlay none -o lowerdir=/usr/sbin,upperdir=${mountpoint}/upper,workdir=${mountpoint}/work /usr/sbin
+    mount -t overlay none -o ${overlay} /usr/sbin
     umount -l ${mountpoint}
     ${MORTAR} install-helper
-    mount -t mortar ${volfile} ${mountpoint} -o rw,noatime,_netdev,attribute-timeout=0,log-file=${lab.path("log")}
+    mount -t mortar ${volfile} ${mountpoint} -o ${options}
     echo content > ${mountpoint}/file
     findmnt -n -o FSTYPE,OPTIONS ${mountpoint}
     umount ${mountpoint}

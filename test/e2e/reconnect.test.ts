@@ -1,6 +1,7 @@
 /**
- * A brick that goes away under open files and comes back: calls fail with ENOTCONN meanwhile and none hangs; afterwards the same
- * descriptors go on. Every pairing of client and brick; the pairing of GlusterFS with itself proves the expectation.
+ * A brick that goes away under open files and comes back: calls fail with ENOTCONN meanwhile and none hangs;
+ * afterwards the same descriptors go on. Every pairing of client and brick; the pairing of GlusterFS with
+ * itself proves the expectation.
  */
 
 import { join } from "node:path";

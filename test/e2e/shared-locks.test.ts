@@ -1,6 +1,6 @@
 /**
- * Byte-range locks between two clients of different make on one brick: one waits for the other and gets the lock after the unlock, after
- * close, after kill -9 of the holder and after kill -9 of the holder's mount.
+ * Byte-range locks between two clients of different make on one brick: one waits for the other and gets the
+ * lock after the unlock, after close, after kill -9 of the holder and after kill -9 of the holder's mount.
  */
 
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** `npm start` as a person runs it: what it prints, that it serves, that Ctrl-C ends it well, that the data is found again. */
+/**
+ * `npm start` as a person runs it: what it prints, that it serves, that Ctrl-C ends it well, that the data is
+ * found again.
+ */
 
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";

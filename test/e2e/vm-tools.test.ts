@@ -1,7 +1,9 @@
 /**
- * What a host of virtual machines does to a mount: qemu-img, qemu-io, the image locks of QEMU, fio with verification, git, cp -a.
+ * What a host of virtual machines does to a mount: qemu-img, qemu-io, the image locks of QEMU, fio with
+ * verification, git, cp -a.
  *
- * Every case runs on a plain directory first, which proves the expectation, then on an embedded volume and on a volume over TCP.
+ * Every case runs on a plain directory first, which proves the expectation, then on an embedded volume and on
+ * a volume over TCP.
  */
 
 import { readFileSync } from "node:fs";

@@ -1,9 +1,10 @@
 /**
- * A file agent: a process of its own that works on files for a test, so that a mount that hangs or dies takes the agent with it
- * and not the test runner, and so that two agents are two processes to the kernel (locks, kill -9 of a holder).
+ * A file agent: a process of its own that works on files for a test, so that a mount that hangs or dies takes
+ * the agent with it and not the test runner, and so that two agents are two processes to the kernel (locks,
+ * kill -9 of a holder).
  *
- * Every operation of file-operations.ts is a method here that returns a promise. Requests are answered in order. When the
- * agent is killed, what it had not answered rejects with code "KILLED".
+ * Every operation of file-operations.ts is a method here that returns a promise. Requests are answered in
+ * order. When the agent is killed, what it had not answered rejects with code "KILLED".
  */
 
 import { readFileSync } from "node:fs";

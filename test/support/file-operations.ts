@@ -1,8 +1,9 @@
 /**
- * What a test does to files of a mount: plain synchronous operations on paths and descriptors, run inside a file agent.
+ * What a test does to files of a mount: plain synchronous operations on paths and descriptors, run inside a
+ * file agent.
  *
- * Each takes and gives JSON values, Buffers and nothing else. Failures are errors with `code`. A lock that waits blocks
- * the whole agent; that is its point.
+ * Each takes and gives JSON values, Buffers and nothing else. Failures are errors with `code`. A lock that
+ * waits blocks the whole agent; that is its point.
  */
 
 import { createHash } from "node:crypto";
@@ -200,7 +201,9 @@ export const fileOperations = {
   truncate(path: string, size: number): void {
     fs.truncateSync(path, size);
   },
-  /** Sets atime and mtime, each in nanoseconds since 1970 as decimal text; symbolic links are not followed. */
+  /**
+   * Sets atime and mtime, each in nanoseconds since 1970 as decimal text; symbolic links are not followed.
+   */
   utimes(path: string, atime: string, mtime: string): void {
     const times = Buffer.alloc(32);
     for (const [index, text] of [atime, mtime].entries()) {

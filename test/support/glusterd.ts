@@ -1,8 +1,9 @@
 /**
- * A volume of the management daemon of GlusterFS, for tests that need its volfiles, its port map, or its brick processes.
+ * A volume of the management daemon of GlusterFS, for tests that need its volfiles, its port map, or its
+ * brick processes.
  *
- * The daemon of the machine is used when it runs, and one is started for the test run otherwise (and left to it). Volumes are ours
- * by name; `remove` takes them away whatever their state.
+ * The daemon of the machine is used when it runs, and one is started for the test run otherwise (and left to
+ * it). Volumes are ours by name; `remove` takes them away whatever their state.
  */
 
 import { hostname } from "node:os";

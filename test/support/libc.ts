@@ -1,6 +1,7 @@
 /**
- * The system calls of end-to-end tests that Node has no call for, bound apart from src/os: an oracle shares no code with
- * what it judges. Synchronous; failures throw an Error with `code` (errno name), as node:fs does.
+ * The system calls of end-to-end tests that Node has no call for, bound apart from src/os: an oracle shares
+ * no code with what it judges. Synchronous; failures throw an Error with `code` (errno name), as node:fs
+ * does.
  */
 
 import { constants } from "node:os";

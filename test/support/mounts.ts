@@ -1,8 +1,9 @@
 /**
- * Mount points of end-to-end tests: who is mounted where, by the kernel's own table, and taking them away for certain.
+ * Mount points of end-to-end tests: who is mounted where, by the kernel's own table, and taking them away for
+ * certain.
  *
- * Reads only /proc, which answers also when the server of a mount does not. `umount -l` ends every mount that a test left, so that
- * a failed test leaves no dead mount point on the machine.
+ * Reads only /proc, which answers also when the server of a mount does not. `umount -l` ends every mount that
+ * a test left, so that a failed test leaves no dead mount point on the machine.
  */
 
 import { spawnSync } from "node:child_process";

@@ -1,9 +1,9 @@
 /**
- * The four kinds of process of a volume: bricks and mounts of Mortar and of GlusterFS 10.3, started alike, so that a test is written
- * once and run on every pairing.
+ * The four kinds of process of a volume: bricks and mounts of Mortar and of GlusterFS 10.3, started alike, so
+ * that a test is written once and run on every pairing.
  *
- * A Lab is one test file's temporary directory, processes, mounts and file agents; `close` takes all of it away, whatever
- * state it is in.
+ * A Lab is one test file's temporary directory, processes, mounts and file agents; `close` takes all of it
+ * away, whatever state it is in.
  */
 
 import { randomUUID } from "node:crypto";
@@ -132,7 +132,9 @@ export class Lab {
     return { ...brick, process: running };
   }
 
-  /** Mounts a brick by TCP, without kernel caches of names and attributes, and waits until the mount answers. */
+  /**
+   * Mounts a brick by TCP, without kernel caches of names and attributes, and waits until the mount answers.
+   */
   async mountBrick(
     make: Make,
     brick: Brick,

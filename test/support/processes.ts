@@ -1,9 +1,11 @@
 /**
- * Child processes of end-to-end tests: started with their output kept, stopped by pid, and killed with certainty.
+ * Child processes of end-to-end tests: started with their output kept, stopped by pid, and killed with
+ * certainty.
  *
- * Each child leads its own process group, so that what it starts goes with it at the end of a test file. A child that outlives the
- * tests' process by a crash of it is killed from the exit hook. Calls that touch a mount belong into children: a mount
- * that hangs then hangs a child that can be killed, never the test runner.
+ * Each child leads its own process group, so that what it starts goes with it at the end of a test file. A
+ * child that outlives the tests' process by a crash of it is killed from the exit hook. Calls that touch a
+ * mount belong into children: a mount that hangs then hangs a child that can be killed, never the test
+ * runner.
  */
 
 import { type ChildProcess, spawn } from "node:child_process";

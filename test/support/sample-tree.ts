@@ -1,6 +1,7 @@
 /**
- * A tree that has one of everything that a file system stores, made by the operations that make it: the script of the interchange tests.
- * The same calls give the same tree on every file system, but for inode numbers and the times that nobody sets.
+ * A tree that has one of everything that a file system stores, made by the operations that make it: the
+ * script of the interchange tests. The same calls give the same tree on every file system, but for inode
+ * numbers and the times that nobody sets.
  */
 
 import { join } from "node:path";

@@ -1,7 +1,8 @@
 /**
- * A brick directory as text that two makes of server can be compared by: names, kinds, modes, link counts, extended attributes, and
- * the `.glusterfs` plumbing. What must differ is named instead of shown: a gfid becomes the path of the object that has it, the
- * hash in a gfid2path key and the times in mdata are checked and then left out (translators.md 2.1 and 2.3).
+ * A brick directory as text that two makes of server can be compared by: names, kinds, modes, link counts,
+ * extended attributes, and the `.glusterfs` plumbing. What must differ is named instead of shown: a gfid
+ * becomes the path of the object that has it, the hash in a gfid2path key and the times in mdata are checked
+ * and then left out (translators.md 2.1 and 2.3).
  */
 
 import { lstatSync, readdirSync, readlinkSync } from "node:fs";
@@ -18,7 +19,10 @@ const PLUMBING = ".glusterfs";
 
 const { h64ToString } = await xxhash();
 
-/** One line an object: first the names, then everything in `.glusterfs`. Sorted; equal bricks give equal lists. */
+/**
+ * One line an object: first the names, then everything in `.glusterfs`. Sorted; equal bricks give equal
+ * lists.
+ */
 export function describeBrick(directory: string): string[] {
   const names = walk(directory, ".").filter((path) => path !== PLUMBING && !path.startsWith(`${PLUMBING}/`));
   const pathOf = new Map<string, string[]>();

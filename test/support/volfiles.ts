@@ -1,6 +1,6 @@
 /**
- * Volfiles of end-to-end tests, written by hand in the shape that glusterd gives them: one brick, its server graph, and the client
- * graph over it. The same text serves both makes of brick and of client.
+ * Volfiles of end-to-end tests, written by hand in the shape that glusterd gives them: one brick, its server
+ * graph, and the client graph over it. The same text serves both makes of brick and of client.
  */
 
 export interface BrickVolfile {
@@ -80,6 +80,7 @@ export function embeddedVolfile(directory: string, posix: readonly string[] = []
   return [
     section("vol-posix", "storage/posix", [`directory ${directory}`, ...posix]),
     section("vol-locks", "features/locks", [], "vol-posix"),
+    section("vol", "debug/io-stats", [], "vol-locks"),
   ].join("\n");
 }
 

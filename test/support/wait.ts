@@ -1,4 +1,7 @@
-/** Waiting in tests: poll a condition until it holds or its deadline passes. Nothing here waits for time alone. */
+/**
+ * Waiting in tests: poll a condition until it holds or its deadline passes. Nothing here waits for time
+ * alone.
+ */
 
 /** How often a condition is looked at. */
 const POLL_MS = 20;
@@ -9,8 +12,9 @@ export function pause(ms = POLL_MS): Promise<void> {
 }
 
 /**
- * Resolves with the first value of `look` that is neither undefined nor false; rejects when `deadlineMs` passed without one.
- * `what` names the condition in the failure, `detail` adds what was seen last (a log, an output).
+ * Resolves with the first value of `look` that is neither undefined nor false; rejects when `deadlineMs`
+ * passed without one. `what` names the condition in the failure, `detail` adds what was seen last (a log, an
+ * output).
  */
 export async function until<T>(
   what: string,
