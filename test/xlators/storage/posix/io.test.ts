@@ -443,7 +443,7 @@ describe("ranges", () => {
     const reply = await brick.top.copy_file_range(CALL, args);
     expect(reply.size).toBe(contents.length - 1000);
     expect(reply.post.size).toBe(contents.length - 995);
-    expect(readFileSync(brick.path("b")).subarray(5)).toEqual(contents.subarray(1000));
+    expect(readFileSync(brick.path("b")).subarray(5).equals(contents.subarray(1000))).toBe(true);
     const same = { ...args, fdOut: source.fd, offsetOut: 1001, size: 100 };
     await expect(brick.top.copy_file_range(CALL, same)).rejects.toMatchObject({ code: "EINVAL" });
   });
