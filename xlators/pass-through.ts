@@ -127,7 +127,7 @@ const ROWS: readonly Row[] = [
   },
   {
     type: "features/leases",
-    reason: "passes through in GlusterFS too while leases are off; on is refused",
+    reason: "grants leases only when they are on; on is refused",
     options: { leases: off("Grant leases.") },
     refuse: refuseWhenOn(["leases"], "clients would rely on leases that nobody recalls"),
   },

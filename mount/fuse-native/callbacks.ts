@@ -46,6 +46,7 @@ export class InFlight {
 /**
  * Everything libfuse 2 may ask for. What is not here it answers itself: with ENOSYS, or from what it knows.
  */
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: a table, one entry an operation.
 export function callbacks(operations: Operations, inFlight: InFlight, log: Logger): FuseOperations {
   /** Answers with a value, or with nothing but success. */
   function settle<T>(name: string, work: Promise<T>, done: (result: number, value?: T) => void): void {

@@ -5,7 +5,7 @@
 
 import { FOP_NAMES, type FopName } from "../core/fops.ts";
 import { optionKey } from "../core/options.ts";
-import type { Graph, GraphNode, Registry } from "../graph/graph.ts";
+import { type Graph, type GraphNode, isOpenOption, type Registry } from "../graph/graph.ts";
 
 export type GraphFormat = "text" | "dot" | "mermaid" | "json";
 
@@ -19,7 +19,7 @@ export interface NodeDescription {
   readonly passThrough: string | undefined;
   /** Options whose value is not the default, as written. */
   readonly options: readonly OptionDescription[];
-  /** Options that Mortar does not know, as written. */
+  /** Options that Mortar does not know, as written; of a layer that does nothing, none. */
   readonly ignored: readonly { readonly key: string; readonly value: string }[];
 }
 
@@ -82,19 +82,16 @@ function describeNode(node: GraphNode): NodeDescription {
   const { section, definition, xlator } = node;
   const options: OptionDescription[] = [];
   const ignored: { key: string; value: string }[] = [];
-  for (const [key, value] of xlator.rawOptions) {
+  for (const [key, written] of xlator.rawOptions) {
+    const value = HIDDEN.test(key) ? "(hidden)" : written;
     const known = optionKey(definition.options, key);
-    if (known === undefined) {
-      ignored.push({ key, value: HIDDEN.test(key) ? "(hidden)" : value });
-      continue;
-    }
-    const option = definition.options[known]!;
-    if (JSON.stringify(option.parse(value)) === JSON.stringify(option.default)) continue;
-    options.push({
-      key: known,
-      value: HIDDEN.test(key) ? "(hidden)" : value,
-      default: showValue(option.default),
-    });
+    const option = known === undefined ? undefined : definition.options[known];
+    if (known === undefined || !option) {
+      if (definition.passThrough === undefined && !isOpenOption(definition, key))
+        ignored.push({ key, value });
+      else if (definition.openOptions?.test(key)) options.push({ key, value, default: "none" });
+    } else if (JSON.stringify(option.parse(written)) !== JSON.stringify(option.default))
+      options.push({ key: known, value, default: showValue(option.default) });
   }
   return {
     name: section.name,
@@ -109,7 +106,7 @@ function describeNode(node: GraphNode): NodeDescription {
 
 function showValue(value: unknown): string {
   if (typeof value === "boolean") return value ? "on" : "off";
-  if (value === "") return '""';
+  if (value === "") return "none";
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
@@ -148,7 +145,7 @@ function renderText(graph: GraphDescription): string {
 function nodeLines(node: NodeDescription): string[] {
   return [
     fopSummary(node),
-    ...node.options.map(({ key, value, default: usual }) => `${key} = ${value}  (default ${usual})`),
+    ...node.options.map(({ key, value, default: usual }) => `${key} = ${value} (default ${usual})`),
     ...(node.ignored.length > 0
       ? [`ignored options: ${node.ignored.map(({ key, value }) => `${key}=${value}`).join(", ")}`]
       : []),

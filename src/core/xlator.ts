@@ -363,6 +363,8 @@ export interface XlatorDefinition {
   readonly type: string;
   readonly children: ChildCount;
   readonly options: OptionTable;
+  /** Options with names inside their names (`auth.addr.BRICK.allow`): no table has them, `rawOptions` does. */
+  readonly openOptions?: RegExp;
   /** Why Mortar lets every fop pass through this type, when it does; shown by `mortar graph`. */
   readonly passThrough?: string;
   /** Why no graph may have this type, though it is known; nothing is created then. */
@@ -375,6 +377,7 @@ export function defineXlator<T extends OptionTable>(definition: {
   type: string;
   children: ChildCount;
   options: T;
+  openOptions?: RegExp;
   passThrough?: string;
   refused?: string;
   create(init: XlatorInit<T>): XlatorBase<T>;

@@ -284,7 +284,12 @@ function optionsOf(
     who: sectionOrigin(volfile, section, 0),
     lineOf: (key) => section.options.findLast((option) => option.key === key)?.line,
   });
-  return { values: parsed.values, unknown: parsed.unknown.filter((key) => !UNIVERSAL_OPTIONS.has(key)) };
+  return { values: parsed.values, unknown: parsed.unknown.filter((key) => !isOpenOption(definition, key)) };
+}
+
+/** Whether a type takes an option that its table does not have. */
+export function isOpenOption(definition: XlatorDefinition, key: string): boolean {
+  return UNIVERSAL_OPTIONS.has(key) || definition.openOptions?.test(key) === true;
 }
 
 /** Why two trees are not the same one; undefined when they are. Both lists have children before parents. */

@@ -53,7 +53,7 @@ describe("mortar graph", () => {
       "   └─ brick  [storage/memory]",
     ]);
     expect(text).toContain("passes through: acknowledges writes early");
-    expect(text).toContain("read-only = yes  (default off)");
+    expect(text).toContain("read-only = yes (default off)");
     expect(text).toContain("handles every fop");
     expect(text).not.toContain("secret");
     for (const line of text.split("\n")) expect(line.length).toBeLessThanOrEqual(110);

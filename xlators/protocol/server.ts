@@ -43,6 +43,7 @@ export function serverOver(listen: Listen, resolve: Resolve = async () => []): X
     type: "protocol/server",
     children: atLeast(1),
     options: SERVER_OPTIONS,
+    openOptions: /^auth\.(addr|ip|login)\..+\.(allow|reject|password|ssl-allow)$/,
     create: (init) => new ProtocolServer(init, listen, resolve),
   });
 }
