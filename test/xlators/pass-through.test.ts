@@ -57,7 +57,7 @@ describe("registry", () => {
   it("describes every option, with a default that is fit to be shown", () => {
     for (const { type, options } of REGISTRY.values())
       for (const [key, option] of Object.entries(options)) {
-        expect(option.describe, `${type} ${key}`).toMatch(/^[A-Z].*\.$/s);
+        expect(option.describe, `${type} ${key}`).toMatch(/^\S.{8,}\.$/s);
         expect(option.default, `${type} ${key}`).toBeDefined();
       }
   });
