@@ -4,8 +4,8 @@
  */
 
 import { Dict } from "../../../src/core/dict.ts";
+import { fnmatch, isPattern } from "../../../src/core/fnmatch.ts";
 import { KEY } from "../../../src/core/keys.ts";
-import { fnmatch, isPattern } from "../posix/fnmatch.ts";
 import type { MemNode } from "./node.ts";
 import { xattrNames, xattrValue } from "./xattrs.ts";
 

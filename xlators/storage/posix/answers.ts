@@ -4,13 +4,13 @@
  */
 
 import { Dict } from "../../../src/core/dict.ts";
+import { fnmatch } from "../../../src/core/fnmatch.ts";
 import { type Iatt, isRegular } from "../../../src/core/iatt.ts";
 import { KEY, LOCK_KEY } from "../../../src/core/keys.ts";
 import { O_RDONLY } from "../../../src/core/open-flags.ts";
 import { close, open } from "../../../src/os/files.ts";
 import { linksOf } from "./attributes.ts";
 import type { Brick, Subject } from "./brick.ts";
-import { fnmatch } from "./fnmatch.ts";
 import {
   IATT_IN_XATTR,
   isUnlisted,

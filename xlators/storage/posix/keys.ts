@@ -1,7 +1,7 @@
 /** xdata and xattr names that the brick gives a meaning to (spec wire.md 9, translators.md 2.3). */
 
+import { fnmatch } from "../../../src/core/fnmatch.ts";
 import { KEY, XATTR_NAMESPACES } from "../../../src/core/keys.ts";
-import { fnmatch } from "./fnmatch.ts";
 import { isGfid2path } from "./gfid2path.ts";
 
 export const LINKTO = "trusted.glusterfs.dht.linkto";

@@ -1,6 +1,7 @@
 /**
- * A storage/posix graph on a new directory, with the few helpers that its tests need: fops by name, and the directory as the disk
- * has it. `await using` stops the graph and removes the directory. Needs root (trusted xattrs).
+ * A storage/posix graph on a new directory, with the few helpers that its tests need: fops by name, and the
+ * directory as the disk has it. `await using` stops the graph and removes the directory. Needs root (trusted
+ * xattrs).
  */
 
 import { mkdtempSync, realpathSync, rmSync } from "node:fs";

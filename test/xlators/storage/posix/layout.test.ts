@@ -1,4 +1,7 @@
-/** What storage/posix leaves on disk, as GlusterFS 10 leaves it (translators.md 2.1 to 2.5), seen with other eyes than its own. */
+/**
+ * What storage/posix leaves on disk, as GlusterFS 10 leaves it (translators.md 2.1 to 2.5), seen with other
+ * eyes than its own.
+ */
 
 // koffi is configured there, which must come before anything else is loaded through it.
 import "../../../../src/os/libc.ts";
@@ -252,7 +255,7 @@ describe("a new entry", () => {
     expect(gfid2path(brick.path("f"))).toEqual([`${ROOT_TEXT}/f`, `${ROOT_TEXT}/g`]);
   });
 
-  it("mkdir with the gfid of a directory that was moved behind the brick's back leads its handle to the new one", async () => {
+  it("mkdir with the gfid of a directory that is elsewhere leads the handle to the new one", async () => {
     await using brick = await PosixFixture.start();
     const { inode } = await brick.mkdir("old");
     await brick.mkdir("new", { xdata: new Dict().setGfid("gfid-req", inode.gfid) });
@@ -537,7 +540,7 @@ describe("link", () => {
 });
 
 describe("lookup", () => {
-  it("is ENOENT without the entry and ESTALE without the parent, EPERM when the parent is a file", async () => {
+  it("is ENOENT without the entry, ESTALE without the parent, EPERM below a file", async () => {
     await using brick = await PosixFixture.start();
     await expect(brick.lookup("x")).rejects.toMatchObject({ code: "ENOENT" });
     const gone = new Inode(newGfid(), 0o040000);

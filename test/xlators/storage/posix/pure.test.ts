@@ -1,8 +1,12 @@
-/** The parts of storage/posix that touch no disk: patterns, arithmetic, names, and the byte vectors of the specification. */
+/**
+ * The parts of storage/posix that touch no disk: patterns, arithmetic, names, and the byte vectors of the
+ * specification.
+ */
 
 import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { fnmatch } from "../../../../src/core/fnmatch.ts";
 import { inoOf, newGfid, parseGfid, ROOT_GFID } from "../../../../src/core/gfid.ts";
 import {
   decodeMdata,
@@ -15,7 +19,6 @@ import {
 } from "../../../../src/core/mdata.ts";
 import { combineXattr } from "../../../../src/core/xattrop.ts";
 import { adler32From0 } from "../../../../xlators/storage/posix/adler32.ts";
-import { fnmatch } from "../../../../xlators/storage/posix/fnmatch.ts";
 import { gfid2path, parseGfid2path } from "../../../../xlators/storage/posix/gfid2path.ts";
 import { cookieOf, Listing } from "../../../../xlators/storage/posix/listing.ts";
 import { isFull, visibleStatfs } from "../../../../xlators/storage/posix/space.ts";
@@ -89,7 +92,10 @@ describe("inode numbers", () => {
 
 describe("mdata", () => {
   const VECTOR = hex(
-    "01 0000000000000000 000000006b017993 0000000003a150da 000000006b017993 0000000003a150da 000000006b017990 000000001999083b",
+    [
+      "01 0000000000000000 000000006b017993 0000000003a150da",
+      "000000006b017993 0000000003a150da 000000006b017990 000000001999083b",
+    ].join(" "),
   );
 
   it("has the bytes that GlusterFS writes", () => {
@@ -222,7 +228,8 @@ describe("xattrop arithmetic", () => {
 
 describe("weak checksum", () => {
   it("is Adler-32 begun at 0", () => {
-    // zlib's Adler-32 of "Wikipedia" is 11e60398; begun at 0 it lacks 1 in the low sum and 9 times 1 in the high one.
+    // zlib's Adler-32 of "Wikipedia" is 11e60398; begun at 0 it lacks 1 in the low sum and 9 times 1 in the
+    // high one.
     expect(adler32From0(Buffer.from("Wikipedia"))).toBe((0x11e60398 - 9 * 0x10000 - 1) >>> 0);
     expect(adler32From0(Buffer.alloc(0))).toBe(0);
   });
