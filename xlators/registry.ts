@@ -5,6 +5,7 @@
  */
 
 import type { XlatorDefinition } from "../src/core/xlator.ts";
+import { contract } from "./debug/contract.ts";
 import { delayGen } from "./debug/delay-gen.ts";
 import { errorGen } from "./debug/error-gen.ts";
 import { ioStats } from "./debug/io-stats.ts";
@@ -21,6 +22,7 @@ import { storageMemory } from "./storage/memory.ts";
 import { posix } from "./storage/posix/posix.ts";
 
 const IMPLEMENTED: readonly XlatorDefinition[] = [
+  contract,
   delayGen,
   errorGen,
   ioStats,

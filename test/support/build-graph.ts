@@ -7,7 +7,8 @@ import { nodeEnv } from "../../src/core/env-node.ts";
 import { SILENT } from "../../src/core/log.ts";
 import type { XlatorBase, XlatorDefinition } from "../../src/core/xlator.ts";
 import { buildGraph, type Graph } from "../../src/graph/graph.ts";
-import { parseVolfile } from "../../src/graph/volfile.ts";
+import { parseVolfile, type Volfile, volfileSection } from "../../src/graph/volfile.ts";
+import type { Contract } from "../../xlators/debug/contract.ts";
 import { REGISTRY } from "../../xlators/registry.ts";
 
 export interface StartedGraph extends AsyncDisposable {
@@ -20,16 +21,27 @@ export interface StartedGraph extends AsyncDisposable {
 /** A graph that has no answer from below after this long will never have one. */
 const START_TIMEOUT_MS = 10_000;
 
-/**
- * Builds and starts. `definitions` replace types of the registry (a memory brick on a given disk, a translator of the test's own);
- * without `env` the real clock runs and the log is dropped.
- */
-export async function startGraph(
-  volfile: string,
-  { env = nodeEnv(SILENT), definitions = [] }: { env?: Env; definitions?: readonly XlatorDefinition[] } = {},
-): Promise<StartedGraph> {
+export interface StartOptions {
+  /** Without it the real clock runs and the log is dropped. */
+  readonly env?: Env;
+  /** Replace types of the registry: a memory brick on a given disk, a translator of the test's own. */
+  readonly definitions?: readonly XlatorDefinition[];
+  /** Puts debug/contract between all layers and on top; the end of the graph throws when one was broken. */
+  readonly contracts?: boolean;
+  /** Name of the section at the top; the last one when absent. */
+  readonly top?: string;
+}
+
+/** Builds and starts. */
+export async function startGraph(volfile: string, options: StartOptions = {}): Promise<StartedGraph> {
+  const { env = nodeEnv(SILENT), definitions = [], contracts = false, top } = options;
   const registry = new Map([...REGISTRY, ...definitions.map((one) => [one.type, one] as const)]);
-  const graph = buildGraph(parseVolfile(volfile, "test.vol"), { registry, env });
+  const parsed = parseVolfile(volfile, "test.vol");
+  const graph = buildGraph(contracts ? withContracts(parsed) : parsed, {
+    registry,
+    env,
+    ...(top ? { top } : {}),
+  });
   await graph.start({ timeoutMs: START_TIMEOUT_MS });
   return {
     graph,
@@ -39,8 +51,36 @@ export async function startGraph(
       if (!found) throw new Error(`the graph has no "${name}"`);
       return found as T;
     },
-    [Symbol.asyncDispose]: () => graph.stop(),
+    async [Symbol.asyncDispose]() {
+      await graph.stop();
+      const breaches = graph.xlators.flatMap((xlator) =>
+        xlator.type === CONTRACT ? (xlator as Contract).breaches : [],
+      );
+      if (breaches.length > 0) throw new Error(breaches.join("\n"));
+    },
   };
+}
+
+const CONTRACT = "debug/contract";
+
+/** The same graph with a contract above every section, but for protocol/server, which nobody calls. */
+function withContracts(volfile: Volfile): Volfile {
+  const guarded = new Set<string>();
+  const sections = volfile.sections.flatMap((section) => {
+    const subvolumes = section.subvolumes.map(({ name, line }) => ({
+      name: guarded.has(name) ? guardOf(name) : name,
+      line,
+    }));
+    const changed = { ...section, subvolumes };
+    if (section.type === "protocol/server") return [changed];
+    guarded.add(section.name);
+    return [changed, volfileSection(guardOf(section.name), CONTRACT, {}, [section.name])];
+  });
+  return { ...volfile, sections };
+}
+
+function guardOf(name: string): string {
+  return `${name}-contract`;
 }
 
 /** One layer of `stack`. */

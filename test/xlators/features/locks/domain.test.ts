@@ -24,7 +24,7 @@ function inodelk(key: string, type: "rdlck" | "wrlck", start: bigint, len: bigin
 }
 
 function inodelks(): Domain<Inodelk> {
-  return new Domain(INODELK_RULES, HOOKS);
+  return new Domain<Inodelk>(INODELK_RULES, HOOKS);
 }
 
 /** Per byte, who has it and how; the plain reading of the rules without fairness. */
@@ -136,7 +136,7 @@ describe("inodelk domain", () => {
 });
 
 describe("entrylk domain", () => {
-  const entrylks = (): Domain<Entrylk> => new Domain(ENTRYLK_RULES, HOOKS);
+  const entrylks = (): Domain<Entrylk> => new Domain<Entrylk>(ENTRYLK_RULES, HOOKS);
   const lock = (key: string, name: string | undefined, type: "rdlck" | "wrlck" = "wrlck"): Entrylk =>
     entrylkOf(owner(key), name, type);
 
