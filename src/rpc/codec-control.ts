@@ -24,7 +24,7 @@ export const nothing: XdrType<Record<never, never>> = { read: () => ({}), write:
 /** opRet and opErrno, nothing more. */
 export const statusReply = struct({ opRet, opErrno });
 
-/** DUMP: `gfsId` is any number, echoed. */
+/** DUMP: `gfsId` means nothing; stock servers answer 0. */
 export const dumpCall = struct({ gfsId: u64 });
 export const dumpReply = struct({
   gfsId: u64,
