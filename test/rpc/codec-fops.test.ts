@@ -231,6 +231,11 @@ describe("attributes", () => {
     expect(bytes.readUInt32BE(144)).toBe(0o100644);
   });
 
+  it("have the inode number that a 10.3 brick gives a gfid", () => {
+    const shard = parseGfid("c2c25697-f603-4a11-8330-66a4923ff447")!;
+    expect(encode(iatt, { ...stat, gfid: shard }).readBigUInt64BE(24)).toBe(0x833066a4923ff447n);
+  });
+
   it("of the root have inode number 1", () => {
     expect(encode(iatt, { ...stat, gfid: ROOT_GFID }).readBigUInt64BE(24)).toBe(1n);
   });
