@@ -2,8 +2,8 @@
  * The loads: what is run on a row's directory and the one number that comes out.
  *
  * Files are laid out once before the first measurement, so that no load pays for allocating blocks. fio runs
- * with direct=1 and fallocate=none, since not every row can fallocate; a read or write that comes back short
- * or wrong fails the run.
+ * with direct=1 and fallocate=none, since not every row can fallocate; an I/O error fails
+ * the run.
  * Sources: the two sequential jobs are the project's first requirement (four files, 128k, iodepth 4/32/8/16).
  */
 

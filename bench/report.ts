@@ -37,6 +37,9 @@ export interface Goal {
   readonly ratio: number | undefined;
 }
 
+/** A load average above this means that others used the machine. */
+const BUSY_LOAD = 1;
+
 /** Row `row` against row `than` on each of `loads`: at least `wanted` times as fast. */
 const GOALS: readonly { row: string; than: string; loads: readonly string[]; wanted: number }[] = [
   { row: "embedded", than: "fuse-native", loads: ["4k-read", "4k-write"], wanted: 2 },
@@ -91,6 +94,8 @@ export function markdown(results: Results): string {
   ]);
   const lines = [head, head.map(() => "---"), ...body].map((cells) => `| ${cells.join(" | ")} |`);
   return [
+    "# Bench results",
+    "",
     `\`${results.command}\` at commit ${machine.commit}, ${results.startedAt}`,
     "",
     ...lines,
@@ -112,6 +117,9 @@ export function notes(results: Results): string[] {
     ...describeLoads(results.scale),
     `machine: ${machine.cpu}, ${machine.memoryGiB} GiB, Linux ${machine.kernel}, Node ${machine.node}, ${machine.fio}`,
     `all rows on one file system: ${machine.fileSystem}; load average before the first run ${results.loadBefore}`,
+    ...(results.loadBefore > BUSY_LOAD
+      ? ["the machine was BUSY before the first run: do not quote this"]
+      : []),
     ...(direct.length > 0 ? [`O_DIRECT reached the brick (seen in its fdinfo): ${direct.join(", ")}`] : []),
     ...(hidden.length > 0 ? [`O_DIRECT did NOT reach the brick, do not compare: ${hidden.join(", ")}`] : []),
     ...(results.peerOptions.length > 0

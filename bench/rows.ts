@@ -6,10 +6,12 @@
  * brick that serves from its page cache would win without doing the work.
  */
 
+import { randomUUID } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UserError } from "../src/core/errors.ts";
+import { setXattr } from "../test/support/libc.ts";
 import { mountAt } from "../test/support/mounts.ts";
 import { directFilesBelow } from "../test/support/open-files.ts";
 import { canConnect, freePort, tail } from "../test/support/peers.ts";
@@ -91,8 +93,9 @@ async function startEmbedded(site: Site, edge: "dev-fuse" | "fuse-native"): Prom
 async function startTcp(site: Site): Promise<Station> {
   const directory = makeDirectory(site, "tcp-brick");
   const port = await freePort();
-  // A volume id that the brick finds nowhere is written down by it, as for a new volume.
-  const volumeId = "6d6f7274-6172-4265-8e63-680000000001";
+  // A brick wants to find the volume's id on its directory, as `gluster volume create` leaves it.
+  const volumeId = randomUUID();
+  setXattr(directory, "trusted.glusterfs.volume-id", Buffer.from(volumeId.replaceAll("-", ""), "hex"));
   const text = brickVolfile({ directory, port, volumeId });
   const log = join(site.directory, "tcp-brick.log");
   const brick = site.processes.start(

@@ -75,7 +75,8 @@ async function main(): Promise<number> {
     process.stdout.write(USAGE);
     return 0;
   } catch (error) {
-    complain(error instanceof UserError ? error.message : String((error as Error).stack ?? error));
+    if (error instanceof UserError) process.stderr.write(`${error.message}\n`);
+    else complain(String((error as Error).stack ?? error));
     return 1;
   }
 }

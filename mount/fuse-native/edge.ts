@@ -2,12 +2,11 @@
  * The fuse-native edge: the same graph through libfuse 2 and the fuse-native package, for systems without the
  * dev-fuse edge and for comparison.
  *
- * Limits, each tested: no fallocate, no SEEK_HOLE, locks stay on this host, requests of at most 128 KiB,
+ * Limits: no fallocate, no SEEK_HOLE, locks stay on this host, requests of at most 128 KiB,
  * direct I/O one request at a time, times in milliseconds, 32-bit inode numbers, names must be UTF-8, every
  * call is made as the user who mounted (so no allow_other), removed files that are open stay as .fuse_hidden
  * names until closed, touch -a or -m alone does nothing.
- * Needs: libfuse 2, /dev/fuse, fusermount. No synchronous file call may ever touch the mount from this
- * process.
+ * Needs: libfuse 2, /dev/fuse, fusermount, and that no synchronous file call of this process touches the mount.
  */
 
 import { readFileSync } from "node:fs";

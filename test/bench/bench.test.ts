@@ -114,6 +114,11 @@ describe("the report", () => {
     expect(text).toContain("| GlusterFS FUSE, its own brick | 500<br>400 - 600<br>0.50 x base |");
   });
 
+  it("warns of a machine that others used", () => {
+    expect(notes(results({ loadBefore: 3 })).join("\n")).toContain("BUSY");
+    expect(notes(results()).join("\n")).not.toContain("BUSY");
+  });
+
   it("warns of a brick that did not do direct I/O", () => {
     const cheating = results({ direct: { tcp: true, glusterfs: false } });
     expect(notes(cheating).join("\n")).toContain(
