@@ -12,7 +12,7 @@ import type { FileAgent } from "../support/file-agent.ts";
 import type { TreeEntry } from "../support/file-operations.ts";
 import { type Brick, Lab, MAKES, type Make, type Mount } from "../support/peers.ts";
 import { writeSampleTree } from "../support/sample-tree.ts";
-import { describeBrick } from "../support/tree.ts";
+import { describeBrick, withoutStale } from "../support/tree.ts";
 
 const lab = new Lab("four-cells");
 const agent = lab.agent();
@@ -26,7 +26,7 @@ beforeAll(async () => {
   await writeSampleTree(agent, directory);
   plain = await agent.snapshot(directory);
   const { brick, mount } = await writeThrough("glusterfs", "glusterfs");
-  reference = describeBrick(brick.directory);
+  reference = withoutStale(describeBrick(brick.directory));
   await lab.unmount(mount);
   await brick.process.stop();
 });
@@ -78,7 +78,9 @@ describe.each(MAKES)("written through a %s client", (client) => {
     });
 
     it("leaves a brick that differs from GlusterFS' own in nothing but ids and times", () => {
-      expect(describeBrick(brick.directory)).toEqual(reference);
+      const made = describeBrick(brick.directory);
+      if (server === "mortar") expect(made.filter((line) => line.includes("(stale)"))).toEqual([]);
+      expect(withoutStale(made)).toEqual(reference);
     });
 
     it("is the same when the other make serves the directory, and again when the first one does", async () => {
@@ -87,7 +89,7 @@ describe.each(MAKES)("written through a %s client", (client) => {
         await brick.process.stop();
         brick = await lab.startBrick(next, brick.directory);
         for (const reader of MAKES) expect(await seenBy(reader, brick)).toEqual(seen);
-        expect(describeBrick(brick.directory)).toEqual(reference);
+        expect(withoutStale(describeBrick(brick.directory))).toEqual(reference);
       }
     });
   });

@@ -15,9 +15,20 @@ const GFID2PATH = "trusted.gfid2path.";
 const MDATA_KEY = "trusted.glusterfs.mdata";
 const MDATA_BYTES = 57;
 const VOLUME_ID_KEY = "trusted.glusterfs.volume-id";
+/** Stands behind the key of a gfid2path that leads nowhere. */
+const STALE = "(stale)";
 const PLUMBING = ".glusterfs";
 
-const { h64ToString } = await xxhash();
+const { h64Raw } = await xxhash();
+
+/**
+ * A description without the gfid2path keys that lead nowhere: glusterfsd leaves one behind when a rename goes
+ * over one of several hard links.
+ */
+export function withoutStale(description: readonly string[]): string[] {
+  const stale = / trusted\.gfid2path\.\*\(stale\)=.*?(?= trusted\.| user\.|$)/g;
+  return description.map((line) => line.replace(stale, ""));
+}
 
 /**
  * One line an object: first the names, then everything in `.glusterfs`. Sorted; equal bricks give equal
@@ -38,24 +49,42 @@ export function describeBrick(directory: string): string[] {
 
 function describeName(directory: string, path: string, pathOf: ReadonlyMap<string, string[]>): string {
   const full = join(directory, path);
-  const xattrs = listXattrs(full).map((key) => describeXattr(full, key, pathOf));
+  const own = pathOf.get(gfidText(getXattr(full, GFID_KEY))) ?? [];
+  const xattrs = listXattrs(full).map((key) => describeXattr(full, own, key, pathOf));
   return `${path}: ${describeStat(full)} ${xattrs.sort().join(" ")}`;
 }
 
-function describeXattr(full: string, key: string, pathOf: ReadonlyMap<string, string[]>): string {
+function describeXattr(
+  full: string,
+  own: readonly string[],
+  key: string,
+  pathOf: ReadonlyMap<string, string[]>,
+): string {
   const value = getXattr(full, key);
   if (key === GFID_KEY) return `${key}=own`;
   if (key === VOLUME_ID_KEY) return `${key}=${value.length} bytes`;
   if (key.startsWith(GFID2PATH)) {
-    const text = value.toString("latin1");
-    const right = key.slice(GFID2PATH.length) === h64ToString(text) ? "" : " (wrong hash)";
-    return `${GFID2PATH}*${right}=${nameGfids(text, pathOf)}`;
+    const text = value.toString("utf8");
+    const hash = h64Raw(value).toString(16).padStart(16, "0");
+    const right = key.slice(GFID2PATH.length) === hash ? "" : "(wrong hash)";
+    return `${GFID2PATH}*${right}${staleness(text, own, pathOf)}=${nameGfids(text, pathOf)}`;
   }
   if (key === MDATA_KEY) {
     const sound = value.length === MDATA_BYTES && value[0] === 1 && value.readBigUInt64BE(1) === 0n;
     return `${key}=${sound ? "times" : `0x${value.toString("hex")}`}`;
   }
   return `${key}=0x${value.toString("hex")}`;
+}
+
+/** Marks a gfid2path that leads to a name which is not, or not any more, one of the object's own. */
+function staleness(
+  text: string,
+  own: readonly string[],
+  pathOf: ReadonlyMap<string, readonly string[]>,
+): string {
+  const parent = pathOf.get(text.slice(0, 36))?.[0];
+  const path = parent === "." ? text.slice(37) : `${parent}/${text.slice(37)}`;
+  return own.includes(path) ? "" : STALE;
 }
 
 function describePlumbing(directory: string, path: string, pathOf: ReadonlyMap<string, string[]>): string {
