@@ -38,7 +38,6 @@ export async function brickCommand(volfile: string, flags: BrickFlags): Promise<
     await graph.stop();
     process.exit(0);
   });
-  log.info("brick is ready", { top: graph.top.name, volfile });
   process.stdout.write(`ready ${graph.top.name}\n`);
   reportReady();
 }

@@ -20,8 +20,11 @@ SOURCE is one of
   gluster[+tcp]://[HOST[:PORT]]/VOLUME[/DIR]    the same; IPv6 addresses in brackets
   gluster+unix:///VOLUME[/DIR]?socket=PATH      the same over glusterd's unix socket`;
 
-function collect(value: string, before: string[]): string[] {
-  return [...before, value];
+/** An option that may be given several times. */
+function repeatable(flags: string, description: string): Option {
+  return new Option(flags, description)
+    .default([], "none")
+    .argParser((value: string, before: string[]) => [...before, value]);
 }
 
 function packageVersion(): string {
@@ -55,28 +58,23 @@ function addMount(mortar: Command): void {
   const mount = mortar
     .command("mount <source> <mountpoint>")
     .description("mount a volume; returns when it can be used, and the mount goes on in the background")
-    .option("-o, --options <list>", "mount options, separated by commas; see below", collect, [])
+    .addOption(repeatable("-o, --options <list>", "mount options, separated by commas; listed below"))
     .addOption(new Option("--edge <edge>", "how to speak to the kernel").choices(EDGES).default("auto"))
     .option("-f, --foreground", "stay, log to the terminal, unmount on SIGINT or SIGTERM")
     .option("--volume-name <name>", "volume of the volfile to stand at the top")
     .option("--volfile-id <key>", "volfile to ask the server for (default: the volume's name)")
-    .option("--xlator-option <pattern.key=value>", "set an option of matching volumes", collect, [])
+    .addOption(repeatable("--xlator-option <pattern.key=value>", "set an option of matching volumes"))
     .addHelpText("after", SOURCE_HELP)
     .action(async (source, mountpoint, options) =>
       (await import("./mount-command.ts")).mountCommand(source, mountpoint, options),
     );
   logOptions(mount);
-  mount.addHelpText("after", () => "\nOptions of -o: see `mortar mount-options`.");
-  mortar
-    .command("mount-options")
-    .description("list what -o of `mortar mount` takes")
-    .action(async () => (await import("./mount-options-help.ts")).printMountOptions());
 }
 
 function addUmount(mortar: Command): void {
   mortar
     .command("umount <mountpoint>")
-    .description("unmount; returns when the mount's process has ended")
+    .description("unmount")
     .option("-l, --lazy", "detach it even if it is in use")
     .action(async (mountpoint, options) =>
       (await import("./umount-command.ts")).umountCommand(mountpoint, options),
@@ -103,7 +101,7 @@ function addBrick(mortar: Command): void {
     .description("serve a brick: run a volfile whose top is protocol/server, in the foreground")
     .option("--listen <address>", "HOST:PORT, [IPV6]:PORT, PORT or unix:PATH instead of the volfile's")
     .option("--volume-name <name>", "volume of the volfile to stand at the top")
-    .option("--xlator-option <pattern.key=value>", "set an option of matching volumes", collect, [])
+    .addOption(repeatable("--xlator-option <pattern.key=value>", "set an option of matching volumes"))
     .action(async (volfile, options) => (await import("./brick-command.ts")).brickCommand(volfile, options));
   logOptions(brick);
 }
@@ -114,7 +112,7 @@ function addStart(mortar: Command): void {
     .description("run the embedded volume `instances` and mount it (what `npm start` does)")
     .option("--data <dir>", "where its data is (default: ./var/instances)")
     .option("--mount <dir>", "where to mount it (default: /srv/instances as root, else ./mnt)")
-    .option("-o, --options <list>", "mount options, separated by commas", collect, [])
+    .addOption(repeatable("-o, --options <list>", "mount options, separated by commas"))
     .addOption(new Option("--edge <edge>", "how to speak to the kernel").choices(EDGES).default("auto"))
     .action(async (options) => (await import("./start-command.ts")).startCommand(options));
   logOptions(start);
@@ -134,9 +132,20 @@ function addHelpers(mortar: Command): void {
     .action(async () => (await import("./mount-helper.ts")).mountHelper(process.argv.slice(3)));
 }
 
+/** The table of mount options comes with a good part of the program, which no other command needs. */
+async function addMountOptionsHelp(mortar: Command): Promise<void> {
+  const args = process.argv.slice(2);
+  if (args[0] !== "mount" || !args.some((arg) => arg === "--help" || arg === "-h")) return;
+  const { mountOptionsHelp } = await import("./mount-options-help.ts");
+  const mount = mortar.commands.find((command) => command.name() === "mount");
+  mount?.addHelpText("after", `\n${mountOptionsHelp()}`);
+}
+
 const release = keepAlive();
 try {
-  await program().parseAsync();
+  const mortar = program();
+  await addMountOptionsHelp(mortar);
+  await mortar.parseAsync();
   release();
 } catch (error) {
   if (error instanceof UserError || error instanceof FopError) {

@@ -1,12 +1,8 @@
-/** `mortar mount-options`: the two tables of mount options as one list. */
+/** The end of `mortar mount --help`: the two tables of mount options as one list. */
 
 import { MOUNT_OPTIONS } from "../../mount/options.ts";
 import type { OptionSpec } from "../core/options.ts";
 import { OTHER_OPTIONS } from "./mount-options.ts";
-
-export function printMountOptions(): void {
-  process.stdout.write(mountOptionsHelp());
-}
 
 /** What `-o` takes, what it ignores and what it refuses. */
 export function mountOptionsHelp(): string {
@@ -21,7 +17,7 @@ export function mountOptionsHelp(): string {
   const names = (does: string): string =>
     rules.flatMap(([key, rule]) => (rule.does === does ? [key] : [])).join(", ");
   return [
-    "Options of `mortar mount -o`; on and off may be left out: `acl` is `acl=on`, `ro` is `read-only=on`.\n",
+    "Options of -o (without a value an option is on; ro is read-only):\n",
     ...table([...edge, ...applied]),
     `\nKept by the kernel: ${names("kernel")}\n`,
     `\nIgnored with a warning: ${names("warn")}\n`,

@@ -1,4 +1,4 @@
-/** `mortar umount`: by umount(8) as root, by fusermount3 otherwise; waits until the kernel has let go. */
+/** `mortar umount`: by umount(8) as root, by fusermount3 otherwise. Returns when the kernel has let go. */
 
 import { execFile } from "node:child_process";
 import { realpathSync } from "node:fs";
