@@ -77,7 +77,7 @@ export class RpcClient {
     this.#xid = options.lastXid ?? 1;
     transport.start({
       onRecord: (record) => this.#onRecord(record),
-      onClose: (why) => this.#onClose(why),
+      onClose: (why, broken) => this.#onClose(why, broken),
     });
   }
 
@@ -229,8 +229,9 @@ export class RpcClient {
     this.transport.close();
   }
 
-  #onClose(why: string | undefined): void {
+  #onClose(why: string | undefined, broken: boolean): void {
     this.#closed = true;
+    if (broken) this.#options.env.log.error("connection dropped: the peer broke a limit", { why });
     this.#scanTimer?.cancel();
     this.#pingTimer?.cancel();
     const pending = [...this.#pending.values()];

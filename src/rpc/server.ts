@@ -140,12 +140,14 @@ export class RpcPeer {
     }
   }
 
-  onClose(why: string | undefined): void {
+  onClose(why: string | undefined, broken: boolean): void {
     this.closed = true;
     this.#server.peers.delete(this);
     for (const exchange of this.#waiting.splice(0)) exchange.record.release();
     const { log } = this.#server.options;
-    log.debug("connection ended", { peer: this.address.host, port: this.address.port, why });
+    const { host, port } = this.address;
+    if (broken) log.warn("connection dropped: the peer broke a limit", { peer: host, port, why });
+    else log.debug("connection ended", { peer: host, port, why });
     this.#server.options.onDisconnect(this);
   }
 

@@ -41,6 +41,7 @@ export class MemoryTransport implements Transport {
   readonly receiver = new RecordReceiver({ onRecord: (record) => this.#handler!.onRecord(record) });
   #handler: TransportHandler | undefined;
   #why: string | undefined;
+  #broken = false;
   #queue: { bytes: Buffer; lease: Lease | undefined }[] = [];
   #scheduled = false;
   #paused = true;
@@ -57,7 +58,7 @@ export class MemoryTransport implements Transport {
 
   start(handler: TransportHandler): void {
     this.#handler = handler;
-    if (this.#closed) queueMicrotask(() => handler.onClose(this.#why));
+    if (this.#closed) queueMicrotask(() => handler.onClose(this.#why, this.#broken));
     else this.resume();
   }
 
@@ -120,6 +121,7 @@ export class MemoryTransport implements Transport {
       this.receiver.feed(bytes);
     } catch (error) {
       const why = (error as Error).message;
+      this.#broken = true;
       this.#end(why);
       const { other } = this;
       queueMicrotask(() => other.#end("the peer closed the connection"));
@@ -132,7 +134,7 @@ export class MemoryTransport implements Transport {
     this.#why = why;
     this.receiver.close();
     for (const { lease } of this.#queue.splice(0)) lease?.release();
-    this.#handler?.onClose(why);
+    this.#handler?.onClose(why, this.#broken);
   }
 }
 

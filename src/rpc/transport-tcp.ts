@@ -60,6 +60,7 @@ class SocketTransport implements Transport {
   #busy = false;
   #closed = false;
   #why: string | undefined;
+  #broken = false;
 
   constructor(options: SocketConstructorOpts & { handle?: unknown }) {
     this.receiver.pause();
@@ -100,7 +101,7 @@ class SocketTransport implements Transport {
 
   start(handler: TransportHandler): void {
     this.#handler = handler;
-    if (this.#closed) queueMicrotask(() => handler.onClose(this.#why));
+    if (this.#closed) queueMicrotask(() => handler.onClose(this.#why, this.#broken));
     else this.resume();
   }
 
@@ -196,6 +197,7 @@ class SocketTransport implements Transport {
     try {
       this.receiver.received(count);
     } catch (error) {
+      this.#broken = true;
       this.#fail((error as Error).message);
     }
     return !this.#closed && !this.receiver.paused;
@@ -211,7 +213,7 @@ class SocketTransport implements Transport {
     for (const lease of [...this.#writing.leases, ...this.#leases]) lease.release();
     this.#writing.leases = [];
     this.#leases = [];
-    this.#handler?.onClose(why);
+    this.#handler?.onClose(why, this.#broken);
   }
 }
 

@@ -11,8 +11,11 @@ import type { ReceivedRecord, RecordReceiver } from "./record.ts";
 export interface TransportHandler {
   /** A whole message. The handler owns the record and releases it. */
   onRecord(record: ReceivedRecord): void;
-  /** The connection is gone; `why` is for the log and undefined when `close` was called here. */
-  onClose(why: string | undefined): void;
+  /**
+   * The connection is gone; `why` is for the log and undefined when `close` was called here. `broken`: it was ended here
+   * because the peer broke record marking or a limit of it.
+   */
+  onClose(why: string | undefined, broken: boolean): void;
 }
 
 /** Where a connection comes from, for authentication and the log. */
