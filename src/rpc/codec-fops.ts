@@ -1,12 +1,14 @@
 /**
- * Every procedure of the fop program (1298437 v400) as a table: number, call struct, reply struct (wire.md section 6).
+ * Every procedure of the fop program (1298437 v400) as a table: number, call struct, reply struct (wire.md
+ * section 6).
  *
- * Client and server share the table. Fields are in wire order and named as core's fops name them; numbers stay numbers (flags,
- * commands: see wire-values.ts). Where a payload belongs to a message it follows the struct and is not part of it: the reader's
- * offset is where it begins, it ends with the record.
+ * Client and server share the table. Fields are in wire order and named as core's fops name them; numbers
+ * stay numbers (flags, commands: see wire-values.ts). Where a payload belongs to a message it follows the
+ * struct and is not part of it: the reader's offset is where it begins, it ends with the record.
  *
- * A failed call is answered with the whole struct, zeros but for opRet, opErrno and xdata: `{ ...codec.zeroReply, opRet: -1, opErrno }`.
- * Traps of the wire (order of UNLINK and RMDIR, fd between attributes in CREATE, 64-bit dev of MKNOD) live here and nowhere else.
+ * A failed call is answered with the whole struct, zeros but for opRet, opErrno and xdata: see `zeroReply`.
+ * Traps of the wire (order of UNLINK and RMDIR, fd between attributes in CREATE, 64-bit dev of MKNOD) live
+ * here and nowhere else.
  */
 
 import { Dict } from "../core/dict.ts";
@@ -91,7 +93,10 @@ function codec<P extends number, C, R>(
 /** The longest fixed reply, RENAME's, has 760 bytes. */
 const ZEROS = Buffer.alloc(1024);
 
-/** All zero bytes are a value of every reply struct: no text, no entries, no attributes. Dicts become NULL, nothing is shared. */
+/**
+ * All zero bytes are a value of every reply struct: no text, no entries, no attributes. Dicts become NULL,
+ * nothing is shared.
+ */
 function zeroOf<T>(type: XdrType<T>): T {
   const zero = type.read(new XdrReader(ZEROS));
   for (const [name, value] of Object.entries(zero as object))
@@ -317,8 +322,8 @@ export const WRITE_CALL_BYTES = 52;
 export const READ_REPLY_BYTES = 172;
 
 /**
- * Bytes of the pairs that follow a WRITE call or READ reply whose fixed part (`fixedBytes` long) begins at `start`; for a receiver
- * that wants to know where the payload begins before all of the record is there.
+ * Bytes of the pairs that follow a WRITE call or READ reply whose fixed part (`fixedBytes` long) begins at
+ * `start`; for a receiver that wants to know where the payload begins before all of the record is there.
  */
 export function pairsBytesAt(buffer: Buffer, start: number, fixedBytes: number): number {
   return padded(buffer.readUInt32BE(start + fixedBytes - DICT_HEADER_BYTES));

@@ -1,13 +1,15 @@
 /**
- * Dicts on the wire: the typed form of the fop program (wire.md 4.1) and the untyped one of handshakes and callbacks (4.2).
+ * Dicts on the wire: the typed form of the fop program (wire.md 4.1) and the untyped one of handshakes and
+ * callbacks (4.2).
  *
- * Keys carry one terminating NUL inside their length. Text is decoded as names are, so that bytes survive; text
- * values end at their first NUL, as they do for C. Binary values and gfids are copied out of the record.
+ * Keys carry one terminating NUL inside their length. Text is decoded as names are, so that bytes survive;
+ * text values end at their first NUL, as they do for C. Binary values and gfids are copied out of the record.
  * A key that comes twice has its last value, as in GlusterFS.
  *
- * Limits. A pair takes at least 16 bytes of its record, so the record limit bounds the count; DICT_PAIRS_MAX keeps small values from
- * being blown up into a million objects (stock clients send a few dozen). Keys are xattr names (255) or commands that carry a
- * name or path behind a prefix, hence PATH_MAX. libglusterfs takes values of up to 1 MiB.
+ * Limits. A pair takes at least 16 bytes of its record, so the record limit bounds the count; DICT_PAIRS_MAX
+ * keeps small values from being blown up into a million objects (stock clients send a few dozen). Keys are
+ * xattr names (255) or commands that carry a name or path behind a prefix, hence PATH_MAX. libglusterfs takes
+ * values of up to 1 MiB.
  */
 
 import { Dict, type DictValue, type Mdata } from "../core/dict.ts";
@@ -47,8 +49,8 @@ export const dict: XdrType<Dict | undefined> = {
 };
 
 /**
- * The typed dict in front of a payload. Stock receivers find the payload by `xdr_size` alone (wire.md 1.6), so a wrong one is an
- * error here, while elsewhere nobody reads it.
+ * The typed dict in front of a payload. Stock receivers find the payload by `xdr_size` alone (wire.md 1.6),
+ * so a wrong one is an error here, while elsewhere nobody reads it.
  */
 export const payloadDict: XdrType<Dict | undefined> = {
   read: (r) => readDict(r, true),

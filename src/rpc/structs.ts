@@ -25,7 +25,10 @@ import {
   type XdrType,
 } from "./xdr.ts";
 
-/** Names, paths, link targets, xattr names, lock domains: what PATH_MAX allows. Whether 256 bytes are too long is the brick's to say. */
+/**
+ * Names, paths, link targets, xattr names, lock domains: what PATH_MAX allows. Whether 256 bytes are too long
+ * is the brick's to say.
+ */
 export const TEXT_BYTES_MAX = 4096;
 /** GlusterFS' own limit for lock owners. */
 export const LK_OWNER_BYTES_MAX = 1024;
@@ -239,7 +242,10 @@ export const dirent: XdrType<Dirent> = {
   },
 };
 
-/** Attributes of an entry of READDIRP. One file too large for us must not hide the whole directory: its attributes count as unknown. */
+/**
+ * Attributes of an entry of READDIRP. One file too large for us must not hide the whole directory: its
+ * attributes count as unknown.
+ */
 export function readEntryIatt(r: XdrReader): Iatt {
   const start = r.offset;
   try {

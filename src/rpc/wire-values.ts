@@ -1,7 +1,9 @@
 /**
- * Named values of fops and their wire numbers: lock types, lock commands, seek, open flags (wire.md 7.2, 7.3, 6.2).
+ * Named values of fops and their wire numbers: lock types, lock commands, seek, open flags (wire.md 7.2, 7.3,
+ * 6.2).
  *
- * Functions from the wire give undefined for a number that has no meaning; what to answer is the caller's business.
+ * Functions from the wire give undefined for a number that has no meaning; what to answer is the caller's
+ * business.
  */
 
 import type { EntrylkCommand, LkCommand, LockType } from "../core/fops.ts";
@@ -46,11 +48,17 @@ export function seekWhatOf(number: number): "data" | "hole" | undefined {
   return SEEK_WHATS[number];
 }
 
-/** Bits that mean the same on the wire and in x86-64 Linux: access mode, FMODE_EXEC, and CREAT to CLOEXEC without the sync bits. */
+/**
+ * Bits that mean the same on the wire and in x86-64 Linux: access mode, FMODE_EXEC, and CREAT to CLOEXEC
+ * without the sync bits.
+ */
 const SHARED_FLAGS = 0o3 | 0o40 | (0o3777700 & ~O_SYNC);
 const WIRE_SYNC = 0o10000;
 
-/** Open flags as OPEN, CREATE and PUT carry them. O_SYNC and O_DSYNC share one bit, O_PATH and O_TMPFILE have none. */
+/**
+ * Open flags as OPEN, CREATE and PUT carry them. O_SYNC and O_DSYNC share one bit, O_PATH and O_TMPFILE have
+ * none.
+ */
 export function toWireFlags(flags: number): number {
   return (flags & SHARED_FLAGS) | ((flags & O_SYNC) === 0 ? 0 : WIRE_SYNC);
 }

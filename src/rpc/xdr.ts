@@ -1,14 +1,14 @@
 /**
- * XDR (RFC 4506): big-endian scalars, everything padded to four bytes; and the few combinators that codec tables are made of.
+ * XDR (RFC 4506, notation of wire.md section 0): big-endian scalars, everything padded to four bytes; and the
+ * few combinators that codec tables are made of.
  *
  * Reading: each length is checked against the bytes left and a limit before it is used, so bad input throws
- * XdrError and nothing else, and never makes a large allocation. `fixed` and `opaque` of the reader are views of the record; the
- * `XdrType`s here copy, since decoded values outlive the receive buffer.
+ * XdrError and nothing else, and never makes a large allocation. `fixed` and `opaque` of the reader are views
+ * of the record; the `XdrType`s here copy, since decoded values outlive the receive buffer.
  *
  * Writing: one XdrWriter serves many messages; `take` cuts the finished message off a slab, without copying.
  * Values out of range throw XdrError too: a wrong number must not become another number on the wire.
- *
- * 64-bit fields are `number` up to 2^53-1, or `bigint` (`u64n`, `i64n`) where all bits carry meaning. Notation: wire.md section 0.
+ * 64-bit fields are `number` up to 2^53-1, or `bigint` (`u64n`, `i64n`) where all bits carry meaning.
  */
 
 import { type Gfid, gfidAt, NULL_GFID } from "../core/gfid.ts";
@@ -42,7 +42,9 @@ export function padded(length: number): number {
   return (length + 3) & ~3;
 }
 
-/** The u32 at `at`; the caller has checked that it is there, as in all `...At` and `put...` functions here. */
+/**
+ * The u32 at `at`; the caller has checked that it is there, as in all `...At` and `put...` functions here.
+ */
 export function u32At(bytes: Buffer, at: number): number {
   return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
 }
@@ -54,9 +56,9 @@ export function u64At(bytes: Buffer, at: number): number {
 }
 
 export function i64At(bytes: Buffer, at: number): number {
-  const high = u32At(bytes, at) | 0;
-  if (high > HIGH_MAX || high < -HIGH_MAX - 1) throw tooLarge(bytes.readBigInt64BE(at));
-  return high * TWO_32 + u32At(bytes, at + 4);
+  const value = (u32At(bytes, at) | 0) * TWO_32 + u32At(bytes, at + 4);
+  if (!Number.isSafeInteger(value)) throw tooLarge(bytes.readBigInt64BE(at));
+  return value;
 }
 
 export function putU32(bytes: Buffer, at: number, value: number): void {
@@ -109,7 +111,9 @@ export function copyOf(bytes: Buffer, at: number, length: number): Buffer {
   return copy;
 }
 
-/** Gfids read last, by their last byte. A message names the same few again and again, and gfids never change. */
+/**
+ * Gfids read last, by their last byte. A message names the same few again and again, and gfids never change.
+ */
 const GFIDS_SEEN = new Array<Gfid>(256).fill(NULL_GFID);
 
 /** The gfid at `at`: one seen before if possible, since comparing costs a fifth of allocating. */
@@ -131,7 +135,7 @@ function tooShort(length: number, at: number, end: number): XdrError {
 }
 
 function tooLarge(value: bigint): XdrError {
-  return new XdrError(`xdr: ${value} is past 2^53-1`, "EOVERFLOW");
+  return new XdrError(`xdr: ${value} has more than 53 bits`, "EOVERFLOW");
 }
 
 /** A cursor over `buffer` from `offset` to `end` (both in bytes of the buffer). */
@@ -204,7 +208,10 @@ export class XdrReader {
     return copyOf(this.buffer, this.skip(padded(length)), length);
   }
 
-  /** Counted text of at most `max` bytes, decoded as `decodeName` does. C peers cannot hold a NUL in it, so it is refused. */
+  /**
+   * Counted text of at most `max` bytes, decoded as `decodeName` does. C peers cannot hold a NUL in it, so it
+   * is refused.
+   */
   string(max: number): string {
     const length = this.counted(max);
     const at = this.skip(padded(length));
@@ -306,7 +313,10 @@ export class XdrWriter {
     this.slab.fill(0, at + bytes.length, this.#at);
   }
 
-  /** Counted text, encoded as `encodeName` does, without a terminating NUL. Gives its length in bytes, unpadded. */
+  /**
+   * Counted text, encoded as `encodeName` does, without a terminating NUL. Gives its length in bytes,
+   * unpadded.
+   */
   string(text: string): number {
     const length = text.length;
     const at = this.reserve(4 + padded(length));

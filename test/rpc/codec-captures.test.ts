@@ -1,6 +1,7 @@
 /**
- * Bytes of stock GlusterFS 10.3 (fixtures/stock-10.3.txt): FUSE clients with and without replicate, shard and md-cache, against
- * glusterfsd bricks, taken by a proxy between them. A line is program, procedure, side and the message behind its RPC header.
+ * Bytes of stock GlusterFS 10.3 (fixtures/stock-10.3.txt): FUSE clients with and without replicate, shard and
+ * md-cache, against glusterfsd bricks, taken by a proxy between them. A line is program, procedure, side and
+ * the message behind its RPC header.
  */
 
 import { readFileSync } from "node:fs";

@@ -17,7 +17,10 @@ function hex(text: string): Buffer {
   return Buffer.from(text.replaceAll(/\s/g, ""), "hex");
 }
 
-/** Record mark, xid, type, RPC version, program, version, procedure; then credential and verifier as these calls have them. */
+/**
+ * Record mark, xid, type, RPC version, program, version, procedure; then credential and verifier as these
+ * calls have them.
+ */
 const CALL_HEADER_BYTES = 4 + 24 + 8 + 24 + 8;
 const REPLY_HEADER_BYTES = 4 + 24;
 

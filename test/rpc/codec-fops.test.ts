@@ -81,7 +81,7 @@ describe("the fop table", () => {
           expect(plain(read)).toEqual(plain(value));
           expect(encode(type, read)).toEqual(bytes);
         }),
-        { numRuns: 60 },
+        { numRuns: 25 },
       );
     },
   );

@@ -1,8 +1,9 @@
 /**
- * Bad bytes at every decoder: nothing but XdrError comes out, and quickly. Seeded; a failure names procedure, seed and bytes.
+ * Bad bytes at every decoder: nothing but XdrError comes out, and quickly. Seeded; a failure names procedure,
+ * seed and bytes.
  *
- * Three sources of bytes: mutations of valid structs (a bit, a byte, a word that looks like a length, a cut, a splice), words of
- * notorious values, and noise.
+ * Three sources of bytes: mutations of valid structs (a bit, a byte, a word that looks like a length, a cut,
+ * a splice), words of notorious values, and noise.
  */
 
 import fc from "fast-check";

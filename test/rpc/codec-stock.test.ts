@@ -1,4 +1,7 @@
-/** Every struct of the tables against GlusterFS' own codec: what we write, C reads to the last byte and writes the same. */
+/**
+ * Every struct of the tables against GlusterFS' own codec: what we write, C reads to the last byte and writes
+ * the same.
+ */
 
 import fc from "fast-check";
 import { beforeEach, describe, expect, it } from "vitest";

@@ -1,8 +1,9 @@
 /**
  * GlusterFS' own codec as an oracle: libgfxdr of an installed glusterfs, called through koffi.
  *
- * `recode` lets the C code decode bytes and encode what it understood. What is known of C's layouts: an XDR handle has the operation
- * at byte 0 and the bytes left at byte 40 (x86-64 and arm64, libtirpc 1), and no struct is larger than 8 KiB.
+ * `recode` lets the C code decode bytes and encode what it understood. What is known of C's layouts: an XDR
+ * handle has the operation at byte 0 and the bytes left at byte 40 (x86-64 and arm64, libtirpc 1), and no
+ * struct is larger than 8 KiB.
  */
 
 import koffi from "koffi";
@@ -38,7 +39,9 @@ export class StockXdr {
     }
   }
 
-  /** What C makes of `bytes` as a struct of the named type, encoded again; `used` is how many bytes it took. */
+  /**
+   * What C makes of `bytes` as a struct of the named type, encoded again; `used` is how many bytes it took.
+   */
   recode(type: string, bytes: Buffer): { used: number; again: Buffer } {
     const codec = this.#codec(type);
     const input = Buffer.concat([bytes, Buffer.alloc(64)]);

@@ -1,8 +1,9 @@
 /**
  * Random values for every struct of the fop table, for fast-check.
  *
- * A struct's field names and kinds come from the codec itself (zeros are a value of every struct); what may be in a field follows from
- * its name, with exceptions a fop. Values are such that equality survives the wire: e.g. statfs stays below 2^53.
+ * A struct's field names and kinds come from the codec itself (zeros are a value of every struct); what may
+ * be in a field follows from its name, with exceptions a fop. Values are such that equality survives the
+ * wire: e.g. statfs stays below 2^53.
  */
 
 import fc from "fast-check";

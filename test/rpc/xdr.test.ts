@@ -54,6 +54,7 @@ describe("scalars", () => {
     ["u64", u64, "00200000 00000000"],
     ["u64", u64, "ffffffff ffffffff"],
     ["i64", i64, "00200000 00000000"],
+    ["i64", i64, "ffe00000 00000000"],
     ["i64", i64, "80000000 00000000"],
   ])("%s past 2^53-1 is EOVERFLOW", (_what, type, bytes) => {
     expect(() => decode(type, hex(bytes))).toThrow(expect.objectContaining({ code: "EOVERFLOW" }));
