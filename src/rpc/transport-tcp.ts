@@ -30,6 +30,9 @@ import {
 
 /** Stock clients and bricks probe an idle connection after this many seconds (wire.md 1.1). */
 const KEEPALIVE_SEC = 20;
+/** A batch takes no more messages when it has this much: enough to make the system call cheap, little enough to see progress. */
+const BATCH_BYTES = 1024 * 1024;
+const BATCH_PARTS = 512;
 const PRIVILEGED_PORT_MAX = 1023;
 /** Below this port are services that a client must not squat on. */
 const PRIVILEGED_PORT_MIN = 512;
@@ -37,6 +40,32 @@ const PRIVILEGED_PORT_MIN = 512;
 /** What net.Socket keeps to itself: the handle that owns the descriptor. */
 interface WithHandle {
   _handle: { readonly fd?: number } | null;
+}
+
+/** Messages that leave in one system call, and whose memory is given back together. */
+class Batch {
+  readonly parts: Buffer[] = [];
+  readonly leases: Lease[] = [];
+  messages = 0;
+  bytes = 0;
+
+  get full(): boolean {
+    return this.bytes >= BATCH_BYTES || this.parts.length >= BATCH_PARTS;
+  }
+
+  /** Gives the bytes added. */
+  add(message: IoVec, lease: Lease | undefined): number {
+    let bytes = 0;
+    for (let i = 0; i < message.length; i++) {
+      const part = message[i]!;
+      this.parts.push(part);
+      bytes += part.length;
+    }
+    if (lease) this.leases.push(lease);
+    this.messages++;
+    this.bytes += bytes;
+    return bytes;
+  }
 }
 
 class SocketTransport implements Transport {
@@ -49,13 +78,8 @@ class SocketTransport implements Transport {
   #fd = -1;
   #peer: PeerAddress | undefined;
   #handler: TransportHandler | undefined;
-  /** Buffers of messages that are not given to the socket yet. */
-  #queue: Buffer[] = [];
-  #queuedMessages = 0;
-  #queuedBytes = 0;
-  #leases: Lease[] = [];
-  /** What the socket is writing now; empty when it is idle. */
-  #writing = { messages: 0, bytes: 0, leases: [] as Lease[] };
+  /** What is not with the kernel yet; the first one is with the stream while `#busy`. */
+  #batches: Batch[] = [];
   #scheduled = false;
   #busy = false;
   #closed = false;
@@ -111,39 +135,30 @@ class SocketTransport implements Transport {
       return;
     }
     this.sent++;
-    this.#queuedMessages++;
-    for (const part of message) {
-      this.#queue.push(part);
-      this.#queuedBytes += part.length;
-      this.backlogBytes += part.length;
+    let batch = this.#batches.at(-1);
+    if (batch === undefined || batch.full || (this.#busy && this.#batches.length === 1)) {
+      batch = new Batch();
+      this.#batches.push(batch);
     }
-    if (lease) this.#leases.push(lease);
+    this.backlogBytes += batch.add(message, lease);
     if (this.#scheduled || this.#busy) return;
     this.#scheduled = true;
     process.nextTick(flush, this);
   }
 
-  /** Gives all that is queued to the kernel, in one writev(2); what it does not take, to the socket to wait for room. */
+  /** Gives all that is queued to the kernel, a batch in one writev(2); what it does not take, to the socket to wait for room. */
   flush(): void {
     this.#scheduled = false;
     // A socket that Node has destroyed has closed its descriptor, whose number may belong to a file by now.
-    if (this.#closed || this.#busy || this.#socket.destroyed || this.#queue.length === 0) return;
-    const queue = this.#queue;
-    this.#queue = [];
-    const writing = this.#writing;
-    writing.messages = this.#queuedMessages;
-    writing.bytes = this.#queuedBytes;
-    const emptied = writing.leases;
-    writing.leases = this.#leases;
-    this.#leases = emptied;
-    this.#queuedMessages = 0;
-    this.#queuedBytes = 0;
-    try {
-      const taken = writevNow(this.#fd, queue);
-      if (taken === writing.bytes) this.#settleWritten();
-      else this.#writeLater(rest(queue, taken));
-    } catch (error) {
-      this.#fail(describe(error as Error));
+    while (!this.#closed && !this.#busy && !this.#socket.destroyed && this.#batches.length > 0) {
+      const batch = this.#batches[0]!;
+      try {
+        const taken = writevNow(this.#fd, batch.parts);
+        if (taken === batch.bytes) this.#settle(batch);
+        else this.#writeLater(rest(batch.parts, taken));
+      } catch (error) {
+        this.#fail(describe(error as Error));
+      }
     }
   }
 
@@ -157,16 +172,12 @@ class SocketTransport implements Transport {
     socket.uncork();
   }
 
-  #settleWritten(): void {
-    const writing = this.#writing;
-    const { leases } = writing;
-    this.flushed += writing.messages;
-    this.backlogBytes -= writing.bytes;
-    // A lease's owner may close this transport, which releases what it finds.
-    writing.leases = [];
-    for (let i = 0; i < leases.length; i++) leases[i]!.release();
-    leases.length = 0;
-    if (!this.#closed) writing.leases = leases;
+  /** The first batch has left. */
+  #settle(batch: Batch): void {
+    this.#batches.shift();
+    this.flushed += batch.messages;
+    this.backlogBytes -= batch.bytes;
+    for (let i = 0; i < batch.leases.length; i++) batch.leases[i]!.release();
   }
 
   pause(): void {
@@ -187,7 +198,7 @@ class SocketTransport implements Transport {
   readonly #onWritten = (error?: Error | null): void => {
     if (error || this.#closed) return;
     this.#busy = false;
-    this.#settleWritten();
+    this.#settle(this.#batches[0]!);
     this.flush();
   };
 
@@ -209,10 +220,7 @@ class SocketTransport implements Transport {
     this.#why = why;
     this.receiver.close();
     this.#socket.destroy();
-    this.#queue = [];
-    for (const lease of [...this.#writing.leases, ...this.#leases]) lease.release();
-    this.#writing.leases = [];
-    this.#leases = [];
+    for (const batch of this.#batches.splice(0)) for (const lease of batch.leases) lease.release();
     this.#handler?.onClose(why, this.#broken);
   }
 }
