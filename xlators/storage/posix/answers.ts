@@ -7,6 +7,7 @@ import { Dict } from "../../../src/core/dict.ts";
 import { fnmatch } from "../../../src/core/fnmatch.ts";
 import { type Iatt, isRegular } from "../../../src/core/iatt.ts";
 import { KEY, LOCK_KEY } from "../../../src/core/keys.ts";
+import { encodeMdata } from "../../../src/core/mdata.ts";
 import { O_RDONLY } from "../../../src/core/open-flags.ts";
 import { close, open } from "../../../src/os/files.ts";
 import { linksOf } from "./attributes.ts";
@@ -20,7 +21,7 @@ import {
   POST_STAT,
   PRE_STAT,
 } from "./keys.ts";
-import { getXattr, listXattrs, type Target } from "./target.ts";
+import { getXattr, listXattrs } from "./target.ts";
 import { ancestry } from "./virtual-xattrs.ts";
 
 /** Most bytes that `glusterfs.content` carries. */
@@ -48,7 +49,7 @@ export async function answer(
     if (key === "list-xattr") lists = true;
     else if (!(await answerSpecial(brick, subject, key, xdata, reply))) patterns.push(key);
   }
-  if (patterns.length > 0 || lists) await answerXattrs(subject.target, patterns, lists, reply);
+  if (patterns.length > 0 || lists) await answerXattrs(subject, patterns, lists, reply);
   return reply;
 }
 
@@ -89,7 +90,12 @@ async function answerSpecial(
   }
 }
 
-async function answerXattrs(target: Target, patterns: string[], lists: boolean, reply: Dict): Promise<void> {
+async function answerXattrs(
+  { target, state }: Subject,
+  patterns: string[],
+  lists: boolean,
+  reply: Dict,
+): Promise<void> {
   const names = (await listXattrs(target)).filter(
     (name) =>
       isXattrName(name) &&
@@ -97,8 +103,11 @@ async function answerXattrs(target: Target, patterns: string[], lists: boolean, 
   );
   const values = await Promise.all(names.map((name) => getXattr(target, name)));
   for (let i = 0; i < names.length; i++) {
+    const name = names[i]!;
     const value = values[i];
-    if (value) reply.setBytes(names[i]!, value);
+    if (!value) continue;
+    // Memory may be a moment ahead of the disk, and the attributes in the same reply come from there.
+    reply.setBytes(name, name === KEY.MDATA && state.mdata ? encodeMdata(state.mdata) : value);
   }
 }
 

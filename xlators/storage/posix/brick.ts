@@ -20,6 +20,7 @@ import { iattOf } from "./attributes.ts";
 import { FsyncBatch } from "./fsync-batch.ts";
 import { type Found, Handles, HIDDEN, isCode } from "./handle.ts";
 import { type InodeState, InodeStates } from "./inode-state.ts";
+import { LazyTimes } from "./lazy-times.ts";
 import { MdataStore } from "./mdata-store.ts";
 import { type OpenFile, OpenFiles } from "./open-files.ts";
 import type { PosixOptions } from "./options.ts";
@@ -59,6 +60,7 @@ export class Brick {
   readonly handles: Handles;
   readonly mdata: MdataStore;
   readonly files: OpenFiles;
+  readonly times: LazyTimes;
   readonly space: Space;
   readonly fsyncs: FsyncBatch;
   /** Excludes fops on the same name from one another; keys are parent and name. */
@@ -89,6 +91,7 @@ export class Brick {
     this.handles = new Handles(init.base, this.states);
     this.mdata = new MdataStore(this.states, init.log);
     this.files = new OpenFiles(this.handles, this.states, this.mdata);
+    this.times = new LazyTimes(this.mdata, this.files, init.env);
     this.space = new Space(init.base, init.env);
     this.fsyncs = new FsyncBatch(init.io, init.env, () => ({
       mode: this.options["batch-fsync-mode"],
@@ -177,6 +180,11 @@ export class Brick {
   /** Gives the object the times of the call, if the call brings any. */
   async stamp(call: Call, state: InodeState, target: Target): Promise<void> {
     if (this.options.ctime) await this.mdata.stamp(call, state, target);
+  }
+
+  /** The same for a read or write: on disk a moment later. A promise only when there is something to wait for. */
+  stampFile(call: Call, file: OpenFile): Promise<void> | undefined {
+    return this.options.ctime ? this.times.stamp(call, file) : undefined;
   }
 
   /** The gfid on an entry; NULL_GFID when it has none. */

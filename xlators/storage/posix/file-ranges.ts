@@ -98,7 +98,7 @@ async function onFile(
   async function run(): Promise<PrePost> {
     const pre = brick.iattOfFile(file);
     await work(file);
-    await brick.stamp(call, file.state, file.osFd);
+    await brick.stampFile(call, file);
     return { pre, post: brick.iattOfFile(file) };
   }
   try {
@@ -141,7 +141,7 @@ export async function rchecksumFop(
       done += count;
       if (count < wanted.length) break;
     }
-    await brick.stamp(call, file.state, file.osFd);
+    await brick.stampFile(call, file);
   } finally {
     piece.release();
     brick.files.leave(file);

@@ -42,7 +42,8 @@ export async function readFop(brick: Brick, call: Call, args: Args<"readv">): Pr
     try {
       let count = await brick.io.readv(file.osFd, [lease.buffer], offset);
       if (count < size) count = await readRest(brick, file, lease.buffer, count, offset);
-      if (call.time !== undefined) await brick.stamp(call, file.state, file.osFd);
+      const stamping = call.time && brick.stampFile(call, file);
+      if (stamping) await stamping;
       const stat = brick.iattOfFile(file);
       const data = [count === size ? lease.buffer : lease.buffer.subarray(0, count)];
       return { data, size: count, stat, eof: offset + count >= stat.size, lease };
@@ -101,7 +102,8 @@ async function writeNow(
 ): Promise<PrePost & { size: number }> {
   const pre = brick.iattOfFile(file);
   const size = await writeAll(brick, file, args.data, args.offset);
-  if (call.time !== undefined) await brick.stamp(call, file.state, file.osFd);
+  const stamping = call.time && brick.stampFile(call, file);
+  if (stamping) await stamping;
   if ((args.flags & SYNC_BITS) !== 0) await brick.io.fsync(file.osFd, (args.flags & O_SYNC) !== O_SYNC);
   return { size, pre, post: brick.iattOfFile(file) };
 }
@@ -199,6 +201,7 @@ export async function fsyncFop(brick: Brick, _call: Call, args: Args<"fsync">): 
   const file = await enterFile(brick, args.fd);
   try {
     const pre: Iatt = brick.iattOfFile(file);
+    if (!args.datasync) await brick.times.settle(file.state);
     const mayBatch = brick.options["batch-fsync-mode"] !== "none" && args.xdata?.has("batch-fsync");
     if (mayBatch) await brick.fsyncs.add(file, args.datasync);
     else await brick.io.fsync(file.osFd, args.datasync);

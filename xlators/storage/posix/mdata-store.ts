@@ -108,14 +108,21 @@ export class MdataStore {
       const changed = change(state.mdata ?? null);
       if (changed === state.mdata) return;
       state.mdata = changed;
+      await this.store(state, target);
+    } finally {
+      this.#states.letGo(state);
+    }
+  }
+
+  /** Writes the times in memory to disk. Never rejects. */
+  async store(state: InodeState, target: Target): Promise<void> {
+    try {
       await this.#flush(state, target);
     } catch (error) {
       // Memory must not be ahead of the disk for good.
       state.mdata = undefined;
       const { code } = toFopError(error);
       this.#log.warn("times not stored", { gfid: gfidText(state.gfid), code });
-    } finally {
-      this.#states.letGo(state);
     }
   }
 

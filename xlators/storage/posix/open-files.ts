@@ -83,7 +83,12 @@ export class OpenFiles {
     return file;
   }
 
-  /** The same for an anonymous Fd of a regular file; opened now if need be. ENOENT when the file is gone. */
+  /** The file of a named Fd, to look at. */
+  find(fd: Fd): OpenFile | undefined {
+    return this.#named.get(fd);
+  }
+
+  /** `enter` for an anonymous Fd of a regular file; opened now if need be. ENOENT when the file is gone. */
   async enterAnonymous(fd: Fd): Promise<OpenFile> {
     const flags = O_RDWR | (fd.flags & O_DIRECT);
     const key = `${flags}${this.#states.of(fd.inode.gfid).key}`;

@@ -87,6 +87,7 @@ class Posix extends XlatorBase<typeof posixOptions> {
     this.#health?.stop();
     await this.#janitor?.stop();
     this.#brick?.space.stop();
+    await this.#brick?.times.settleAll();
     this.#brick?.files.closeAll();
     if (this.#lockFd >= 0) await close(this.#lockFd).catch(() => {});
     this.#lockFd = -1;
@@ -119,6 +120,8 @@ class Posix extends XlatorBase<typeof posixOptions> {
   /** A hook must not reject; what a release leaves in `unlink` goes at the next start. */
   async #released(fd: Fd): Promise<void> {
     try {
+      const file = this.#brick.files.find(fd);
+      if (file) await this.#brick.times.settle(file.state);
       await this.#brick.files.release(fd);
     } catch (error) {
       this.log.warn("release", { gfid: gfidText(fd.inode.gfid), error: String(error) });
@@ -194,9 +197,15 @@ class Posix extends XlatorBase<typeof posixOptions> {
   }
 
   override async flush(_call: Call, args: Args<"flush">): Promise<Reply<"flush">> {
-    const file = this.#brick.files.enter(args.fd);
-    if (file) this.#brick.files.leave(file);
-    return {};
+    const { files, times } = this.#brick;
+    const file = files.enter(args.fd);
+    if (!file) return {};
+    try {
+      await times.settle(file.state);
+      return {};
+    } finally {
+      files.leave(file);
+    }
   }
 
   override fsync(call: Call, args: Args<"fsync">): Promise<Reply<"fsync">> {
