@@ -2,11 +2,12 @@
  * The fuse-native edge: the same graph through libfuse 2 and the fuse-native package, for systems without the
  * dev-fuse edge and for comparison.
  *
- * Limits: no fallocate, no SEEK_HOLE, locks stay on this host, requests of at most 128 KiB,
- * direct I/O one request at a time, times in milliseconds, 32-bit inode numbers, names must be UTF-8, every
- * call is made as the user who mounted (so no allow_other), removed files that are open stay as .fuse_hidden
- * names until closed, touch -a or -m alone does nothing.
- * Needs: libfuse 2, /dev/fuse, fusermount, and that no synchronous file call of this process touches the mount.
+ * Limits: no fallocate, no SEEK_HOLE, locks stay on this host, requests of at most 128 KiB, direct I/O one
+ * request at a time, times in milliseconds, 32-bit inode numbers, names must be UTF-8, every call is made as
+ * the user who mounted (so no allow_other), removed files that are open stay as .fuse_hidden names until
+ * closed, touch -a or -m alone does nothing.
+ * Needs: libfuse 2, /dev/fuse, fusermount, and that no synchronous file call of this process touches the
+ * mount.
  */
 
 import { readFileSync } from "node:fs";
@@ -17,6 +18,7 @@ import type { Timer } from "../../src/core/env.ts";
 import { UserError } from "../../src/core/errors.ts";
 import type { Logger } from "../../src/core/log.ts";
 import type { ChildEvent, EventSink } from "../../src/core/xlator.ts";
+import type { Guard } from "../dev-fuse/guard.ts";
 import { type MountEntry, mountAt, parseMountTable } from "../dev-fuse/mount-table.ts";
 import type { Edge, EdgeRequest } from "../edge.ts";
 import { loadFuseNative, NativeMount } from "./binding.ts";
@@ -27,11 +29,14 @@ import { Operations } from "./operations.ts";
 /** How often the edge looks whether somebody else unmounted it: libfuse 2 tells nobody. */
 const WATCH_MS = 500;
 
+const onLinux = process.platform === "linux";
+
 /** Mounts a started graph; see `startEdge`. */
 export async function startFuseNative(request: EdgeRequest): Promise<Edge> {
   const options = libfuseOptions(request.source, request.options);
   const Fuse = await loadFuseNative();
   await checkDevice();
+  const afterlife = onLinux ? await loadAfterlife() : undefined;
   const mountpoint = await checkedMountpoint(request);
   const operations = new Operations({
     top: request.top,
@@ -50,8 +55,9 @@ export async function startFuseNative(request: EdgeRequest): Promise<Edge> {
   await native.mount().catch((cause) => {
     throw new UserError(`mount: edge fuse-native: "${mountpoint}": ${cause.message}`, { cause });
   });
-  const edge = new FuseNativeEdge({ request, mountpoint, native, operations, inFlight, log });
-  if (process.platform === "linux") edge.watchMount();
+  const guard = afterlife?.(mountpoint, log);
+  const edge = new FuseNativeEdge({ request, mountpoint, native, operations, inFlight, guard, log });
+  if (onLinux) edge.watchMount();
   return edge;
 }
 
@@ -61,6 +67,7 @@ interface EdgeParts {
   readonly native: NativeMount;
   readonly operations: Operations;
   readonly inFlight: InFlight;
+  readonly guard: Guard | undefined;
   readonly log: Logger;
 }
 
@@ -97,10 +104,7 @@ class FuseNativeEdge implements Edge, EventSink {
     this.unmount().catch((error) => log.error("unmounting failed", { error: String(error) }));
   }
 
-  /**
-   * Begins to look for this very mount now and then; a mount point that is mounted anew has another id or
-   * device.
-   */
+  /** Begins to look for this very mount now and then; one that is made anew has another id or device. */
   watchMount(): void {
     const entry = mountAt(this.mountpoint);
     if (entry !== undefined) this.#watchEntry(entry);
@@ -117,6 +121,7 @@ class FuseNativeEdge implements Edge, EventSink {
 
   async #end(): Promise<void> {
     this.#watch?.cancel();
+    this.#parts.guard?.dismiss();
     await this.#parts.inFlight.drained();
     await this.#parts.operations.closeAll();
     this.#parts.request.top.removeParent(this);
@@ -135,6 +140,22 @@ function ownCall(): Call {
   };
 }
 
+/**
+ * What sees to it that the death of this process leaves no dead mount: the guard of the other edge. libfuse's
+ * own auto_unmount comes too early at times, when the kernel has not closed the connection yet. Loaded before
+ * there is a mount to guard.
+ */
+async function loadAfterlife(): Promise<(mountpoint: string, log: Logger) => Guard | undefined> {
+  const [{ Guard }, { closeDeviceOnExec }] = await Promise.all([
+    import("../dev-fuse/guard.ts"),
+    import("./device.ts"),
+  ]);
+  return (mountpoint, log) => {
+    closeDeviceOnExec();
+    return Guard.start(mountpoint, process.getuid?.() !== 0, log);
+  };
+}
+
 /** Whether this very mount stands, be it under another one. */
 function isMounted({ id, device }: MountEntry): boolean {
   const table = parseMountTable(readFileSync("/proc/self/mountinfo", "utf8"));
@@ -143,13 +164,13 @@ function isMounted({ id, device }: MountEntry): boolean {
 
 /** The same checks and words as the other edge's, where that one can be loaded. */
 async function checkedMountpoint({ mountpoint, options }: EdgeRequest): Promise<string> {
-  if (process.platform !== "linux") return realpath(mountpoint);
+  if (!onLinux) return realpath(mountpoint);
   const { checkMountpoint } = await import("../dev-fuse/mounting.ts");
   return checkMountpoint(mountpoint, options);
 }
 
 async function checkDevice(): Promise<void> {
-  if (process.platform !== "linux") return;
+  if (!onLinux) return;
   await access("/dev/fuse", constants.R_OK | constants.W_OK).catch((cause) => {
     const fix = cause.code === "ENOENT" ? "load the kernel module fuse" : "give this user access to it";
     throw new UserError(`mount: edge fuse-native: /dev/fuse: ${cause.code}: ${fix}`, { cause });

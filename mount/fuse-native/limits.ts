@@ -49,8 +49,6 @@ export function libfuseOptions(source: string, options: MountOptions): string[] 
     ...(directIoMode(options) === "all" ? ["direct_io"] : cacheOptions(options)),
     ...(options["read-only"] ? ["ro"] : []),
     ...(options.nonempty ? ["nonempty"] : []),
-    // A helper process unmounts when this one dies, so that no dead mount point stays behind.
-    ...(process.platform === "linux" ? ["auto_unmount"] : []),
   ];
 }
 

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { FileAgent } from "../support/file-agent.ts";
 import { mountAt } from "../support/mounts.ts";
-import { directFilesBelow } from "../support/open-files.ts";
+import { directFilesBelow, openPaths } from "../support/open-files.ts";
 import { Lab, MORTAR, tail } from "../support/peers.ts";
 import type { Running } from "../support/processes.ts";
 import { clientVolfile, embeddedVolfile } from "../support/volfiles.ts";
@@ -48,14 +48,14 @@ async function mount(options: readonly string[] = [], source?: string): Promise<
   const mountpoint = lab.makeDirectory("mnt");
   const volfile = source ?? lab.writeFile("embedded.vol", embeddedVolfile(brick));
   const process = lab.processes.start(MORTAR, mountArguments(volfile, mountpoint, options));
+  const log = `${mountpoint}.log`;
   await until(
-    "the mount stands",
-    async () => {
+    "the mount is ready",
+    () => {
       if (process.exit !== undefined) throw new Error(`mount ended: ${process.output}`);
-      if (mountAt(mountpoint) === undefined) return false;
-      return (await lab.processes.tryRun("stat", ["-f", mountpoint])).code === 0;
+      return /: mounted /.test(tail(log));
     },
-    { deadlineMs: 30_000, detail: () => `${process.output}\n${tail(`${mountpoint}.log`)}` },
+    { deadlineMs: 30_000, detail: () => `${process.output}\n${tail(log)}` },
   );
   return { mountpoint, brick, volfile, process };
 }
@@ -331,8 +331,11 @@ describe("the end of a mount by fuse-native", () => {
     expect((await agent.readFile(`${again.mountpoint}/kept`)).toString()).toBe("kept");
   });
 
-  it("by SIGKILL leaves no dead mount point behind", async () => {
+  it("by SIGKILL leaves no dead mount point behind, nor anybody who holds the connection", async () => {
     const { mountpoint, process } = await mount();
+    const children = readFileSync(`/proc/${process.pid}/task/${process.pid}/children`, "utf8");
+    for (const pid of children.trim().split(" "))
+      expect(openPaths(Number(pid)), `of child ${pid}`).not.toContain("/dev/fuse");
     await process.kill();
     await until("the mount point is free", () => mountAt(mountpoint) === undefined);
   });

@@ -6,6 +6,11 @@ import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
 const O_DIRECT = 0o40000;
 
+/** Where the descriptors of a process lead. */
+export function openPaths(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
+}
+
 /** How many open files of a process below a directory have O_DIRECT. */
 export function directFilesBelow(pid: number, directory: string): number {
   let count = 0;
