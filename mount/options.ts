@@ -69,7 +69,8 @@ export const MOUNT_OPTIONS = {
   }),
   "kernel-writeback-cache": bool({
     default: false,
-    describe: "Let the kernel gather writes. Only for volumes that no other client writes to.",
+    describe:
+      "Let the kernel gather writes. Only for volumes that no other client writes to, and for programs that do not mix buffered writes with direct reads of the same file.",
   }),
   "use-readdirp": bool({ default: true, describe: "List directories with attributes." }),
   "background-qlen": count({

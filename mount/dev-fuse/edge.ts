@@ -146,10 +146,6 @@ class DevFuseEdge implements Edge, EventSink {
 
   onChildEvent(event: ChildEvent): void {
     if (event.type === "upcall") this.#invalidate(event.upcall);
-    else if (event.type === "auth-failed") {
-      this.#state.log.error("a brick refuses this client, unmounting", { why: event.why });
-      this.unmount().catch((error) => this.#state.log.error("unmount failed", { error }));
-    }
   }
 
   #invalidate(upcall: Upcall): void {

@@ -13,8 +13,6 @@ import { FopError, UserError } from "../../src/core/errors.ts";
 import {
   closeQuietly,
   MNT_DETACH,
-  MS_NODEV,
-  MS_NOSUID,
   MS_RDONLY,
   mount,
   openFuseDevice,
@@ -103,7 +101,7 @@ async function mountAsRoot(source: string, point: string, options: MountOptions)
     "group_id=0",
     ...kernelOptions(options, true),
   ];
-  const flags = MS_NOSUID | MS_NODEV | (options["read-only"] ? MS_RDONLY : 0);
+  const flags = options["read-only"] ? MS_RDONLY : 0;
   try {
     await mount(source, point, MOUNT_TYPE, flags, data.join(","));
   } catch (error) {

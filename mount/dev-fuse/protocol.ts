@@ -125,6 +125,8 @@ export const FATTR = {
 } as const;
 
 export const GETATTR_FH = 1;
+/** Pages of the kernel's cache; the handle is any that may write. */
+export const WRITE_CACHE = 1 << 0;
 export const WRITE_LOCKOWNER = 1 << 1;
 export const WRITE_KILL_SUIDGID = 1 << 2;
 export const READ_LOCKOWNER = 1 << 1;

@@ -18,6 +18,7 @@ import {
   O_DIRECT,
   O_EXCL,
   O_NOCTTY,
+  O_RDONLY,
   O_RDWR,
   O_WRONLY,
 } from "../../src/core/open-flags.ts";
@@ -33,6 +34,7 @@ import {
   SEEK_DATA,
   SEEK_HOLE,
   u64,
+  WRITE_CACHE,
   WRITE_KILL_SUIDGID,
   WRITE_LOCKOWNER,
 } from "../dev-fuse/protocol.ts";
@@ -131,16 +133,29 @@ export function write(state: MountState, request: KernelRequest): void {
     return;
   }
   const writeFlags = words[at.writeFlags]!;
+  const fd = (writeFlags & WRITE_CACHE) === 0 ? handle.fd : fdForPages(handle);
   const call =
     (writeFlags & WRITE_LOCKOWNER) === 0 ? state.call(request) : state.callWithOwner(request, at.lockOwner);
   const written = state.top.writev(call, {
-    fd: handle.fd,
+    fd,
     data: request.payload(size),
     offset,
     flags: words[at.flags]!,
   });
   if ((writeFlags & WRITE_KILL_SUIDGID) === 0) written.then(request.replyWritten, request.fail);
   else answerStripped(state, request, call, handle, written).catch(request.fail);
+}
+
+/**
+ * Pages of the kernel's cache come through any handle that may write, also one opened with O_DIRECT, and the last page ends
+ * where the file ends: a brick would refuse that length on a direct descriptor.
+ */
+function fdForPages(handle: FileHandle): Fd {
+  if ((handle.fd.flags & O_DIRECT) === 0) return handle.fd;
+  const buffered = handle.node.open.find(
+    ({ fd }) => (fd.flags & O_DIRECT) === 0 && (fd.flags & O_ACCMODE) !== O_RDONLY,
+  );
+  return buffered?.fd ?? Fd.anonymous(handle.node.inode, O_RDWR);
 }
 
 /** The writer may not keep set-id bits (it lacks CAP_FSETID): they go before the write is answered. */

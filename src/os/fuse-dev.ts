@@ -8,8 +8,6 @@ import { FopError } from "../core/errors.ts";
 import { addressOf, cString, declare, direct, pooled } from "./libc.ts";
 
 export const MS_RDONLY = 1;
-export const MS_NOSUID = 2;
-export const MS_NODEV = 4;
 export const MNT_DETACH = 2;
 
 const AF_UNIX = 1;

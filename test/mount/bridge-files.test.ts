@@ -136,6 +136,23 @@ describe("WRITE and READ", () => {
   });
 });
 
+describe("WRITE of cached pages (mmap, write-back)", () => {
+  const CACHE = 1;
+
+  it("does not use a descriptor opened with O_DIRECT: the last page has an odd length", async () => {
+    const mount = await mounted();
+    const { node, fh } = await mount.create("f", { flags: 2 | O_DIRECT });
+    await mount.write(node, fh, 0, Buffer.alloc(501), CACHE);
+    expect(mount.spy.last("writev").args["fd"]).toMatchObject({ anonymous: true });
+    await mount.open(node, 0);
+    const buffered = await mount.open(node, 1);
+    await mount.write(node, fh, 0, Buffer.alloc(501), CACHE);
+    expect(mount.spy.last("writev").args["fd"]).toBe(mount.state.handles.file(buffered.fh)?.fd);
+    await mount.write(node, fh, 0, Buffer.alloc(512));
+    expect(mount.spy.last("writev").args["fd"]).toBe(mount.state.handles.file(fh)?.fd);
+  });
+});
+
 describe("set-id bits", () => {
   const KILL = 4;
 
