@@ -29,7 +29,7 @@ export interface OpenOptions {
   /** Section of the volfile to stand at the top; the last one by default. */
   readonly top?: string;
   readonly xlatorOptions?: readonly XlatorOption[];
-  /** How long the graph may take to come up; 30 s by default. */
+  /** How long the graph may take to come up; 10 s by default, three tries of a client to connect. */
   readonly timeoutMs?: number;
   /** Servers to ask for the volfile after the one in the source. */
   readonly backupServers?: readonly ServerAddress[];
@@ -37,7 +37,7 @@ export interface OpenOptions {
   readonly fetchAttempts?: number;
 }
 
-const START_TIMEOUT_MS = 30_000;
+const START_TIMEOUT_MS = 10_000;
 /** A volfile is text of some kilobytes; a larger file is something else. */
 const VOLFILE_BYTES_MAX = 16 * 1024 * 1024;
 

@@ -3,15 +3,22 @@
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /**
- * Calls `stop` at the first signal. A second one ends the process at once, with the exit code shells expect,
- * for an end that takes too long.
+ * A signal soon after the first is the same wish: Ctrl-C reaches every process of a terminal, and npm hands
+ * what it got on to its child again.
+ */
+const SAME_WISH_MS = 2000;
+
+/**
+ * Calls `stop` at the first signal. Another one, later, ends the process at once, with the exit code shells
+ * expect, for an end that takes too long.
  */
 export function onStopSignal(stop: (signal: NodeJS.Signals) => void): void {
-  let asked = false;
+  let askedMs: number | undefined;
   for (const signal of SIGNALS)
     process.on(signal, () => {
-      if (asked) process.exit(signal === "SIGINT" ? 130 : 143);
-      asked = true;
-      stop(signal);
+      if (askedMs === undefined) {
+        askedMs = performance.now();
+        stop(signal);
+      } else if (performance.now() - askedMs > SAME_WISH_MS) process.exit(signal === "SIGINT" ? 130 : 143);
     });
 }

@@ -267,8 +267,8 @@ function checkChildCount(volfile: Volfile, section: VolfileSection, definition: 
 
 function subvolumeCount(min: number, max: number): string {
   if (max === 0) return "no subvolumes";
-  if (min === max) return `exactly ${min}`;
-  return Number.isFinite(max) ? `${min} to ${max}` : `at least ${min}`;
+  if (min === max) return `exactly ${min} subvolume${min === 1 ? "" : "s"}`;
+  return `${Number.isFinite(max) ? `${min} to ${max}` : `at least ${min}`} subvolumes`;
 }
 
 /** Every translator of GlusterFS takes this one; Mortar's level is set for the whole process. */

@@ -137,10 +137,10 @@ describe("building", () => {
 
   it("refuses a wrong number of subvolumes", () => {
     expect(() => build("volume a\ntype test/filter\nend-volume")).toThrow(
-      /test\/filter takes exactly 1, but 0 are given/,
+      /test\/filter takes exactly 1 subvolume, but 0 are given/,
     );
     expect(() => build(`${STACK}volume f\ntype test/fan\nsubvolumes top\nend-volume`)).toThrow(
-      /takes at least 2, but 1 is given/,
+      /takes at least 2 subvolumes, but 1 is given/,
     );
     expect(() => build(`${STACK}volume l\ntype test/leaf\nsubvolumes top\nend-volume`)).toThrow(
       /takes no subvolumes/,
