@@ -11,8 +11,8 @@ export interface Machine {
   readonly memoryGiB: number;
   readonly kernel: string;
   readonly node: string;
-  readonly fio: string;
-  /** Undefined where it is not installed. */
+  /** Versions; undefined where a program is not installed. */
+  readonly fio: string | undefined;
   readonly glusterfs: string | undefined;
   /** Type and device of the file system that all rows share. */
   readonly fileSystem: string;
@@ -26,7 +26,7 @@ export function describeMachine(directory: string): Machine {
     memoryGiB: Math.round(totalmem() / 2 ** 30),
     kernel: release(),
     node: process.version,
-    fio: output("fio", ["--version"]) ?? "fio: not found",
+    fio: output("fio", ["--version"]),
     glusterfs: output("glusterfs", ["--version"])?.split("\n")[0],
     fileSystem: (output("df", ["--output=fstype,source", directory]) ?? "").split("\n").at(-1) ?? "",
   };

@@ -9,6 +9,7 @@
 
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
+import { UserError } from "../src/core/errors.ts";
 import type { Processes } from "../test/support/processes.ts";
 import { until } from "../test/support/wait.ts";
 
@@ -83,13 +84,19 @@ export class Peer {
   }
 
   async #ensureGlusterd(): Promise<void> {
-    const running = await this.#processes.tryRun("gluster", ["--mode=script", "volume", "list"]);
-    if (running.code === 0) return;
+    if (process.getuid?.() !== 0) throw new UserError("bench: --peers: glusterd and its bricks need root");
+    const version = await this.#processes.tryRun("glusterd", ["--version"]);
+    if (version.code !== 0)
+      throw new UserError("bench: --peers: GlusterFS is missing: apt-get install glusterfs-server");
+    if (await this.#answers()) return;
     await this.#processes.run("glusterd", []);
     this.#startedGlusterd = true;
-    await until("glusterd answers", async () => {
-      return (await this.#processes.tryRun("gluster", ["--mode=script", "volume", "list"])).code === 0;
-    });
+    await until("glusterd answers", () => this.#answers(), { deadlineMs: COMMAND_MS });
+  }
+
+  async #answers(): Promise<boolean> {
+    const { code } = await this.#processes.tryRun("gluster", ["--mode=script", "volume", "list"]);
+    return code === 0;
   }
 
   #gluster(...args: string[]): Promise<string> {

@@ -108,6 +108,8 @@ async function runOn(stage: Stage, options: BenchOptions): Promise<number> {
 async function measure(stage: Stage, options: BenchOptions, stop: () => boolean): Promise<Results> {
   const { rows, loads, rounds } = options;
   const scale = options.quick ? SCALES.quick : SCALES.full;
+  const machine = describeMachine(stage.directory);
+  if (machine.fio === undefined) throw new UserError("bench: fio is missing: apt-get install fio");
   const loadBefore = loadAverage();
   const startedAt = new Date().toISOString();
   const peer = rows.some(({ needsPeer }) => needsPeer) ? await stage.addPeer() : undefined;
@@ -142,7 +144,7 @@ async function measure(stage: Stage, options: BenchOptions, stop: () => boolean)
     }
   }
   return {
-    machine: describeMachine(stage.directory),
+    machine,
     command: ["npm run bench --", ...process.argv.slice(2)].join(" "),
     scale,
     rounds,
