@@ -31,6 +31,7 @@ import {
   close,
   lchown,
   link,
+  lstat,
   mkdir,
   mknod,
   type OsStat,
@@ -109,14 +110,11 @@ export async function symlinkFop(brick: Brick, call: Call, args: Args<"symlink">
 }
 
 export async function createFop(brick: Brick, call: Call, args: Args<"create">): Promise<Reply<"create">> {
-  const { loc, fd } = args;
-  return brick.inEntries([loc], async () => {
+  return brick.inEntries([args.loc], async () => {
     const making = await begin(brick, call, "create", args, (args.mode & ~S_IFMT) | S_IFREG);
     const wanted = args.flags === 0 ? O_RDWR | O_EXCL : args.flags;
-    const before = await brick.lstatIfThere(making.path);
-    if (before && (wanted & O_EXCL) !== 0) throw brick.error("EEXIST", "create");
     const flags = osOpenFlags(brick, wanted);
-    const osFd = await open(making.path, before ? flags : flags | O_CREAT | O_EXCL, making.mode & ~S_IFMT);
+    const { osFd, before } = await openOrMake(brick, making, wanted, flags);
     let state: InodeState | undefined;
     try {
       const gfid = before ? await adopt(brick, making, before) : making.gfid;
@@ -126,7 +124,7 @@ export async function createFop(brick: Brick, call: Call, args: Args<"create">):
         ? await reuse(brick, call, making, state)
         : await finish(brick, call, making, true);
       await brick.mdata.load(state, osFd);
-      brick.files.add(fd, osFd, flags, state);
+      brick.files.add(args.fd, osFd, flags, state);
       return reply;
     } catch (error) {
       await close(osFd);
@@ -134,6 +132,24 @@ export async function createFop(brick: Brick, call: Call, args: Args<"create">):
       throw error;
     }
   });
+}
+
+/** A new file, or the one that is there (`before`) unless O_EXCL is wanted. */
+async function openOrMake(
+  brick: Brick,
+  { path, mode }: Making,
+  wanted: number,
+  flags: number,
+): Promise<{ osFd: number; before: OsStat | undefined }> {
+  try {
+    const osFd = await open(path, flags | O_CREAT | O_EXCL, mode & ~S_IFMT);
+    return { osFd, before: undefined };
+  } catch (error) {
+    if (!isCode(error, "EEXIST") || (wanted & O_EXCL) !== 0) throw error;
+  }
+  const before = await lstat(path);
+  if ((before.mode & S_IFMT) === S_IFDIR) throw brick.error("EISDIR", "create");
+  return { osFd: await open(path, flags), before };
 }
 
 export async function linkFop(brick: Brick, call: Call, args: Args<"link">): Promise<NewEntry> {
@@ -304,9 +320,11 @@ async function finish(brick: Brick, call: Call, making: Making, fresh: boolean):
   const state = brick.states.hold(making.gfid);
   try {
     await dress(brick, making, state, fresh);
-    await brick.stamp(call, state, making.path);
+    const [postParent] = await Promise.all([
+      brick.postParent(call, making.parent),
+      brick.stamp(call, state, making.path),
+    ]);
     const stat = await brick.iattNow({ target: making.path, state });
-    const postParent = await brick.postParent(call, making.parent);
     return { stat, preParent: making.parent.pre, postParent };
   } catch (error) {
     await undo(brick, making, fresh);
@@ -317,30 +335,41 @@ async function finish(brick: Brick, call: Call, making: Making, fresh: boolean):
 }
 
 async function dress(brick: Brick, making: Making, state: InodeState, fresh: boolean): Promise<void> {
-  const { path, mode, xdata, parent, loc, gfid } = making;
-  const type = mode & S_IFMT;
+  const { path, mode, parent, loc, gfid } = making;
+  const isDirectory = (mode & S_IFMT) === S_IFDIR;
   if (fresh) {
     await giveAway(making);
     state.mdata = null;
     state.removed = false;
   }
+  const work = attach(brick, making, state);
+  if (fresh) work.push(brick.handles.makeRoom(gfid));
+  await Promise.all(work);
+  if (!fresh) return;
+  await setXattr(path, KEY.GFID, gfid, XATTR_CREATE);
+  if (isDirectory) await brick.handles.linkDirectory(gfid, parent.gfid, loc.name!);
+  else await brick.handles.link(path, gfid);
+}
+
+/** ACLs, the record of the name, and the xattrs that xdata brings. */
+function attach(brick: Brick, making: Making, state: InodeState): Promise<void>[] {
+  const { path, mode, xdata, parent, loc } = making;
+  const work: Promise<void>[] = [];
   for (const key of [ACL_ACCESS, ACL_DEFAULT]) {
     const acl = xdata.bytes(key);
-    if (acl) await logged(brick, making, key, setXattr(path, key, acl));
+    if (acl) work.push(logged(brick, making, key, setXattr(path, key, acl)));
   }
-  if (type !== S_IFDIR && brick.options.gfid2path) {
+  if ((mode & S_IFMT) !== S_IFDIR && brick.options.gfid2path) {
     const record = gfid2path(parent.gfid, loc.name!);
-    await logged(brick, making, record.key, setXattr(path, record.key, record.value, XATTR_CREATE));
+    work.push(logged(brick, making, record.key, setXattr(path, record.key, record.value, XATTR_CREATE)));
   }
   for (const [key, value] of xdata) {
     const stored = isXattrName(key) && !isIdentity(key) && !making.skip.has(key);
     if (!stored || key === ACL_ACCESS || key === ACL_DEFAULT) continue;
-    await logged(brick, making, key, setOne(brick, { target: path, state }, key, value, XATTR_CREATE));
+    const setting = setOne(brick, { target: path, state }, key, value, XATTR_CREATE);
+    work.push(logged(brick, making, key, setting));
   }
-  if (!fresh) return;
-  await setXattr(path, KEY.GFID, gfid, XATTR_CREATE);
-  if (type === S_IFDIR) await brick.handles.linkDirectory(gfid, parent.gfid, loc.name!);
-  else await brick.handles.link(path, gfid);
+  return work;
 }
 
 /** The owner. A change of owner takes set-uid and set-gid from a file, so those are set again. */

@@ -30,6 +30,7 @@ export const HIDDEN = ".glusterfs";
 /** Directories that one path may be deep before a loop is assumed. */
 const DEPTH_MAX = 2048;
 const RETRIES_MAX = 16;
+const HASH_DIRECTORY_MODE = 0o700;
 
 /**
  * An object found: where its metadata calls go, and what lstat said. A directory's path leads through its
@@ -50,6 +51,8 @@ export class Handles {
    */
   readonly #moving = new Set<Promise<unknown>>();
   #moves = 0;
+  /** 1 for every hash directory that is known to exist, by the first two bytes of a gfid. */
+  readonly #rooms = new Uint8Array(65536);
   #temporary = 0;
 
   constructor(base: string, states: InodeStates) {
@@ -161,7 +164,7 @@ export class Handles {
   async link(path: string, gfid: Gfid): Promise<void> {
     const handle = this.handle(gfid);
     try {
-      await this.#withHashDirectory(gfid, () => link(path, handle));
+      await this.#inRoom(gfid, () => link(path, handle));
     } catch (error) {
       if (!isCode(error, "EEXIST")) throw error;
       const [mine, other] = await Promise.all([lstat(path), lstat(handle)]);
@@ -178,7 +181,7 @@ export class Handles {
     const target = `../../${text.slice(0, 2)}/${text.slice(2, 4)}/${text}/${name}`;
     const handle = this.handle(gfid);
     try {
-      await this.#withHashDirectory(gfid, () => symlink(target, handle));
+      await this.#inRoom(gfid, () => symlink(target, handle));
       return;
     } catch (error) {
       if (!isCode(error, "EEXIST")) throw error;
@@ -241,16 +244,26 @@ export class Handles {
     }
   }
 
-  /** Handles lie two levels deep; the second is made on demand. */
-  async #withHashDirectory(gfid: Gfid, work: () => Promise<void>): Promise<void> {
-    try {
-      return await work();
-    } catch (error) {
-      if (!isCode(error, "ENOENT")) throw error;
-    }
+  /** Makes the directory that a handle lies in, two levels deep, unless it was seen before. */
+  async makeRoom(gfid: Gfid): Promise<void> {
+    const index = gfid.readUInt16BE(0);
+    if (this.#rooms[index] === 1) return;
     const handle = this.handle(gfid);
-    await ifAbsent(mkdir(handle.slice(0, handle.lastIndexOf("/")), 0o700));
-    return work();
+    await ifAbsent(mkdir(handle.slice(0, handle.lastIndexOf("/")), HASH_DIRECTORY_MODE));
+    this.#rooms[index] = 1;
+  }
+
+  async #inRoom(gfid: Gfid, work: () => Promise<void>): Promise<void> {
+    await this.makeRoom(gfid);
+    try {
+      await work();
+    } catch (error) {
+      // Somebody tidied up behind the brick's back, or the object itself is gone: then this fails again.
+      if (!isCode(error, "ENOENT")) throw error;
+      this.#rooms[gfid.readUInt16BE(0)] = 0;
+      await this.makeRoom(gfid);
+      await work();
+    }
   }
 }
 
