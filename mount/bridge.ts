@@ -1,6 +1,6 @@
 /**
- * The bridge: one dispatcher from kernel requests to fops, by inode. It knows opcodes and answers; what each request means
- * is in `requests/`.
+ * The bridge: one dispatcher from kernel requests to fops, by inode. It knows opcodes and answers; what each
+ * request means is in `requests/`.
  *
  * Every request gets exactly one answer (or none, where the kernel wants none), also when a handler throws.
  */

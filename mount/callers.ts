@@ -1,9 +1,10 @@
 /**
- * Who asks: a Call for each (uid, gid, pid, lock owner), kept and used again, because consecutive requests come from few
- * callers and every fop needs one.
+ * Who asks: a Call for each (uid, gid, pid, lock owner), kept and used again, because consecutive requests
+ * come from few callers and every fop needs one.
  *
- * Auxiliary groups of callers other than root are read from /proc/<pid>/status, as bricks check permissions with them
- * (translators.md 10.2, resolve-gids); they are trusted for `gidTimeoutSec`. A caller that /proc does not show has none.
+ * Auxiliary groups of callers other than root are read from /proc/<pid>/status, as bricks check permissions
+ * with them (translators.md 10.2, resolve-gids); they are trusted for `gidTimeoutSec`. A caller that /proc
+ * does not show has none.
  */
 
 import { readFileSync } from "node:fs";

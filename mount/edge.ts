@@ -1,5 +1,6 @@
 /**
- * The one interface that both FUSE edges meet: a started graph becomes a directory, until somebody unmounts it.
+ * The one interface that both FUSE edges meet: a started graph becomes a directory, until somebody unmounts
+ * it.
  */
 
 import type { Env } from "../src/core/env.ts";
@@ -25,16 +26,21 @@ export interface Edge {
   readonly kind: Exclude<EdgeKind, "auto">;
   /** Absolute, symbolic links resolved. */
   readonly mountpoint: string;
-  /** Resolves when nothing is mounted any more: `unmount` ended, or somebody else unmounted it. Never rejects. */
+  /**
+   * Resolves when nothing is mounted any more: `unmount` ended, or somebody else unmounted it. Never rejects.
+   */
   readonly closed: Promise<void>;
   /**
-   * Unmounts and resolves when the kernel let go and every request was answered. A busy mount is detached: its name is gone,
-   * and files that are still open fail from then on.
+   * Unmounts and resolves when the kernel let go and every request was answered. A busy mount is detached:
+   * its name is gone, and files that are still open fail from then on.
    */
   unmount(): Promise<void>;
 }
 
-/** Mounts; resolves when the mount point shows the volume. Rejects with UserError when the machine does not let us. */
+/**
+ * Mounts; resolves when the mount point shows the volume. Rejects with UserError when the machine does not
+ * let us.
+ */
 export async function startEdge(kind: EdgeKind, request: EdgeRequest): Promise<Edge> {
   const chosen = kind === "auto" ? (process.platform === "linux" ? "dev-fuse" : "fuse-native") : kind;
   if (chosen === "dev-fuse") {

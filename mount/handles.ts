@@ -1,9 +1,9 @@
 /**
  * File handles: the small numbers the kernel gives back with each request on an open file or directory.
  *
- * A handle remembers the lock owners that locked through it. FLUSH (one close of one descriptor) drops its owner's locks
- * everywhere on the inode, as POSIX wants; what is left at RELEASE (OFD and flock locks, whose owner never flushes) is
- * unlocked before RELEASE is answered.
+ * A handle remembers the lock owners that locked through it. FLUSH (one close of one descriptor) drops its
+ * owner's locks everywhere on the inode, as POSIX wants; what is left at RELEASE (OFD and flock locks, whose
+ * owner never flushes) is unlocked before RELEASE is answered.
  */
 
 import type { DirentPlus } from "../src/core/fops.ts";

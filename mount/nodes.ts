@@ -1,9 +1,11 @@
 /**
- * What the kernel knows: node ids it may use, how often it looked each up, and the names they were found under.
+ * What the kernel knows: node ids it may use, how often it looked each up, and the names they were found
+ * under.
  *
- * Ids are never used twice, so generation numbers are not needed. A node lives while the kernel holds lookups of it; then
- * FORGET takes it and its inode becomes idle in the InodeTable. Names are remembered so that a second lookup, an unlink or
- * a rename brings the inode that the translators know already; they are hints and may be out of date.
+ * Ids are never used twice, so generation numbers are not needed. A node lives while the kernel holds lookups
+ * of it; then FORGET takes it and its inode becomes idle in the InodeTable. Names are remembered so that a
+ * second lookup, an unlink or a rename brings the inode that the translators know already; they are hints and
+ * may be out of date.
  */
 
 import { S_IFDIR } from "../src/core/iatt.ts";
@@ -101,14 +103,15 @@ export class NodeTable {
   }
 
   /**
-   * Looks at the `count` nodes not looked at for longest, and returns those that the kernel may well forget: named, no
-   * directory, not open.
+   * Looks at the `count` nodes not looked at for longest, and returns those that the kernel may well forget:
+   * named, no directory, not open.
    */
   idleLongest(count: number): Node[] {
     const idle: Node[] = [];
     for (const node of this.#byId.values()) {
       if (count-- <= 0) break;
-      // To the end of the line: a Map keeps the order of entering, and an iteration meets what is appended last.
+      // To the end of the line: a Map keeps the order of entering, and an iteration meets what is appended
+      // last.
       this.#byId.delete(node.id);
       this.#byId.set(node.id, node);
       const isFile = node.inode.type !== S_IFDIR && node.open.length === 0;

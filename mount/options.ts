@@ -1,8 +1,9 @@
 /**
- * Options of a mount (`-o`), with the names and defaults of mount.glusterfs (translators.md 10.2), and how their text is read.
+ * Options of a mount (`-o`), with the names and defaults of mount.glusterfs (translators.md 10.2), and how
+ * their text is read.
  *
- * What is not an option of the edge comes back to the caller: options of the volume source, of logging, and those that
- * mount(8) keeps for itself (`noauto`, `_netdev`, `x-...`).
+ * What is not an option of the edge comes back to the caller: options of the volume source, of logging, and
+ * those that mount(8) keeps for itself (`noauto`, `_netdev`, `x-...`).
  */
 
 import { UserError } from "../src/core/errors.ts";
@@ -70,7 +71,8 @@ export const MOUNT_OPTIONS = {
   "kernel-writeback-cache": bool({
     default: false,
     describe:
-      "Let the kernel gather writes. Only for volumes that no other client writes to, and for programs that do not mix buffered writes with direct reads of the same file.",
+      "Let the kernel gather writes. Only for volumes that no other client writes to, and programs " +
+      "that do not mix buffered writes with direct reads of the same file.",
   }),
   "use-readdirp": bool({ default: true, describe: "List directories with attributes." }),
   "background-qlen": count({
@@ -136,8 +138,8 @@ export function defaultMountOptions(): MountOptions {
 }
 
 /**
- * Reads the edge's options out of a list of `-o` pairs; an option without value is on. Throws UserError for a bad value.
- * `rest` holds, in their order, the pairs that mean nothing to an edge.
+ * Reads the edge's options out of a list of `-o` pairs; an option without value is on. Throws UserError for a
+ * bad value. `rest` holds, in their order, the pairs that mean nothing to an edge.
  */
 export function parseMountOptions(given: ReadonlyMap<string, string | undefined>): {
   options: MountOptions;

@@ -1,9 +1,9 @@
 /**
- * What all request handlers of one mount share: the graph, the tables, the options in the form requests need them, and
- * the few steps that many handlers take.
+ * What all request handlers of one mount share: the graph, the tables, the options in the form requests need
+ * them, and the few steps that many handlers take.
  *
- * Handlers take a request, call fops, fill `request.outWords` from BODY on and resolve to the bytes of that body; what
- * they throw becomes the errno of the answer.
+ * Handlers take a request, call fops, fill `request.outWords` from BODY on and resolve to the bytes of that
+ * body; what they throw becomes the errno of the answer.
  */
 
 import type { Call } from "../src/core/call.ts";
@@ -130,7 +130,9 @@ export class MountState {
     return { ...loc, inode: this.inodes.link(loc.inode, stat.gfid, stat.mode) };
   }
 
-  /** Counts one kernel lookup of a linked inode, found or made under a name; its answer must reach the kernel. */
+  /**
+   * Counts one kernel lookup of a linked inode, found or made under a name; its answer must reach the kernel.
+   */
   enter(parent: Node, name: string, inode: Inode, stat: Iatt): Node {
     const node = this.nodes.enter(inode);
     node.mode = stat.mode;
@@ -140,7 +142,10 @@ export class MountState {
     return node;
   }
 
-  /** The kernel holds more inodes than the mount wants to carry: some names go, and with them what nobody uses. */
+  /**
+   * The kernel holds more inodes than the mount wants to carry: some names go, and with them what nobody
+   * uses.
+   */
   #askToForget(): void {
     for (const { parent, name } of this.nodes.idleLongest(TRIM_AT_ONCE))
       if (parent !== undefined) this.forgetAboutNames?.(parent.id, name);
@@ -196,8 +201,8 @@ export function isGone(error: unknown): boolean {
 }
 
 /**
- * Runs a fop by gfid, and by an open handle of the file when it has no name any more (open and unlinked). When both fail,
- * the gfid's failure counts.
+ * Runs a fop by gfid, and by an open handle of the file when it has no name any more (open and unlinked).
+ * When both fail, the gfid's failure counts.
  */
 export async function byLocOrHandle<R>(
   node: Node,
@@ -213,7 +218,10 @@ export async function byLocOrHandle<R>(
   }
 }
 
-/** The kernel knows this inode, so "no such file" means that its knowledge is old: it looks the name up again on ESTALE. */
+/**
+ * The kernel knows this inode, so "no such file" means that its knowledge is old: it looks the name up again
+ * on ESTALE.
+ */
 export function staleIfMissing(error: unknown): unknown {
   return error instanceof FopError && error.code === "ENOENT"
     ? new FopError("ESTALE", { fop: error.fop, xlator: error.xlator })

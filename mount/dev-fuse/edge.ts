@@ -1,6 +1,6 @@
 /**
- * The dev-fuse edge: a started graph behind the kernel's own protocol, from the check of the mount point to the last
- * released handle.
+ * The dev-fuse edge: a started graph behind the kernel's own protocol, from the check of the mount point to
+ * the last released handle.
  */
 
 import { internalCall } from "../../src/core/call.ts";
@@ -123,7 +123,10 @@ class DevFuseEdge implements Edge, EventSink {
     await this.closed;
   }
 
-  /** Waits until every request was answered, within reason: a brick that hangs must not hold an unmount for ever. */
+  /**
+   * Waits until every request was answered, within reason: a brick that hangs must not hold an unmount for
+   * ever.
+   */
   async #drained(): Promise<void> {
     const { clock } = this.#state.env;
     const deadlineMs = clock.nowMs() + DRAIN_MS;
@@ -131,7 +134,10 @@ class DevFuseEdge implements Edge, EventSink {
       await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
   }
 
-  /** The connection is closed: what the kernel left open is released, then nobody is told about this mount any more. */
+  /**
+   * The connection is closed: what the kernel left open is released, then nobody is told about this mount any
+   * more.
+   */
   async #ended(): Promise<void> {
     const { top, handles, log } = this.#state;
     this.#notifier.close();

@@ -1,9 +1,10 @@
 #!/bin/sh
 # Waits for the mount process to end, then takes its mount away if it left one behind.
 #
-# A FUSE mount whose process was killed answers "transport endpoint is not connected" until somebody unmounts it. Standard
-# input is a pipe that only the mount process holds: end of file means that it is gone, the word "unmounted" that there
-# is nothing left to do. The mount is ours when its id, device, path and type all match, and nothing lies over it.
+# A FUSE mount whose process was killed answers "transport endpoint is not connected" until somebody unmounts
+# it. Standard input is a pipe that only the mount process holds: end of file means that it is gone, the word
+# "unmounted" that there is nothing left to do. The mount is ours when its id, device, path and type all
+# match, and nothing lies over it.
 #
 # Arguments: mount id, major:minor, mount point as mountinfo spells it, mount point, umount | fusermount3.
 trap '' HUP INT QUIT TERM PIPE

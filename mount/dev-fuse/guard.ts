@@ -1,7 +1,7 @@
 /**
- * The guard: a small process (guard.sh) that outlives the mount process and unmounts what it left behind, so that a mount
- * point never stays as "transport endpoint is not connected". It lives in a session of its own and holds nothing but a
- * pipe. What kills both at once (a control group being killed) it cannot help.
+ * The guard: a small process (guard.sh) that outlives the mount process and unmounts what it left behind, so
+ * that a mount point never stays as "transport endpoint is not connected". It lives in a session of its own
+ * and holds nothing but a pipe. What kills both at once (a control group being killed) it cannot help.
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
@@ -19,7 +19,9 @@ export class Guard {
     this.#child = child;
   }
 
-  /** Watches over the mount on `point`; undefined when there is none, e.g. because it was unmounted meanwhile. */
+  /**
+   * Watches over the mount on `point`; undefined when there is none, e.g. because it was unmounted meanwhile.
+   */
   static start(point: string, byHelper: boolean, log: Logger): Guard | undefined {
     const entry = mountAt(point);
     if (entry?.type !== MOUNT_TYPE) return undefined;

@@ -1,6 +1,6 @@
 /**
- * The kernel's mount table, /proc/self/mountinfo: who is mounted where. Reading it waits for no file system, which a
- * stat of a mount point may.
+ * The kernel's mount table, /proc/self/mountinfo: who is mounted where. Reading it waits for no file system,
+ * which a stat of a mount point may.
  */
 
 import { readFileSync } from "node:fs";

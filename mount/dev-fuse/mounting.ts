@@ -1,8 +1,9 @@
 /**
- * Making and ending a mount: checks of the mount point, then mount(2) as root, or fusermount3 as anybody else.
+ * Making and ending a mount: checks of the mount point, then mount(2) as root, or fusermount3 as anybody
+ * else.
  *
- * Every refusal is one UserError line. The mount point must be an existing, empty directory that nothing is mounted on:
- * GlusterFS hides what is in the directory, Mortar asks for `-o nonempty` first.
+ * Every refusal is one UserError line. The mount point must be an existing, empty directory that nothing is
+ * mounted on: GlusterFS hides what is in the directory, Mortar asks for `-o nonempty` first.
  */
 
 import { spawn } from "node:child_process";
@@ -132,8 +133,8 @@ function mountFailure(error: unknown): string {
 }
 
 /**
- * fusermount3 opens /dev/fuse, mounts, and sends the descriptor over a socket. allow_other is asked for only when the
- * user did, as /etc/fuse.conf forbids it by default.
+ * fusermount3 opens /dev/fuse, mounts, and sends the descriptor over a socket. allow_other is asked for only
+ * when the user did, as /etc/fuse.conf forbids it by default.
  */
 async function mountByHelper(source: string, point: string, options: MountOptions): Promise<Mounted> {
   const list = [
@@ -194,7 +195,8 @@ function escapeOption(value: string): string {
 }
 
 /**
- * Unmounts. Returns "busy" when it was in use and its name was only detached. Throws UserError when the mount is still there.
+ * Unmounts. Returns "busy" when it was in use and its name was only detached. Throws UserError when the mount
+ * is still there.
  */
 export async function endMount(point: string, byHelper: boolean): Promise<"clean" | "busy"> {
   if (byHelper) {

@@ -1,9 +1,9 @@
 /**
  * INIT: what the kernel offers, what Mortar takes, and the answer. Pure, so that each decision can be tested.
  *
- * Not taken, and why: ATOMIC_O_TRUNC (a truncation shall be a fop that every layer sees), EXPORT_SUPPORT (nothing
- * looks up ".."), POSIX_ACL (bricks check ACLs), NO_OPEN_SUPPORT (bricks must know open files), SPLICE_* (pages
- * would only be copied out again).
+ * Not taken, and why: ATOMIC_O_TRUNC (a truncation shall be a fop that every layer sees), EXPORT_SUPPORT
+ * (nothing looks up ".."), POSIX_ACL (bricks check ACLs), NO_OPEN_SUPPORT (bricks must know open files),
+ * SPLICE_* (pages would only be copied out again).
  */
 
 import { UserError } from "../../src/core/errors.ts";
@@ -40,9 +40,8 @@ export function negotiate(words: Words, options: MountOptions): Agreement {
   const minor = words[IN.init.minor]!;
   if (words[IN.init.major]! < FUSE_MAJOR || (words[IN.init.major] === FUSE_MAJOR && minor < FUSE_MINOR_MIN)) {
     const spoken = `${words[IN.init.major]}.${minor}`;
-    throw new UserError(
-      `mount: the kernel speaks FUSE ${spoken}, at least ${FUSE_MAJOR}.${FUSE_MINOR_MIN} (Linux 5.4) is needed`,
-    );
+    const needed = `${FUSE_MAJOR}.${FUSE_MINOR_MIN} (Linux 5.4)`;
+    throw new UserError(`mount: the kernel speaks FUSE ${spoken}, at least ${needed} is needed`);
   }
   const flags = words[IN.init.flags]! & wantedFlags(options);
   const extended = (flags & INIT.INIT_EXT) !== 0;
@@ -65,8 +64,8 @@ export function maxWriteBytes(options: MountOptions): number {
 }
 
 /**
- * HANDLE_KILLPRIV_V2 matters most: without it the kernel asks for security.capability before each write. In return
- * this edge strips set-id bits when a WRITE or SETATTR says so.
+ * HANDLE_KILLPRIV_V2 matters most: without it the kernel asks for security.capability before each write. In
+ * return this edge strips set-id bits when a WRITE or SETATTR says so.
  */
 function wantedFlags(options: MountOptions): number {
   let flags =

@@ -1,8 +1,10 @@
 /**
- * Notifications: telling the kernel that what it caches is out of date (an upcall from a brick, too many inodes held).
+ * Notifications: telling the kernel that what it caches is out of date (an upcall from a brick, too many
+ * inodes held).
  *
- * The kernel takes page and directory locks while it handles one, and the holder of such a lock may be waiting for an
- * answer of this very process. So notifications are written by the libuv pool, one at a time, never by the main thread.
+ * The kernel takes page and directory locks while it handles one, and the holder of such a lock may be
+ * waiting for an answer of this very process. So notifications are written by the libuv pool, one at a time,
+ * never by the main thread.
  */
 
 import { write } from "node:fs";

@@ -1,10 +1,11 @@
 /**
- * The kernel's side of FUSE (7.31 to 7.45) as constants and places: opcodes, flags, where each field of each message lies,
- * and writers for the structs that answers carry.
+ * The kernel's side of FUSE (7.31 to 7.45) as constants and places: opcodes, flags, where each field of each
+ * message lies, and writers for the structs that answers carry.
  *
- * Messages are read through `Words`, a Uint32Array over the message: field places are word indices (byte offset / 4), names
- * end in their unit where it is not a word. A 64-bit field is two words, the low one first; byte order is the machine's, and
- * Mortar supports little-endian machines only. Source of the facts: linux/fuse.h.
+ * Messages are read through `Words`, a Uint32Array over the message: field places are word indices (byte
+ * offset / 4), names end in their unit where it is not a word. A 64-bit field is two words, the low one
+ * first; byte order is the machine's, and Mortar supports little-endian machines only. Source of the facts:
+ * linux/fuse.h.
  */
 
 import { inoOf } from "../../src/core/gfid.ts";

@@ -1,9 +1,10 @@
 /**
- * One message of the kernel and the room for its answer. Requests are made once and used again: the buffers, the typed
- * views over them and the callbacks that a fop's promise gets are all there when the message arrives.
+ * One message of the kernel and the room for its answer. Requests are made once and used again: the buffers,
+ * the typed views over them and the callbacks that a fop's promise gets are all there when the message
+ * arrives.
  *
- * The message buffer is placed so that a WRITE's payload begins on a page. A request is in use until `reply...` or
- * `fail` was called, exactly once; payload views are valid until then.
+ * The message buffer is placed so that a WRITE's payload begins on a page. A request is in use until
+ * `reply...` or `fail` was called, exactly once; payload views are valid until then.
  */
 
 import { type ErrnoName, FopError, isBug, toFopError } from "../../src/core/errors.ts";
@@ -16,7 +17,9 @@ import { HEADER_IN, HIGH, OUT_HEADER_BYTES, u64, type Words, WRITE_PAYLOAD_BYTE 
 const PAGE = 4096;
 /** Header plus the largest fixed answer (statx), rounded up. */
 const OUT_BYTES = 512;
-/** Words of a message that are read as numbers; what follows are names, payload, and lists read by `u64At`. */
+/**
+ * Words of a message that are read as numbers; what follows are names, payload, and lists read by `u64At`.
+ */
 const WORDS_MAX = PAGE / 4;
 /** First word of the answer's body. */
 export const BODY = OUT_HEADER_BYTES / 4;
@@ -145,8 +148,8 @@ export class KernelRequest {
   };
 
   /**
-   * Answers with the errno of a fop that failed; what is no FopError is a bug and goes to the log too. ENOSYS would make
-   * the kernel give the operation up for the whole mount: from a fop it becomes EOPNOTSUPP.
+   * Answers with the errno of a fop that failed; what is no FopError is a bug and goes to the log too. ENOSYS
+   * would make the kernel give the operation up for the whole mount: from a fop it becomes EOPNOTSUPP.
    */
   readonly fail = (error: unknown): void => {
     if (!this.#take()) return;

@@ -1,8 +1,8 @@
 /**
  * Requests about attributes: GETATTR, STATX, SETATTR, ACCESS, STATFS.
  *
- * An open file is asked through its handle first: it answers also when the last name is gone, and needs no path. Changes
- * go by gfid, and through a handle when there is no name any more.
+ * An open file is asked through its handle first: it answers also when the last name is gone, and needs no
+ * path. Changes go by gfid, and through a handle when there is no name any more.
  */
 
 import type { Call } from "../../src/core/call.ts";
@@ -63,8 +63,8 @@ async function attributes(
 }
 
 /**
- * Size first, then the rest: times that were set explicitly must survive the truncation. The bits of `valid` are the
- * fop's own but for FATTR_SIZE and what lies above FATTR_MTIME.
+ * Size first, then the rest: times that were set explicitly must survive the truncation. The bits of `valid`
+ * are the fop's own but for FATTR_SIZE and what lies above FATTR_MTIME.
  */
 export async function setattr(state: MountState, request: KernelRequest): Promise<number> {
   const node = state.node(request);

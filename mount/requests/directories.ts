@@ -1,9 +1,10 @@
 /**
  * OPENDIR, READDIR, READDIRPLUS, RELEASEDIR, FSYNCDIR.
  *
- * The kernel asks for a page at a time; the graph is asked for more, and what does not fit waits in the handle. Entries
- * that waited are offered with attributes only while these are fresh and this mount has not changed the directory
- * since: else a name just removed would come back to life in the kernel's cache. Without them the kernel looks names up.
+ * The kernel asks for a page at a time; the graph is asked for more, and what does not fit waits in the
+ * handle. Entries that waited are offered with attributes only while these are fresh and this mount has not
+ * changed the directory since: else a name just removed would come back to life in the kernel's cache.
+ * Without them the kernel looks names up.
  */
 
 import { Dict } from "../../src/core/dict.ts";

@@ -1,8 +1,8 @@
 /**
  * Requests about names: LOOKUP, FORGET and everything that makes, moves or removes an entry.
  *
- * Each entry answered counts one kernel lookup, taken in the same turn as the answer is written. Modes arrive without the
- * umask applied (DONT_MASK); it is applied here, as GlusterFS does without ACLs.
+ * Each entry answered counts one kernel lookup, taken in the same turn as the answer is written. Modes arrive
+ * without the umask applied (DONT_MASK); it is applied here, as GlusterFS does without ACLs.
  */
 
 import type { Call } from "../../src/core/call.ts";
@@ -46,7 +46,10 @@ export async function lookup(state: MountState, request: KernelRequest): Promise
   return ENTRY_OUT_BYTES;
 }
 
-/** Looks a known name up by its inode, so that translators can revalidate; when that fails, once more as a new one. */
+/**
+ * Looks a known name up by its inode, so that translators can revalidate; when that fails, once more as a new
+ * one.
+ */
 async function lookUpName(state: MountState, call: Call, parent: Node, name: string) {
   const known = state.nodes.child(parent, name);
   if (known !== undefined) {
@@ -183,8 +186,8 @@ async function renameWith(
 }
 
 /**
- * GlusterFS has no fop that renames without replacing: the name is looked up first. The kernel holds both directories
- * locked meanwhile, so only another client can still come between.
+ * GlusterFS has no fop that renames without replacing: the name is looked up first. The kernel holds both
+ * directories locked meanwhile, so only another client can still come between.
  */
 async function mustNotExist(state: MountState, call: Call, parent: Node, name: string): Promise<void> {
   try {
@@ -233,8 +236,8 @@ export async function create(state: MountState, request: KernelRequest): Promise
 }
 
 /**
- * A create without O_EXCL met a file that is known already: the fd must belong to the known inode, as translators keep
- * their state by it.
+ * A create without O_EXCL met a file that is known already: the fd must belong to the known inode, as
+ * translators keep their state by it.
  */
 async function openAgain(state: MountState, call: Call, inode: Inode, fd: Fd): Promise<Fd> {
   const again = new Fd(inode, fd.flags & ~(O_CREAT | O_EXCL | O_TRUNC), fd.pid);

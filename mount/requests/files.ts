@@ -1,8 +1,8 @@
 /**
  * Requests on open files: OPEN, READ, WRITE, FLUSH, RELEASE, FSYNC, FALLOCATE, LSEEK, COPY_FILE_RANGE.
  *
- * READ and WRITE are the hot path: numbers from the message, one fop, the request's own callbacks; the payload is never
- * copied here. An answer says that the fop was answered, never less.
+ * READ and WRITE are the hot path: numbers from the message, one fop, the request's own callbacks; the
+ * payload is never copied here. An answer says that the fop was answered, never less.
  */
 
 import type { Call } from "../../src/core/call.ts";
@@ -65,8 +65,8 @@ export async function open(state: MountState, request: KernelRequest): Promise<n
 }
 
 /**
- * The flags a file is opened with on the bricks. With the kernel's write-back cache the kernel itself places appends and
- * reads the rest of half-written pages, so the brick must allow reads and must not append.
+ * The flags a file is opened with on the bricks. With the kernel's write-back cache the kernel itself places
+ * appends and reads the rest of half-written pages, so the brick must allow reads and must not append.
  */
 export function openFlags(state: MountState, flags: number): number {
   if (!state.writebackCache) return flags;
@@ -75,8 +75,8 @@ export function openFlags(state: MountState, flags: number): number {
 }
 
 /**
- * Writes fuse_open_out. A file opened with O_DIRECT gets FOPEN_DIRECT_IO, so that the kernel skips the page cache's checks and,
- * with PARALLEL_DIRECT_WRITES, does not line writers up behind the inode's lock.
+ * Writes fuse_open_out. A file opened with O_DIRECT gets FOPEN_DIRECT_IO, so that the kernel skips the page
+ * cache's checks and, with PARALLEL_DIRECT_WRITES, does not line writers up behind the inode's lock.
  */
 export function putOpened(
   state: MountState,
@@ -147,8 +147,8 @@ export function write(state: MountState, request: KernelRequest): void {
 }
 
 /**
- * Pages of the kernel's cache come through any handle that may write, also one opened with O_DIRECT, and the last page ends
- * where the file ends: a brick would refuse that length on a direct descriptor.
+ * Pages of the kernel's cache come through any handle that may write, also one opened with O_DIRECT, and the
+ * last page ends where the file ends: a brick would refuse that length on a direct descriptor.
  */
 function fdForPages(handle: FileHandle): Fd {
   if ((handle.fd.flags & O_DIRECT) === 0) return handle.fd;
@@ -173,7 +173,10 @@ async function answerStripped(
   request.replyWritten(reply);
 }
 
-/** Whether a write by an ordinary user must take set-id bits: set-gid without group execution marks nothing to run. */
+/**
+ * Whether a write by an ordinary user must take set-id bits: set-gid without group execution marks nothing to
+ * run.
+ */
 export function hasSetId(mode: number): boolean {
   return (mode & S_ISUID) !== 0 || (mode & (S_ISGID | S_IXGRP)) === (S_ISGID | S_IXGRP);
 }
@@ -253,7 +256,10 @@ export async function fallocate(state: MountState, request: KernelRequest): Prom
   }
 }
 
-/** The zerofill fop extends a file: only what lies inside is zeroed by it, the rest is preallocated behind the end. */
+/**
+ * The zerofill fop extends a file: only what lies inside is zeroed by it, the rest is preallocated behind the
+ * end.
+ */
 async function zeroInside(
   state: MountState,
   call: Call,

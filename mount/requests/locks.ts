@@ -1,8 +1,8 @@
 /**
  * GETLK, SETLK, SETLKW and INTERRUPT: POSIX, OFD and flock locks, all of them `lk` fops held on the bricks.
  *
- * The kernel names an owner by 64 bits: for POSIX locks the process's file table, for OFD and flock the open file. A lock wait is
- * given up when the kernel interrupts it (a signal to the waiting process).
+ * The kernel names an owner by 64 bits: for POSIX locks the process's file table, for OFD and flock the open
+ * file. A lock wait is given up when the kernel interrupts it (a signal to the waiting process).
  */
 
 import type { Call } from "../../src/core/call.ts";

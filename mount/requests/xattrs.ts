@@ -1,8 +1,9 @@
 /**
- * Extended attributes: SETXATTR, GETXATTR, LISTXATTR, REMOVEXATTR, with GlusterFS' rules on names (translators.md 10.3).
+ * Extended attributes: SETXATTR, GETXATTR, LISTXATTR, REMOVEXATTR, with GlusterFS' rules on names
+ * (translators.md 10.3).
  *
- * Names that GlusterFS keeps its own records under are hidden from listings, so that `cp -a` and `rsync -X` do not carry
- * them to other files; asked for by name they are passed on.
+ * Names that GlusterFS keeps its own records under are hidden from listings, so that `cp -a` and `rsync -X`
+ * do not carry them to other files; asked for by name they are passed on.
  */
 
 import { Dict } from "../../src/core/dict.ts";
@@ -105,8 +106,8 @@ function mayChange(state: MountState, name: string): void {
 }
 
 /**
- * Labels and file capabilities are asked for by the kernel itself, again and again; without their options the answer
- * is "none" and costs no trip to a brick.
+ * Labels and file capabilities are asked for by the kernel itself, again and again; without their options the
+ * answer is "none" and costs no trip to a brick.
  */
 function mayRead(state: MountState, name: string): void {
   const { acl, selinux, capability } = state.options;

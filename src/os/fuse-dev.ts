@@ -55,8 +55,8 @@ export function socketPair(): [number, number] {
 }
 
 /**
- * Waits (in the pool) for one descriptor on a socket; undefined when the peer closed without sending one. The descriptor
- * is closed on exec. struct msghdr and cmsghdr as on 64-bit Linux.
+ * Waits (in the pool) for one descriptor on a socket; undefined when the peer closed without sending one. The
+ * descriptor is closed on exec. struct msghdr and cmsghdr as on 64-bit Linux.
  */
 export async function receiveDescriptor(socket: number): Promise<number | undefined> {
   const byte = Buffer.alloc(1);

@@ -1,6 +1,6 @@
 /**
- * The same random operations on a dev-fuse mount and on a plain directory: each must give the same result or the same errno, and
- * leave the same bytes, names, modes and link counts. Seeded; a failure names its seed.
+ * The same random operations on a dev-fuse mount and on a plain directory: each must give the same result or
+ * the same errno, and leave the same bytes, names, modes and link counts. Seeded; a failure names its seed.
  */
 
 import { createHash } from "node:crypto";
@@ -18,8 +18,9 @@ const FILE_STEPS = 600;
 const NAME_STEPS = 800;
 
 /**
- * Mount options under which the kernel works differently. With the write-back cache a direct read may end early where the
- * file's new end is only in the cache (the kernel flushes the range that it reads, no more), so that mode has none.
+ * Mount options under which the kernel works differently. With the write-back cache a direct read may end
+ * early where the file's new end is only in the cache (the kernel flushes the range that it reads, no more),
+ * so that mode has none.
  */
 const MODES: Readonly<Record<string, readonly string[]>> = {
   "no kernel caching": [],
@@ -87,7 +88,10 @@ describe.each(["no kernel caching", "kernel caching"])("with %s", (mode) => {
   });
 });
 
-/** What must be equal; inode numbers and times are each file system's own, and a brick's root links .glusterfs too. */
+/**
+ * What must be equal; inode numbers and times are each file system's own, and a brick's root links .glusterfs
+ * too.
+ */
 function comparable(entry: TreeEntry): unknown {
   const { path, type, mode, nlink, size, target, sha256 } = entry;
   const links = path === "." ? 0 : nlink;

@@ -1,6 +1,6 @@
 /**
- * The dev-fuse edge on real mounts: what only the kernel, other users and other processes can show. What every edge must do is in the
- * other files here.
+ * The dev-fuse edge on real mounts: what only the kernel, other users and other processes can show. What
+ * every edge must do is in the other files here.
  */
 
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
@@ -83,7 +83,7 @@ describe("other users", () => {
 });
 
 describe("attributes", () => {
-  it("carry nanoseconds, times before 1970 and after 2038, 64-bit inode numbers and the time of birth", async () => {
+  it("carry nanoseconds, years before 1970 and after 2038, 64-bit inode numbers, birth times", async () => {
     const { mountpoint, brick } = await embedded();
     const agent = lab.agent();
     const path = join(mountpoint, "f");
@@ -124,7 +124,8 @@ describe("directories", () => {
     }
     churn.killGroup();
     await churn.exited;
-    // What was removed stays away, though listings brought attributes: none of it came back to life in the cache.
+    // What was removed stays away, though listings brought attributes: none of it came back to life in the
+    // cache.
     const gone = await lab.processes.tryRun("sh", [
       "-c",
       `cd ${mountpoint} && rm -f churn-* && ls -l | grep -c churn`,
@@ -232,9 +233,9 @@ describe("without root", () => {
   const DEVICE_MODE = 0o666;
 
   /**
-   * A mount namespace of its own, so that /dev/fuse can be open to all as it is on a desktop. The capability lets the user read
-   * this checkout wherever it lies; it means nothing to mount(2). With `acl` the kernel leaves permissions to the brick, and
-   * one in memory lets everybody write to its root.
+   * A mount namespace of its own, so that /dev/fuse can be open to all as it is on a desktop. The capability
+   * lets the user read this checkout wherever it lies; it means nothing to mount(2). With `acl` the kernel
+   * leaves permissions to the brick, and one in memory lets everybody write to its root.
    */
   async function mountAsNobody(): Promise<{
     mountpoint: string;
@@ -250,7 +251,8 @@ describe("without root", () => {
     const reader = `${user} --inh-caps=+dac_read_search --ambient-caps=+dac_read_search`;
     const mount = lab.processes.start("unshare", [
       ...["-m", "--propagation", "private", "sh", "-c"],
-      `mount --bind ${device} /dev/fuse && exec ${reader} ${MORTAR} mount ${volfile} ${mountpoint} --foreground -o acl`,
+      `mount --bind ${device} /dev/fuse && exec ${reader} ${MORTAR} mount ${volfile} ${mountpoint}` +
+        " --foreground -o acl",
     ]);
     const inside = (command: string): Promise<Exit> =>
       lab.processes.tryRun("nsenter", [

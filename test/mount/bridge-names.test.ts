@@ -307,7 +307,7 @@ describe("listings", () => {
     expect(await page(mount, fh, middle.offset, false)).toEqual(first.slice(3));
   });
 
-  it("stop bringing attributes when this mount changed the directory: a removed name must not come back to life", async () => {
+  it("stop bringing attributes when this mount changed the directory, lest a removed name lives again", async () => {
     const mount = await mounted();
     for (let i = 0; i < 40; i++) await mount.create(`file${i}`);
     const fh = await opendir(mount);

@@ -1,5 +1,6 @@
 /**
- * A kernel for tests: builds FUSE messages, hands them to a bridge and waits for the one answer that each must get.
+ * A kernel for tests: builds FUSE messages, hands them to a bridge and waits for the one answer that each
+ * must get.
  *
  * Bodies are written field by field, by the sizes of linux/fuse.h, with no table of the code under test.
  */
@@ -74,7 +75,8 @@ class Answers implements ReplySink {
     const waiting = this.waiting.get(request);
     if (waiting === undefined) throw new Error("a request was answered twice");
     this.waiting.delete(request);
-    // What the test sees must not change when the request is used again, and nobody may read the message any more.
+    // What the test sees must not change when the request is used again, and nobody may read the message any
+    // more.
     waiting.resolve({ code, body: Buffer.from(body) });
     request.buffer.fill(0xee);
     this.spare.push(request);

@@ -1,5 +1,6 @@
 /**
- * A bridge over a memory brick with locks, a spy between them and the bridge, and a kernel in front: a mount without a mount.
+ * A bridge over a memory brick with locks, a spy between them and the bridge, and a kernel in front: a mount
+ * without a mount.
  *
  * The spy writes down every fop and can be told to answer one itself.
  */

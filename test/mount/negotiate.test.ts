@@ -19,8 +19,8 @@ describe("INIT", () => {
   it("takes what Mortar has a use for from a kernel that offers everything", () => {
     const agreed = negotiate(init(), options());
     expect(agreed.minor).toBe(45);
-    // ASYNC_READ POSIX_LOCKS BIG_WRITES DONT_MASK FLOCK_LOCKS AUTO_INVAL_DATA DO_READDIRPLUS READDIRPLUS_AUTO ASYNC_DIO
-    // PARALLEL_DIROPS MAX_PAGES CACHE_SYMLINKS HANDLE_KILLPRIV_V2 INIT_EXT
+    // ASYNC_READ POSIX_LOCKS BIG_WRITES DONT_MASK FLOCK_LOCKS AUTO_INVAL_DATA DO_READDIRPLUS READDIRPLUS_AUTO
+    // ASYNC_DIO PARALLEL_DIROPS MAX_PAGES CACHE_SYMLINKS HANDLE_KILLPRIV_V2 INIT_EXT
     const bits = [0, 1, 5, 6, 10, 12, 13, 14, 15, 18, 22, 23, 28, 30];
     expect(agreed.flags >>> 0).toBe(bits.reduce((sum, bit) => sum + 2 ** bit, 0));
     expect(agreed.flags2).toBe(1 << 4);
