@@ -13,6 +13,8 @@ import { close, open } from "../../../src/os/files.ts";
 import { linksOf } from "./attributes.ts";
 import type { Brick, Subject } from "./brick.ts";
 import {
+  ACL_ACCESS_TEXT,
+  ACL_DEFAULT_TEXT,
   IATT_IN_XATTR,
   isUnlisted,
   isXattrName,
@@ -22,7 +24,7 @@ import {
   PRE_STAT,
 } from "./keys.ts";
 import { getXattr, listXattrs } from "./target.ts";
-import { ancestry } from "./virtual-xattrs.ts";
+import { aclText, ancestry } from "./virtual-xattrs.ts";
 
 /** Most bytes that `glusterfs.content` carries. */
 const CONTENT_BYTES_MAX = 1 << 20;
@@ -80,6 +82,12 @@ async function answerSpecial(
     case "get-size":
       if (isRegular(subject.stat)) reply.setUint(key, subject.stat.size);
       return true;
+    case ACL_ACCESS_TEXT:
+    case ACL_DEFAULT_TEXT: {
+      const text = await aclText(subject, key);
+      if (text !== undefined) reply.setStr(key, text);
+      return true;
+    }
     case "glusterfs.ancestry.path": {
       const path = await ancestry(brick, subject);
       if (path !== undefined) reply.setStr(key, path);

@@ -182,7 +182,10 @@ export class Brick {
     if (this.options.ctime) await this.mdata.stamp(call, state, target);
   }
 
-  /** The same for a read or write: on disk a moment later. A promise only when there is something to wait for. */
+  /**
+   * The same for a read or write: on disk a moment later. A promise only when there is something to wait
+   * for.
+   */
   stampFile(call: Call, file: OpenFile): Promise<void> | undefined {
     return this.options.ctime ? this.times.stamp(call, file) : undefined;
   }

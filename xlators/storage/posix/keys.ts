@@ -7,6 +7,9 @@ import { isGfid2path } from "./gfid2path.ts";
 export const LINKTO = "trusted.glusterfs.dht.linkto";
 export const ACL_ACCESS = "system.posix_acl_access";
 export const ACL_DEFAULT = "system.posix_acl_default";
+/** Virtual: the same as text. */
+export const ACL_ACCESS_TEXT = "glusterfs.posix.acl";
+export const ACL_DEFAULT_TEXT = "glusterfs.posix.default_acl";
 export const PROTECT_WRITES = "trusted.glusterfs.protect.writes";
 export const LINK_COUNT_REQUEST = "gf_request_link_count";
 export const LINK_COUNT_RESPONSE = "gf_response_link_count";

@@ -33,7 +33,10 @@ export class LazyTimes {
     this.#env = env;
   }
 
-  /** Gives the file the times of the call. The caller uses the file; a promise only when they must be read first. */
+  /**
+   * Gives the file the times of the call. The caller uses the file; a promise only when they must be read
+   * first.
+   */
   stamp(call: Call, file: OpenFile): Promise<void> | undefined {
     const { time } = call;
     const mask = ownMask(call);

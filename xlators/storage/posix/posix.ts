@@ -15,7 +15,7 @@ import { gfidText } from "../../../src/core/gfid.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
 import { defineXlator, exactly, type ParentEvent, XlatorBase } from "../../../src/core/xlator.ts";
 import { openDiskIo } from "../../../src/os/disk-io.ts";
-import { close, statfs } from "../../../src/os/files.ts";
+import { close, lchown, statfs } from "../../../src/os/files.ts";
 import { Brick } from "./brick.ts";
 import { openBrickDirectory } from "./brick-dir.ts";
 import { createFop, linkFop, mkdirFop, mknodFop, symlinkFop } from "./create.ts";
@@ -94,9 +94,16 @@ class Posix extends XlatorBase<typeof posixOptions> {
   }
 
   override reconfigure(options: PosixOptions): void {
+    const before = this.options;
     super.reconfigure(options);
     this.#brick.options = options;
     this.#health?.start();
+    const uid = options["brick-uid"];
+    const gid = options["brick-gid"];
+    if (uid === before["brick-uid"] && gid === before["brick-gid"]) return;
+    lchown(this.#brick.base, uid, gid).catch((error) => {
+      this.log.error("owner of the brick not changed", { uid, gid, error: String(error) });
+    });
   }
 
   override onParentEvent(event: ParentEvent): void {

@@ -2,11 +2,13 @@
 
 import { hostname } from "node:os";
 import { gfidEquals, gfidText, parseGfid, ROOT_GFID } from "../../../src/core/gfid.ts";
-import { isDir } from "../../../src/core/iatt.ts";
+import { isDir, S_IFLNK, S_IFMT } from "../../../src/core/iatt.ts";
 import { KEY } from "../../../src/core/keys.ts";
 import { readdir } from "../../../src/os/files.ts";
+import { aclToText, modeToText } from "./acl-text.ts";
 import type { Brick, Subject } from "./brick.ts";
 import { isGfid2path, parseGfid2path } from "./gfid2path.ts";
+import { ACL_ACCESS, ACL_ACCESS_TEXT, ACL_DEFAULT, ACL_DEFAULT_TEXT } from "./keys.ts";
 import { getXattr, listXattrs } from "./target.ts";
 
 const PATHINFO = ["trusted.glusterfs.pathinfo", "glusterfs.pathinfo"];
@@ -32,12 +34,28 @@ export async function virtualXattr(
     if (!brick.options.gfid2path) throw brick.error("ENODATA", "getxattr");
     return { text: (await paths(brick, subject)).join(brick.options["gfid2path-separator"]) };
   }
+  if (name === ACL_ACCESS_TEXT || name === ACL_DEFAULT_TEXT) {
+    const text = await aclText(subject, name);
+    if (text === undefined) throw brick.error("ENODATA", "getxattr");
+    return { text };
+  }
   if (name === "glusterfs.ancestry.path") {
     const path = await ancestry(brick, subject);
     if (path === undefined) throw brick.error("ENODATA", "getxattr");
     return { text: path };
   }
   return undefined;
+}
+
+/** An ACL as text; undefined for what has none: symlinks, and default ACLs of anything but directories. */
+export async function aclText(subject: Subject, name: string): Promise<string | undefined> {
+  const { stat, target } = subject;
+  if ((stat.mode & S_IFMT) === S_IFLNK) return undefined;
+  const isDefault = name === ACL_DEFAULT_TEXT;
+  if (isDefault && !isDir(stat)) return undefined;
+  const bytes = await getXattr(target, isDefault ? ACL_DEFAULT : ACL_ACCESS);
+  if (bytes) return aclToText(bytes);
+  return isDefault ? "" : modeToText(stat.mode);
 }
 
 function nodeUuid(brick: Brick): string {

@@ -10,11 +10,19 @@ import { isRegular } from "../../../src/core/iatt.ts";
 import { KEY } from "../../../src/core/keys.ts";
 import { decodeMdata } from "../../../src/core/mdata.ts";
 import { combineXattr } from "../../../src/core/xattrop.ts";
+import { aclFromText } from "./acl-text.ts";
 import { answer, iattsIn } from "./answers.ts";
 import type { Brick, Subject } from "./brick.ts";
 import { GFID2PATH_PREFIX, isGfid2path } from "./gfid2path.ts";
 import { isCode } from "./handle.ts";
-import { isGeoReplication, isIdentity } from "./keys.ts";
+import {
+  ACL_ACCESS,
+  ACL_ACCESS_TEXT,
+  ACL_DEFAULT,
+  ACL_DEFAULT_TEXT,
+  isGeoReplication,
+  isIdentity,
+} from "./keys.ts";
 import { getXattr, listXattrs, removeXattr, setXattr } from "./target.ts";
 import { isPathinfo, virtualXattr } from "./virtual-xattrs.ts";
 
@@ -45,7 +53,20 @@ export async function setxattr(
   await brick.stamp(call, subject.state, subject.target);
   if (args.xdata?.has(DURABLE) && typeof subject.target === "number")
     await brick.io.fsync(subject.target, false);
-  return { xdata: iattsIn(new Dict(), pre, await brick.iattNow(subject)) };
+  const reply = iattsIn(new Dict(), pre, await brick.iattNow(subject));
+  await addAcls(subject, args.xattrs, reply);
+  return { xdata: reply };
+}
+
+/** Layers above that keep ACLs know them as bytes only: what was set as text goes back to them as such. */
+async function addAcls(subject: Subject, set: Dict, reply: Dict): Promise<void> {
+  for (const [text, name] of [
+    [ACL_ACCESS_TEXT, ACL_ACCESS],
+    [ACL_DEFAULT_TEXT, ACL_DEFAULT],
+  ] as const) {
+    const acl = set.has(text) ? await getXattr(subject.target, name) : undefined;
+    if (acl) reply.setBytes(name, acl);
+  }
 }
 
 /** One pair of a setxattr, or of a create fop's xdata. */
@@ -62,6 +83,12 @@ export async function setOne(
   const bytes = Dict.from([[key, value]]).bytes(key);
   if (bytes === undefined)
     throw brick.error("EINVAL", "setxattr", { message: `setxattr: ${key} is no bytes` });
+  if (key === ACL_ACCESS_TEXT || key === ACL_DEFAULT_TEXT) {
+    const acl = aclFromText(bytes.toString("latin1"));
+    if (!acl) throw brick.error("EINVAL", "setxattr", { message: `setxattr: ${key} is malformed` });
+    await setXattr(subject.target, key === ACL_ACCESS_TEXT ? ACL_ACCESS : ACL_DEFAULT, acl);
+    return;
+  }
   if (key === KEY.MDATA) {
     const mdata = decodeMdata(bytes);
     if (!mdata) throw brick.error("EINVAL", "setxattr", { message: `setxattr: ${key} is malformed` });

@@ -18,11 +18,13 @@ import { describe, expect, it } from "vitest";
 import { UserError } from "../../../../src/core/errors.ts";
 import { gfidText, newGfid, ROOT_GFID } from "../../../../src/core/gfid.ts";
 import { Inode } from "../../../../src/core/inode.ts";
+import { parseOptions } from "../../../../src/core/options.ts";
 import type { ChildEvent } from "../../../../src/core/xlator.ts";
 import { openDiskIo } from "../../../../src/os/disk-io.ts";
 import { close } from "../../../../src/os/files.ts";
 import { createBrickDirectory, openBrickDirectory } from "../../../../xlators/storage/posix/brick-dir.ts";
 import { HealthCheck } from "../../../../xlators/storage/posix/health.ts";
+import { posixOptions } from "../../../../xlators/storage/posix/options.ts";
 import { stack, startGraph } from "../../../support/build-graph.ts";
 import { fakeEnv } from "../../../support/fake-env.ts";
 import { getXattr, setXattr } from "../../../support/libc.ts";
@@ -161,6 +163,21 @@ describe("a brick", () => {
       expect(existsSync(join(dir.path, ".glusterfs/ff"))).toBe(true);
     }
     expect(gfids).toEqual([gfidText(ROOT_GFID), gfidText(ROOT_GFID)]);
+  });
+
+  it("takes new options while it runs", async () => {
+    await using brick = await PosixFixture.start({ "max-hardlinks": "1" });
+    const { inode } = await brick.create("f");
+    const link = () => brick.top.link(CALL, { from: { inode }, to: brick.entry("g", brick.root, inode) });
+    await expect(link()).rejects.toMatchObject({ code: "EMLINK" });
+    const given = new Map([
+      ["directory", brick.directory],
+      ["brick-uid", "77"],
+    ]);
+    brick.top.reconfigure(parseOptions(posixOptions, given, { who: "test" }).values);
+    await link();
+    await until("the owner is changed", () => statSync(brick.directory).uid === 77);
+    expect(statSync(brick.directory).gid).toBe(0);
   });
 
   it("looks at the free space again and again, and says child-down once its health check fails", async () => {

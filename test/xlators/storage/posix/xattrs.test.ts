@@ -11,7 +11,7 @@ import { Fd, type Inode } from "../../../../src/core/inode.ts";
 import { encodeMdata, mdataAt } from "../../../../src/core/mdata.ts";
 import { O_RDWR } from "../../../../src/core/open-flags.ts";
 import { getXattr, listXattrs, setXattr } from "../../../support/libc.ts";
-import { CALL, PosixFixture, stamped } from "./brick-fixture.ts";
+import { CALL, PosixFixture, stamped, withGfid } from "./brick-fixture.ts";
 
 const MDATA = "trusted.glusterfs.mdata";
 const HEAL = { ...CALL, pid: -6 };
@@ -260,6 +260,41 @@ describe("xdata answers", () => {
     const second = new Fd(inode, O_RDWR);
     await brick.top.open(CALL, { loc: { inode }, fd: second, flags: O_RDWR });
     expect((await brick.top.writev(CALL, args)).xdata!.number("glusterfs.open-active-fd-count")).toBe(2);
+  });
+});
+
+describe("ACLs as text", () => {
+  const TEXT = "u::rwx,u:1000:r-x,g::r-x,g:5:---,m::r-x,o::r--";
+
+  it("are set, got and answered like libacl writes them", async () => {
+    await using brick = await PosixFixture.start();
+    const { inode } = await brick.create("f", { mode: 0o640 });
+    const loc = { inode };
+    const get = async (name: string) => (await brick.top.getxattr(CALL, { loc, name })).xattrs.text(name);
+    expect(await get("glusterfs.posix.acl")).toBe("u::rw-,g::r--,o::---");
+    const set = (text: string) =>
+      brick.top.setxattr(CALL, { loc, xattrs: new Dict().setStr("glusterfs.posix.acl", text), flags: 0 });
+    const { xdata } = await set("user::rwx,group::r-x,other::r--,user:1000:5,group:5:---,mask::r-x");
+    expect(xdata!.bytes("system.posix_acl_access")).toEqual(
+      getXattr(brick.path("f"), "system.posix_acl_access"),
+    );
+    expect(await get("glusterfs.posix.acl")).toBe(TEXT);
+    const asked = new Dict().setInt("glusterfs.posix.acl", 0).setInt("glusterfs.posix.default_acl", 0);
+    const answered = (await brick.lookup("f", { xdata: asked })).xdata!;
+    expect([...answered.keys()]).toEqual(["glusterfs.posix.acl"]);
+    expect(answered.text("glusterfs.posix.acl")).toBe(TEXT);
+    for (const bad of ["", "u::rwx", "u::rwx,g::r-x,o::r--,x::rwx", "u::rwz,g::---,o::---"])
+      await expect(set(bad)).rejects.toMatchObject({ code: "EINVAL" });
+  });
+
+  it("a directory's default ACL takes the place of the umask", async () => {
+    await using brick = await PosixFixture.start();
+    const { inode } = await brick.mkdir("d");
+    const xattrs = new Dict().setStr("glusterfs.posix.default_acl", "u::rwx,g::rwx,o::r--");
+    await brick.top.setxattr(CALL, { loc: { inode }, xattrs, flags: 0 });
+    const fresh = { loc: brick.entry("f", inode), mode: 0o100666, rdev: 0, umask: 0o077 };
+    const made = await brick.top.mknod(CALL, { ...fresh, xdata: withGfid(new Dict()) });
+    expect(made.stat.mode).toBe(0o100664);
   });
 });
 
