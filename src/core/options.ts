@@ -211,11 +211,11 @@ export function addresses(common: Common<readonly string[]>): OptionSpec<readonl
   });
 }
 
-/** Where options come from, for messages: `volume "vol-client-0" line 7`. */
+/** Where options come from, for messages: `x.vol:7: volume "vol-client-0"`. */
 export interface OptionOrigin {
   readonly who: string;
-  /** Line of one option in its volfile, when known. */
-  lineOf?(key: string): number | undefined;
+  /** The same with the line of one option, when that is known. */
+  whoOf?(key: string): string;
 }
 
 /**
@@ -238,10 +238,7 @@ export function parseOptions<T extends OptionTable>(
     }
     const value = table[known]!.parse(text);
     if (value instanceof Bad) {
-      const line = origin.lineOf?.(key);
-      throw new UserError(
-        `${origin.who}${line ? ` line ${line}` : ""}: option ${key}: "${text}" ${value.why}`,
-      );
+      throw new UserError(`${origin.whoOf?.(key) ?? origin.who}: option ${key}: "${text}" ${value.why}`);
     }
     values[known] = value;
   }

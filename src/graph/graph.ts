@@ -281,10 +281,14 @@ function optionsOf(
 ): { values: OptionValues<OptionTable>; unknown: string[] } {
   const given = new Map(section.options.map(({ key, value }) => [key, value]));
   const parsed = parseOptions(definition.options, given, {
-    who: sectionOrigin(volfile, section, 0),
-    lineOf: (key) => section.options.findLast((option) => option.key === key)?.line,
+    who: sectionOrigin(volfile, section),
+    whoOf: (key) => sectionOrigin(volfile, section, lineOf(section, key)),
   });
   return { values: parsed.values, unknown: parsed.unknown.filter((key) => !isOpenOption(definition, key)) };
+}
+
+function lineOf(section: VolfileSection, key: string): number | undefined {
+  return section.options.findLast((option) => option.key === key)?.line;
 }
 
 /** Whether a type takes an option that its table does not have. */

@@ -14,7 +14,10 @@ const table = {
 } as const satisfies o.OptionTable;
 
 const parse = (given: Record<string, string>): o.OptionValues<typeof table> =>
-  o.parseOptions(table, new Map(Object.entries(given)), { who: 'volume "v"', lineOf: () => 7 }).values;
+  o.parseOptions(table, new Map(Object.entries(given)), {
+    who: 'volume "v"',
+    whoOf: () => 'x.vol:7: volume "v"',
+  }).values;
 
 describe("options", () => {
   it("have their defaults", () => {
@@ -51,7 +54,7 @@ describe("options", () => {
   ])("refuse %s %s in one line that names it", (key, text, why) => {
     expect(() => parse({ [key]: text })).toThrow(UserError);
     expect(() => parse({ [key]: text })).toThrow(why);
-    expect(() => parse({ [key]: text })).toThrow(`volume "v" line 7: option ${key}:`);
+    expect(() => parse({ [key]: text })).toThrow(`x.vol:7: volume "v": option ${key}:`);
   });
 
   it("know aliases and give unknown keys back", () => {

@@ -149,7 +149,7 @@ describe("building", () => {
 
   it("names option, line and value of a bad value, and lets the last of repeated options count", () => {
     expect(() => build("volume a\ntype test/leaf\noption fixed one\nend-volume")).toThrow(
-      /^x\.vol: volume "a" line 3: option fixed: "one" is not a whole number$/,
+      /^x\.vol:3: volume "a": option fixed: "one" is not a whole number$/,
     );
     expect(() =>
       build("volume a\ntype test/leaf\noption fixed one\noption fixed 2\nend-volume"),
