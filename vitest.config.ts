@@ -1,4 +1,7 @@
-/** Three kinds of tests: unit (pure, parallel), conformance (every graph), e2e (real processes and mounts, one file at a time). */
+/**
+ * Three kinds of tests: unit (pure, parallel), conformance (every graph), e2e (real processes and mounts, one
+ * file at a time).
+ */
 
 import { defineConfig } from "vitest/config";
 

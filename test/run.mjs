@@ -1,6 +1,7 @@
 /**
- * `npm test`: types, lint, then every test, each kind once. Ends with a plain line `N passed, N failed, N skipped`; the
- * exit code is 0 only when everything passed. `npm test -- unit` (or conformance, e2e) runs one kind.
+ * `npm test`: types, lint, then every test, each kind once. Ends with a plain line `N passed, N failed, N
+ * skipped`; the exit code is 0 only when everything passed. `npm test -- unit` (or conformance, e2e) runs one
+ * kind.
  */
 
 import { spawnSync } from "node:child_process";

@@ -1,6 +1,6 @@
 /**
- * The rules of the tree that no compiler checks: which way imports point, who may touch the outside world, sizes, widths, header
- * comments, words. Each failure says what to do about it.
+ * The rules of the tree that no compiler checks: which way imports point, who may touch the outside world,
+ * sizes, widths, header comments, words. Each failure says what to do about it.
  */
 
 import { existsSync, readdirSync, readFileSync } from "node:fs";
@@ -69,15 +69,16 @@ function complaints(
 }
 
 /**
- * The part of the tree a file belongs to. A translator is a file, together with the folder of its name if there is one; in a
- * folder without such a file, the folder. Both ends of the wire are one part.
+ * The part of the tree a file belongs to. A translator is a file, together with the folder of its name if
+ * there is one; in a folder without such a file, the folder. Both ends of the wire are one part, and so are
+ * the debug translators.
  */
 function partOf(path: string): string {
   const [top, second, third = ""] = path.split("/");
   if (top === "src") return `src/${second}`;
   if (top !== "xlators") return top!;
   if (third === "") return path;
-  if (second === "protocol") return "xlators/protocol";
+  if (second === "protocol" || second === "debug") return `xlators/${second}`;
   return `xlators/${second}/${third.replace(/\.ts$/, "")}`;
 }
 

@@ -24,7 +24,10 @@ export function fanout<T, R>(
   );
 }
 
-/** Runs tasks of the same key one after the other, in the order of arrival; tasks of different keys side by side. */
+/**
+ * Runs tasks of the same key one after the other, in the order of arrival; tasks of different keys side by
+ * side.
+ */
 export class KeyedQueue<K> {
   readonly #tails = new Map<K, Promise<unknown>>();
 

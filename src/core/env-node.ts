@@ -31,7 +31,9 @@ export function nodeEnv(log: Logger): Env {
   };
 }
 
-/** Keeps this process alive until the returned function is called: timers and idle sockets of a graph do not. */
+/**
+ * Keeps this process alive until the returned function is called: timers and idle sockets of a graph do not.
+ */
 export function keepAlive(): () => void {
   const handle = setInterval(() => {}, 2 ** 30);
   return () => clearInterval(handle);

@@ -118,7 +118,10 @@ export class FopError extends Error {
   }
 }
 
-/** A rejection as an errno: FopError keeps its code, a Node system error is translated, anything else is a bug. */
+/**
+ * A rejection as an errno: FopError keeps its code, a Node system error is translated, anything else is a
+ * bug.
+ */
 export function toFopError(error: unknown, where: { fop?: string; xlator?: string } = {}): FopError {
   if (error instanceof FopError) return error;
   const code = (error as NodeJS.ErrnoException | null)?.code;

@@ -1,9 +1,9 @@
 /**
  * The fop table: every file operation once, with what it takes and what it answers.
  *
- * Names are GlusterFS' internal ones (spec translators.md 1.3); order follows the wire's procedure numbers (wire.md 2.5).
- * Offsets and sizes are bytes and at most 2^53-1. Directory offsets are bigint, because all 64 bits carry meaning.
- * A fop rejects with FopError; everything else it rejects with is a bug.
+ * Names are GlusterFS' internal ones (spec translators.md 1.3); order follows the wire's procedure numbers
+ * (wire.md 2.5). Offsets and sizes are bytes and at most 2^53-1. Directory offsets are bigint, because all 64
+ * bits carry meaning. A fop rejects with FopError; everything else it rejects with is a bug.
  */
 
 import type { Call } from "./call.ts";
@@ -131,8 +131,8 @@ export interface FopTypes {
   /** The fd object is the caller's; a successful open makes it usable. */
   open: Fop<{ loc: Loc; fd: Fd; flags: number }, None>;
   /**
-   * Up to `size` bytes; fewer only at the end of the file, then `eof` is true. `data` is `size` of the reply long. `align`
-   * asks nothing of the caller; O_DIRECT rules are the brick's.
+   * Up to `size` bytes; fewer only at the end of the file, then `eof` is true. `data` is `size` of the reply
+   * long. `align` asks nothing of the caller; O_DIRECT rules are the brick's.
    */
   readv: Fop<
     { fd: Fd; offset: number; size: number; flags: number },

@@ -60,7 +60,9 @@ export function isNullGfid(gfid: Gfid): boolean {
   return gfid.equals(NULL_GFID);
 }
 
-/** Inode number as GlusterFS derives it: the last eight gfid bytes, big-endian; the root is 1 (wire.md 5.1). */
+/**
+ * Inode number as GlusterFS derives it: the last eight gfid bytes, big-endian; the root is 1 (wire.md 5.1).
+ */
 export function inoOf(gfid: Gfid): bigint {
   return gfid.readBigUInt64BE(8);
 }

@@ -1,8 +1,9 @@
 /**
  * Iatt: what GlusterFS knows of an inode (spec wire.md 5.1, 148 bytes on the wire). A plain immutable record.
  *
- * Times are whole seconds (may be negative) plus nanoseconds. Sizes are bytes, blocks are 512-byte units. `mode` is the full st_mode,
- * type bits included. The inode number is not a field: it follows from the gfid (`inoOf`).
+ * Times are whole seconds (may be negative) plus nanoseconds. Sizes are bytes, blocks are 512-byte units.
+ * `mode` is the full st_mode, type bits included. The inode number is not a field: it follows from the gfid
+ * (`inoOf`).
  */
 
 import { type Gfid, NULL_GFID } from "./gfid.ts";

@@ -1,8 +1,8 @@
 /**
  * Inodes, locs, fds and the table that makes them unique (spec translators.md 1.5).
  *
- * One InodeTable belongs to one edge (a mount, an API volume, a protocol/server). An Inode knows nobody: translators keep
- * their per-inode state in a `WeakMap<Inode, T>` of their own, likewise per fd.
+ * One InodeTable belongs to one edge (a mount, an API volume, a protocol/server). An Inode knows nobody:
+ * translators keep their per-inode state in a `WeakMap<Inode, T>` of their own, likewise per fd.
  */
 
 import { LRUCache } from "lru-cache";
@@ -26,8 +26,9 @@ export class Inode {
 }
 
 /**
- * Where a fop by name or gfid points. By name (`parent` and `name` set): lookup, create-type fops, unlink, rename ... By gfid
- * (only `inode`): the inode must be linked. For fops that make an entry, `inode` is a fresh one.
+ * Where a fop by name or gfid points. By name (`parent` and `name` set): lookup, create-type fops, unlink,
+ * rename ... By gfid (only `inode`): the inode must be linked. For fops that make an entry, `inode` is a
+ * fresh one.
  */
 export interface Loc {
   readonly inode: Inode;
@@ -66,8 +67,9 @@ interface Held {
 }
 
 /**
- * gfid to Inode, one object a gfid. Held inodes (the kernel knows them, an fd is open) stay; others are kept in an LRU
- * so that a later lookup finds the same object. `onForget` hears of every inode that leaves the table.
+ * gfid to Inode, one object a gfid. Held inodes (the kernel knows them, an fd is open) stay; others are kept
+ * in an LRU so that a later lookup finds the same object. `onForget` hears of every inode that leaves the
+ * table.
  */
 export class InodeTable {
   readonly root = new Inode(ROOT_GFID, 0o040000);
@@ -105,8 +107,8 @@ export class InodeTable {
   }
 
   /**
-   * Gives a fresh inode its gfid and enters it. When the gfid is known already the existing inode is returned, and
-   * the caller must go on with that one.
+   * Gives a fresh inode its gfid and enters it. When the gfid is known already the existing inode is
+   * returned, and the caller must go on with that one.
    */
   link(inode: Inode, gfid: Gfid, mode: number): Inode {
     const type = mode & 0o170000;

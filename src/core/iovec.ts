@@ -1,9 +1,10 @@
 /**
  * Payloads: vectors of buffers that are passed on and never flattened on the way (design data-path.md).
  *
- * Ownership. Args lend: the callee may read a buffer until its promise settles, then never again. Replies give: the
- * callee never touches a reply's buffers again; whoever consumes them last calls `lease.release()` so that their memory
- * can be used for the next request. Forgetting to release costs an allocation, never correctness.
+ * Ownership. Args lend: the callee may read a buffer until its promise settles, then never again. Replies
+ * give: the callee never touches a reply's buffers again; whoever consumes them last calls `lease.release()`
+ * so that their memory can be used for the next request. Forgetting to release costs an allocation, never
+ * correctness.
  */
 
 /** An ordered list of byte ranges that together are one payload. */
@@ -38,7 +39,10 @@ export function iovSlice(iov: IoVec, start: number, end: number): IoVec {
   return out;
 }
 
-/** One contiguous buffer: the part itself when there is just one, else a copy. Not for payloads on the hot path. */
+/**
+ * One contiguous buffer: the part itself when there is just one, else a copy. Not for payloads on the hot
+ * path.
+ */
 export function iovJoin(iov: IoVec): Buffer {
   return iov.length === 1 ? iov[0]! : Buffer.concat(iov as Buffer[]);
 }

@@ -1,6 +1,6 @@
 /**
- * Keys of xattrs and of xdata that more than one layer reads or writes, each once (spec wire.md 9). Keys of a single translator
- * live with that translator.
+ * Keys of xattrs and of xdata that more than one layer reads or writes, each once (spec wire.md 9). Keys of a
+ * single translator live with that translator.
  */
 
 /** xdata of requests that make an inode or are about one. */

@@ -1,5 +1,6 @@
 /**
- * Logging as the code sees it: constant message, values as fields, one line an event. `src/process/logging.ts` has the real one.
+ * Logging as the code sees it: constant message, values as fields, one line an event.
+ * `src/process/logging.ts` has the real one.
  */
 
 export type LogLevel = "trace" | "debug" | "info" | "warn" | "error";

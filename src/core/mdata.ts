@@ -1,8 +1,10 @@
 /**
- * mdata: the client's times of a file in `trusted.glusterfs.mdata`, and the rules by which they move (spec translators.md 2.3).
+ * mdata: the client's times of a file in `trusted.glusterfs.mdata`, and the rules by which they move (spec
+ * translators.md 2.3).
  *
- * 57 bytes: version u8 = 1, flags u64 = 0, then ctime, mtime and atime, each as seconds and nanoseconds, big-endian 64 bits. Times
- * only move forward, except by an explicit utimes. All functions here are pure; storage/posix keeps them on disk.
+ * 57 bytes: version u8 = 1, flags u64 = 0, then ctime, mtime and atime, each as seconds and nanoseconds,
+ * big-endian 64 bits. Times only move forward, except by an explicit utimes. All functions here are pure;
+ * storage/posix keeps them on disk.
  */
 
 import { type Call, TIME_FLAGS } from "./call.ts";

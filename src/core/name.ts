@@ -1,9 +1,10 @@
 /**
- * File names, paths, link targets and xattr names are bytes in Linux and on the wire, yet strings in the code.
+ * File names, paths, link targets and xattr names are bytes in Linux and on the wire, yet strings in the
+ * code.
  *
- * A byte string that is valid UTF-8 is that text. Each byte that is not becomes one lone surrogate U+DC80..U+DCFF (the
- * "surrogateescape" of Python's PEP 383), so that every name survives the way through Mortar byte for byte and
- * two different names are never equal.
+ * A byte string that is valid UTF-8 is that text. Each byte that is not becomes one lone surrogate
+ * U+DC80..U+DCFF (the "surrogateescape" of Python's PEP 383), so that every name survives the way through
+ * Mortar byte for byte and two different names are never equal.
  */
 
 const REPLACEMENT = "\ufffd";

@@ -1,4 +1,7 @@
-/** Linux open flags as fops carry them (x86-64 and arm64 differ; these are x86-64, which is what the wire has). */
+/**
+ * Linux open flags as fops carry them (x86-64 and arm64 differ; these are x86-64, which is what the wire
+ * has).
+ */
 export const O_ACCMODE = 0o3;
 export const O_RDONLY = 0;
 export const O_WRONLY = 0o1;

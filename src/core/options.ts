@@ -1,8 +1,9 @@
 /**
- * Options of translators, declared once in a typed table (design shape.md 5; kinds and rules: spec translators.md 1.6).
+ * Options of translators, declared once in a typed table (design shape.md 5; kinds and rules: spec
+ * translators.md 1.6).
  *
- * From an OptionTable come the type of `this.options`, validation of volfiles, `mortar graph`'s non-default list and live
- * reconfiguration. Keys are spelled as GlusterFS spells them.
+ * From an OptionTable come the type of `this.options`, validation of volfiles, `mortar graph`'s non-default
+ * list and live reconfiguration. Keys are spelled as GlusterFS spells them.
  */
 
 import { UserError } from "./errors.ts";
@@ -219,8 +220,8 @@ export interface OptionOrigin {
 }
 
 /**
- * Parses a translator's option text by its table. Throws UserError on the first bad value. Unknown keys are not errors
- * (GlusterFS ignores them too): they come back for the log.
+ * Parses a translator's option text by its table. Throws UserError on the first bad value. Unknown keys are
+ * not errors (GlusterFS ignores them too): they come back for the log.
  */
 export function parseOptions<T extends OptionTable>(
   table: T,

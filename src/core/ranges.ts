@@ -1,6 +1,6 @@
 /**
- * Byte ranges with both ends included, for locks. Offsets are bigint, because lock ranges use all 63 bits: "to the end of the
- * file" ends at RANGE_END whatever the file's size. Pure.
+ * Byte ranges with both ends included, for locks. Offsets are bigint, because lock ranges use all 63 bits:
+ * "to the end of the file" ends at RANGE_END whatever the file's size. Pure.
  */
 
 export interface ByteRange {
@@ -15,8 +15,9 @@ export const RANGE_END = 2n ** 63n - 1n;
 export const WHOLE: ByteRange = { start: 0n, end: RANGE_END };
 
 /**
- * fcntl's start and length as a range: length 0 reaches to the end, a negative one covers the bytes before `start`. Both are
- * taken as signed 64-bit numbers. Undefined when the range would begin below 0 or end beyond RANGE_END.
+ * fcntl's start and length as a range: length 0 reaches to the end, a negative one covers the bytes before
+ * `start`. Both are taken as signed 64-bit numbers. Undefined when the range would begin below 0 or end
+ * beyond RANGE_END.
  */
 export function rangeOf(start: bigint, len: bigint): ByteRange | undefined {
   start = BigInt.asIntN(64, start);

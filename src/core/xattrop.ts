@@ -1,6 +1,6 @@
 /**
- * The arithmetic of xattrop: what is on disk and what is asked for give what is written (spec translators.md 2.7, wire.md 7.4).
- * Pure; arrays are big-endian and addition wraps.
+ * The arithmetic of xattrop: what is on disk and what is asked for give what is written (spec translators.md
+ * 2.7, wire.md 7.4). Pure; arrays are big-endian and addition wraps.
  */
 
 import { FopError } from "./errors.ts";
@@ -13,7 +13,10 @@ export interface Combined {
   readonly reply: Buffer | undefined;
 }
 
-/** `current` is undefined when the xattr does not exist. ERANGE when it is longer than the request, EINVAL for unknown operations. */
+/**
+ * `current` is undefined when the xattr does not exist. ERANGE when it is longer than the request, EINVAL for
+ * unknown operations.
+ */
 export function combineXattr(op: number, current: Buffer | undefined, request: Buffer): Combined {
   if (op === XATTROP.GET_AND_SET) return { store: request, reply: current };
   const withDefault = op === XATTROP.ADD_ARRAY_WITH_DEFAULT || op === XATTROP.ADD_ARRAY64_WITH_DEFAULT;

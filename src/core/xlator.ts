@@ -1,8 +1,9 @@
 /**
  * The translator: one class over the fop table, stacked on its children (design shape.md 3 and 4).
  *
- * `XlatorBase` has every fop abstract: leaves and fan-outs extend it, and a forgotten fop is a compile error. `Xlator` has
- * one child and passes every fop through: a filter overrides what it changes. Construction does no I/O; `init` may.
+ * `XlatorBase` has every fop abstract: leaves and fan-outs extend it, and a forgotten fop is a compile error.
+ * `Xlator` has one child and passes every fop through: a filter overrides what it changes. Construction does
+ * no I/O; `init` may.
  */
 
 import type { Call } from "./call.ts";
@@ -66,7 +67,10 @@ export abstract class XlatorBase<T extends OptionTable = OptionTable> implements
     for (const child of init.children) child.addParent(this);
   }
 
-  /** Bottom-up, once, after construction of the whole graph. Rejects with UserError when the translator cannot work. */
+  /**
+   * Bottom-up, once, after construction of the whole graph. Rejects with UserError when the translator cannot
+   * work.
+   */
   async init(): Promise<void> {}
 
   /** Top-down, once; nothing is in flight any more. Must not reject. */
@@ -363,7 +367,9 @@ export interface XlatorDefinition {
   readonly type: string;
   readonly children: ChildCount;
   readonly options: OptionTable;
-  /** Options with names inside their names (`auth.addr.BRICK.allow`): no table has them, `rawOptions` does. */
+  /**
+   * Options with names inside their names (`auth.addr.BRICK.allow`): no table has them, `rawOptions` does.
+   */
   readonly openOptions?: RegExp;
   /** Why Mortar lets every fop pass through this type, when it does; shown by `mortar graph`. */
   readonly passThrough?: string;

@@ -1,6 +1,6 @@
 /**
- * DiskIo: reads, writes and syncs of open files that never block the caller. Two engines: io_uring (no thread between the
- * request and the disk) and Node's libuv pool. `auto` takes io_uring when the kernel grants it.
+ * DiskIo: reads, writes and syncs of open files that never block the caller. Two engines: io_uring (no thread
+ * between the request and the disk) and Node's libuv pool. `auto` takes io_uring when the kernel grants it.
  */
 
 import { fdatasync, fsync, readv, writev } from "node:fs";

@@ -1,8 +1,10 @@
 /**
- * Watches a pollable, nonblocking descriptor that Node has no stream for (/dev/fuse, an eventfd) from Node's own epoll loop.
+ * Watches a pollable, nonblocking descriptor that Node has no stream for (/dev/fuse, an eventfd) from Node's
+ * own epoll loop.
  *
- * A net.Socket is made on the read end of a pipe, then the descriptor is duplicated over it: from there on Node polls the
- * real thing and reads it into buffers of ours, one read(2) a wake-up, with no pool thread and no copy between.
+ * A net.Socket is made on the read end of a pipe, then the descriptor is duplicated over it: from there on
+ * Node polls the real thing and reads it into buffers of ours, one read(2) a wake-up, with no pool thread and
+ * no copy between.
  */
 
 import { closeSync } from "node:fs";
@@ -29,7 +31,10 @@ export interface FdStream {
   unref(): void;
 }
 
-/** Begins to watch `fd`, which must be nonblocking. The caller keeps `fd` and may close it: a duplicate is watched. */
+/**
+ * Begins to watch `fd`, which must be nonblocking. The caller keeps `fd` and may close it: a duplicate is
+ * watched.
+ */
 export function watchFd(fd: number, handler: FdHandler): FdStream {
   const { readEnd, writeEnd } = makePipe();
   let current: Buffer = Buffer.alloc(0);

@@ -1,7 +1,7 @@
 /**
- * Metadata calls on local files, asynchronous, in GlusterFS' terms: paths as bytes, nanosecond times, xattrs, errno as
- * FopError. Each runs in the libuv pool, so that a disk that stalls holds the call and nothing else; only `fstat` is
- * synchronous, because the inode of an open file is in memory.
+ * Metadata calls on local files, asynchronous, in GlusterFS' terms: paths as bytes, nanosecond times, xattrs,
+ * errno as FopError. Each runs in the libuv pool, so that a disk that stalls holds the call and nothing else;
+ * only `fstat` is synchronous, because the inode of an open file is in memory.
  */
 
 import * as fs from "node:fs";

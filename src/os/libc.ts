@@ -1,8 +1,9 @@
 /**
  * libc by koffi: the system calls that Node has no call for, and errno as FopError.
  *
- * `pooled` runs a call in the libuv pool, so that a call that waits for a disk holds one pool thread and nothing else.
- * A gate keeps a few pool threads free (names are resolved there too): a stalled disk can queue Mortar's calls, not Node's.
+ * `pooled` runs a call in the libuv pool, so that a call that waits for a disk holds one pool thread and
+ * nothing else. A gate keeps a few pool threads free (names are resolved there too): a stalled disk can queue
+ * Mortar's calls, not Node's.
  */
 
 import koffi from "koffi";
@@ -23,7 +24,10 @@ koffi.config({
 
 const lib = koffi.load("libc.so.6");
 
-/** A libc function that returns -1 and sets errno when it fails. Arguments are numbers, strings, buffers or null. */
+/**
+ * A libc function that returns -1 and sets errno when it fails. Arguments are numbers, strings, buffers or
+ * null.
+ */
 export type Argument = number | bigint | Buffer | null;
 export type LibcFunction = ((...args: Argument[]) => number) & {
   async(...args: [...Argument[], (error: Error | null, result: number) => void]): void;
@@ -117,7 +121,10 @@ export function makePipe(): { readEnd: number; writeEnd: number } {
   return { readEnd: fds.readInt32LE(0), writeEnd: fds.readInt32LE(4) };
 }
 
-/** Makes `to` refer to what `from` refers to, closed on exec: a child must not keep a mount or a connection open. */
+/**
+ * Makes `to` refer to what `from` refers to, closed on exec: a child must not keep a mount or a connection
+ * open.
+ */
 export function duplicateOnto(from: number, to: number): void {
   direct("dup3", dup3Call, from, to, O_CLOEXEC);
 }
@@ -127,7 +134,10 @@ const prctlCall = declare(
 );
 const PR_SET_IO_FLUSHER = 57;
 
-/** Tells the kernel that memory reclaim may depend on this process (a mount does I/O for others); needs privilege. */
+/**
+ * Tells the kernel that memory reclaim may depend on this process (a mount does I/O for others); needs
+ * privilege.
+ */
 export function setIoFlusher(): boolean {
   return prctlCall(PR_SET_IO_FLUSHER, 1, 0, 0, 0) === 0;
 }

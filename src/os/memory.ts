@@ -1,5 +1,6 @@
 /**
- * Page-aligned payload buffers that are used again: an allocation of 128 KiB costs more than the I/O that it serves.
+ * Page-aligned payload buffers that are used again: an allocation of 128 KiB costs more than the I/O that it
+ * serves.
  *
  * A buffer handed out is its holder's until `release`; one that is never released is simply collected.
  */

@@ -1,6 +1,6 @@
 /**
- * writev(2) here and now on a nonblocking descriptor (/dev/fuse, a socket): about a microsecond, where a stream's write
- * costs ten. What the kernel does not take is the caller's to queue.
+ * writev(2) here and now on a nonblocking descriptor (/dev/fuse, a socket): about a microsecond, where a
+ * stream's write costs ten. What the kernel does not take is the caller's to queue.
  */
 
 import type { IoVec } from "../core/iovec.ts";
@@ -16,8 +16,8 @@ const iov = Buffer.alloc(IOVECS_MAX * 16);
 const words = new Uint32Array(iov.buffer, iov.byteOffset, IOVECS_MAX * 4);
 
 /**
- * Bytes the kernel took from the front of `parts`; 0 when it would have to wait, or when `parts` is empty. Throws FopError for
- * everything else (EPIPE, ECONNRESET, ENOENT of an interrupted FUSE request ...).
+ * Bytes the kernel took from the front of `parts`; 0 when it would have to wait, or when `parts` is empty.
+ * Throws FopError for everything else (EPIPE, ECONNRESET, ENOENT of an interrupted FUSE request ...).
  */
 export function writevNow(fd: number, parts: IoVec): number {
   const count = Math.min(parts.length, IOVECS_MAX);

@@ -10,7 +10,10 @@ const setsockoptCall = declare(
 
 const IPPROTO_TCP = 6;
 
-/** Options that a volfile can set, as (level, name) of Linux. Values are whole numbers: seconds, milliseconds or a count. */
+/**
+ * Options that a volfile can set, as (level, name) of Linux. Values are whole numbers: seconds, milliseconds
+ * or a count.
+ */
 export const SOCKET_OPTIONS = {
   /** Seconds of silence before the first probe. */
   keepaliveTime: [IPPROTO_TCP, 4],

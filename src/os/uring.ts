@@ -1,9 +1,10 @@
 /**
- * io_uring from JavaScript: the rings are mapped into the process and read and written as typed arrays, the submission
- * is one system call, completions are announced by an eventfd that Node's epoll loop watches. No native code of our own.
+ * io_uring from JavaScript: the rings are mapped into the process and read and written as typed arrays, the
+ * submission is one system call, completions are announced by an eventfd that Node's epoll loop watches. No
+ * native code of our own.
  *
- * Promises: an entry is never lost or answered twice; more requests than entries wait in a queue. Only this thread
- * submits. Layout of the structs: linux/io_uring.h.
+ * Promises: an entry is never lost or answered twice; more requests than entries wait in a queue. Only this
+ * thread submits. Layout of the structs: linux/io_uring.h.
  */
 
 import { errnoName, FopError } from "../core/errors.ts";
@@ -24,7 +25,10 @@ const FSYNC_DATASYNC = 1;
 const SETUP_COOP_TASKRUN = 1 << 8;
 const REGISTER_EVENTFD = 4;
 const REGISTER_IOWQ_MAX_WORKERS = 19;
-/** Kernel threads for what cannot be done at once: so many calls may hang in a disk before others wait for them. */
+/**
+ * Kernel threads for what cannot be done at once: so many calls may hang in a disk before others wait for
+ * them.
+ */
 const WORKERS = 64;
 const CQ_EVENTFD_DISABLED = 1;
 const OFFSET_SQES = 0x10000000;
@@ -155,7 +159,9 @@ export class Uring implements DiskIo {
     });
   }
 
-  /** Writes the entry and tells the kernel. What completes at once (page cache) is reaped without the eventfd. */
+  /**
+   * Writes the entry and tells the kernel. What completes at once (page cache) is reaped without the eventfd.
+   */
   #submit(slot: number, request: Request): void {
     this.#slots[slot] = request;
     const tail = this.#ring[this.#sqTail]!;
@@ -168,7 +174,9 @@ export class Uring implements DiskIo {
     this.#reap();
   }
 
-  /** The kernel took nothing (out of memory): the entry is withdrawn and its request fails, rather than hang. */
+  /**
+   * The kernel took nothing (out of memory): the entry is withdrawn and its request fails, rather than hang.
+   */
   #takeBack(slot: number, tail: number): void {
     if (this.#ring[this.#sqHead]! !== tail) return;
     Atomics.store(this.#ring, this.#sqTail, tail);

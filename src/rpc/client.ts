@@ -1,11 +1,12 @@
 /**
  * The calling end of one connection: xids, pending calls, frame timeout, ping (wire.md 1.5 and 10.3).
  *
- * Every call ends: by its reply, by the frame timeout, or with the connection; the last two fail it with ENOTCONN and nothing is
- * ever sent again. A reply to a call that nobody made, or one that makes no sense, ends the connection.
+ * Every call ends: by its reply, by the frame timeout, or with the connection; the last two fail it with
+ * ENOTCONN and nothing is ever sent again. A reply to a call that nobody made, or one that makes no sense,
+ * ends the connection.
  *
- * Ping: while calls are outstanding the peer is pinged every ping timeout. When nothing came from it and nothing
- * left for it during one, it counts as gone.
+ * Ping: while calls are outstanding the peer is pinged every ping timeout. When nothing came from it and
+ * nothing left for it during one, it counts as gone.
  */
 
 import type { Call } from "../core/call.ts";
@@ -19,7 +20,10 @@ import { RECORD_BYTES_MAX, type ReceivedRecord } from "./record.ts";
 import type { Transport } from "./transport.ts";
 import { XdrError, type XdrReader, type XdrType, XdrWriter } from "./xdr.ts";
 
-/** Pending calls are looked over this often for ones that are too old, as in GlusterFS; more often if the timeout is short. */
+/**
+ * Pending calls are looked over this often for ones that are too old, as in GlusterFS; more often if the
+ * timeout is short.
+ */
 const SCAN_MS = 10_000;
 
 /** A call under way. The client settles it exactly once through one of the two methods. */
@@ -31,8 +35,8 @@ export abstract class PendingCall {
   readonly patient: boolean = false;
 
   /**
-   * The result begins at the reader. The record is this call's to release. May throw XdrError before anything else has
-   * happened; then it is called again with the whole record in one part, or `onFailure` is.
+   * The result begins at the reader. The record is this call's to release. May throw XdrError before anything
+   * else has happened; then it is called again with the whole record in one part, or `onFailure` is.
    */
   abstract onReply(reader: XdrReader, record: ReceivedRecord): void;
   abstract onFailure(error: FopError): void;
@@ -46,7 +50,9 @@ export interface RpcClientOptions {
   readonly pingTimeoutMs: number;
   /** xid of the call before the first; goes on over reconnects. */
   readonly lastXid?: number;
-  /** A call of the peer to us; there is no answer to it. The reader is at its arguments. May throw XdrError. */
+  /**
+   * A call of the peer to us; there is no answer to it. The reader is at its arguments. May throw XdrError.
+   */
   onCallback?(program: number, procedure: number, reader: XdrReader): void;
   /** A ping came back. */
   onPing?(latencyMs: number): void;

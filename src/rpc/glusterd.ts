@@ -1,8 +1,8 @@
 /**
  * The management connection to a glusterd: volfiles and brick ports (wire.md 2.3, 2.4, 3.1).
  *
- * It stays open after a volfile came, since glusterd calls back on it when the volume changes. It is never pinged. Backup servers,
- * retries and what to do with a new volfile are the caller's.
+ * It stays open after a volfile came, since glusterd calls back on it when the volume changes. It is never
+ * pinged. Backup servers, retries and what to do with a new volfile are the caller's.
  */
 
 import { Dict } from "../core/dict.ts";
@@ -93,8 +93,8 @@ export class GlusterdClient {
   }
 
   /**
-   * The volfile of a volume (or of what else glusterd has a volfile for, wire.md 3.1). Rejects with VolfileRefused when the
-   * server answers no, with UserError when it does not answer.
+   * The volfile of a volume (or of what else glusterd has a volfile for, wire.md 3.1). Rejects with
+   * VolfileRefused when the server answers no, with UserError when it does not answer.
    */
   async fetchVolfile(key: string): Promise<FetchedVolfile> {
     const who = `glusterd at ${targetText(this.target)}`;

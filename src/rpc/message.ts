@@ -1,8 +1,8 @@
 /**
  * RPC headers and credentials (RFC 5531 as GlusterFS uses it; wire.md 1.2 to 1.4).
  *
- * A message is written into an XdrWriter with room for its record mark; `finish` fills the mark in and takes the bytes. Raw
- * payload is not part of them: it is sent behind, and `finish` must be told its size.
+ * A message is written into an XdrWriter with room for its record mark; `finish` fills the mark in and takes
+ * the bytes. Raw payload is not part of them: it is sent behind, and `finish` must be told its size.
  */
 
 import type { Call, ClientIdentity } from "../core/call.ts";
@@ -57,7 +57,10 @@ export type Credential = Pick<Call, "uid" | "gid" | "pid" | "groups" | "lkOwner"
 /** Who asks on behalf of Mortar itself: handshakes, pings, portmap. */
 export const SELF: Call = Object.freeze({ uid: 0, gid: 0, groups: [], pid: 0, lkOwner: Buffer.alloc(0) });
 
-/** Begins a call. Groups that do not fit are left out, as stock clients do; a lock owner that does not fit throws XdrError. */
+/**
+ * Begins a call. Groups that do not fit are left out, as stock clients do; a lock owner that does not fit
+ * throws XdrError.
+ */
 export function writeCallHead(
   w: XdrWriter,
   xid: number,
@@ -181,8 +184,9 @@ export class Denied extends Error {
 }
 
 /**
- * Reads a call's header up to its arguments, the message type included. Throws Denied for what deserves an answer, XdrError
- * for what does not. No credential means nobody, and an unknown flavor is denied; stock bricks take both for root (wire.md
+ * Reads a call's header up to its arguments, the message type included. Throws Denied for what deserves an
+ * answer, XdrError for what does not. No credential means nobody, and an unknown flavor is denied; stock
+ * bricks take both for root (wire.md
  * 1.4), but none of their clients sends such fops.
  */
 export function readCallHead(r: XdrReader, client: ClientIdentity | undefined): CallHead {
@@ -257,7 +261,10 @@ function readGroups(r: XdrReader): readonly number[] {
   return groups;
 }
 
-/** Reads a reply's header behind xid and type, up to the result. Gives why the call was not run, undefined when it was. */
+/**
+ * Reads a reply's header behind xid and type, up to the result. Gives why the call was not run, undefined
+ * when it was.
+ */
 export function readReplyStatus(r: XdrReader): string | undefined {
   if (r.u32() !== ACCEPTED)
     return r.u32() === AUTH_ERROR ? "the credential was refused" : "rpc version mismatch";

@@ -1,13 +1,14 @@
 /**
  * Record marking (wire.md 1.1): received bytes to records, in place.
  *
- * The transport asks `nextBuffer` where to read to and says with `received` how much arrived; records are views of that memory.
- * Payloads are never copied: of a record that does not fit into the rest of its slab at most HEAD_BYTES_COPIED move to the next one,
- * or it becomes a record of two parts. Only records sent in several fragments (no stock sender does that) are put together.
+ * The transport asks `nextBuffer` where to read to and says with `received` how much arrived; records are
+ * views of that memory. Payloads are never copied: of a record that does not fit into the rest of its slab at
+ * most HEAD_BYTES_COPIED move to the next one, or it becomes a record of two parts. Only records sent in
+ * several fragments (no stock sender does that) are put together.
  *
- * Alignment: `expectLike` says where the payload of the record just delivered began. While nothing is buffered, the next
- * read is then placed and bounded so that the payload of an equal record begins on a page, as O_DIRECT bricks need it. Whatever
- * else arrives there is parsed just as well.
+ * Alignment: `expectLike` says where the payload of the record just delivered began. While nothing is
+ * buffered, the next read is then placed and bounded so that the payload of an equal record begins on a page,
+ * as O_DIRECT bricks need it. Whatever else arrives there is parsed just as well.
  */
 
 import type { IoVec, Lease } from "../core/iovec.ts";
@@ -16,13 +17,21 @@ import { XdrReader } from "./xdr.ts";
 
 export const MARK_BYTES = 4;
 export const LAST_FRAGMENT = 0x8000_0000;
-/** Largest record from a peer that is known: a write of 64 MiB (the most NFS-Ganesha sends) and room for its head. */
+/**
+ * Largest record from a peer that is known: a write of 64 MiB (the most NFS-Ganesha sends) and room for its
+ * head.
+ */
 export const RECORD_BYTES_MAX = 65 * 1024 * 1024;
-/** Largest record from a peer that has not said who it is yet: a SETVOLUME has a few KiB, a volfile some more. */
+/**
+ * Largest record from a peer that has not said who it is yet: a SETVOLUME has a few KiB, a volfile some more.
+ */
 export const RECORD_BYTES_UNKNOWN_PEER_MAX = 4 * 1024 * 1024;
 /** More fragments than this in one record are an attack, not a message. */
 const FRAGMENTS_MAX = 1024;
-/** A record's beginning up to here is moved to a new slab; of a longer one the rest only. All heads before payloads are shorter. */
+/**
+ * A record's beginning up to here is moved to a new slab; of a longer one the rest only. All heads before
+ * payloads are shorter.
+ */
 const HEAD_BYTES_COPIED = 4096;
 /** Less room than this at the end of a slab is not worth a read(2). */
 const ROOM_BYTES_MIN = 4096;
@@ -38,7 +47,10 @@ export class RecordError extends Error {
   }
 }
 
-/** One received message without its record mark: bytes `start` to `end` of `memory`, and perhaps a second part. */
+/**
+ * One received message without its record mark: bytes `start` to `end` of `memory`, and perhaps a second
+ * part.
+ */
 export class ReceivedRecord implements Lease {
   readonly memory: Buffer;
   readonly start: number;
@@ -172,7 +184,9 @@ export class RecordReceiver {
     }
   }
 
-  /** The record just delivered had a payload at `payloadOffset` of `record.memory`; more like it are expected. */
+  /**
+   * The record just delivered had a payload at `payloadOffset` of `record.memory`; more like it are expected.
+   */
   expectLike(record: ReceivedRecord, payloadOffset: number): void {
     const head = payloadOffset - record.start + MARK_BYTES;
     const payload = record.size + MARK_BYTES - head;

@@ -1,12 +1,14 @@
 /**
- * The answering end: connections, dispatch by program, and the limit of calls in flight (wire.md 1.3 and 1.7).
+ * The answering end: connections, dispatch by program, and the limit of calls in flight (wire.md 1.3 and
+ * 1.7).
  *
- * A call is in flight until its reply has left for the peer, so a peer that does not read its replies is not read either.
- * Above the limit calls wait in their records, as many again as the limit; then the connection is not read until some are answered.
- * Programs that declare themselves `prompt` (ping) are served even then. Calls that wait for other calls (blocking locks) must not
- * count: whoever serves them says so by `uncount`.
+ * A call is in flight until its reply has left for the peer, so a peer that does not read its replies is not
+ * read either. Above the limit calls wait in their records, as many again as the limit; then the connection
+ * is not read until some are answered. Programs that declare themselves `prompt` (ping) are served even then.
+ * Calls that wait for other calls (blocking locks) must not count: whoever serves them says so by `uncount`.
  *
- * A peer that breaks a limit or the encoding is dropped with one log line. Calls it had in flight still finish, unheard.
+ * A peer that breaks a limit or the encoding is dropped with one log line. Calls it had in flight still
+ * finish, unheard.
  */
 
 import type { Call, ClientIdentity } from "../core/call.ts";
@@ -34,8 +36,8 @@ export interface ServedProgram extends Program {
   /** Served at once, whatever else is in flight. */
   readonly prompt?: boolean;
   /**
-   * Runs a call; the reader is at its arguments. Answers through the exchange, now or later, exactly once. Throws XdrError
-   * when the arguments make no sense.
+   * Runs a call; the reader is at its arguments. Answers through the exchange, now or later, exactly once.
+   * Throws XdrError when the arguments make no sense.
    */
   dispatch(exchange: Exchange, reader: XdrReader): void;
 }
@@ -204,7 +206,9 @@ export class RpcPeer {
     }
   }
 
-  /** The program and version asked for; undefined when the call has been answered with what is wrong about it. */
+  /**
+   * The program and version asked for; undefined when the call has been answered with what is wrong about it.
+   */
   #programOf(head: CallHead): ServedProgram | undefined {
     const versions = this.#server.versionsOf(head.program);
     const program = versions?.find((candidate) => candidate.version === head.version);
@@ -236,7 +240,10 @@ export class Exchange implements Lease {
   readonly program: ServedProgram;
   readonly procedure: number;
   readonly call: Call;
-  /** Holds the memory that arguments and payload are views of; whoever serves the call releases it when done with them. */
+  /**
+   * Holds the memory that arguments and payload are views of; whoever serves the call releases it when done
+   * with them.
+   */
   record: ReceivedRecord;
   #argumentsAt: number;
   readonly #xid: number;

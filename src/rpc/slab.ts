@@ -1,8 +1,9 @@
 /**
  * Slabs: page-aligned memory that sockets read into and that records are views of (design data-path.md).
  *
- * A slab is counted: the receiver that fills it holds it once, and each record in it holds it once more. When the last
- * holder lets go it serves again. A holder that never lets go costs an allocation, never correctness.
+ * A slab is counted: the receiver that fills it holds it once, and each record in it holds it once more. When
+ * the last holder lets go it serves again. A holder that never lets go costs an allocation, never
+ * correctness.
  */
 
 import { alignedBuffer } from "../os/memory.ts";
@@ -45,7 +46,10 @@ export class Slab {
   }
 }
 
-/** Free slabs by size, powers of four between the two limits; records larger than the largest get a slab for once. */
+/**
+ * Free slabs by size, powers of four between the two limits; records larger than the largest get a slab for
+ * once.
+ */
 export class SlabPool {
   readonly #free = new Map<number, Slab[]>();
   #keptBytes = 0;

@@ -1,7 +1,9 @@
 /**
- * Connections that exist in memory only, for tests and simulation: pairs of transports, and a network of listeners by port.
+ * Connections that exist in memory only, for tests and simulation: pairs of transports, and a network of
+ * listeners by port.
  *
- * What one end sends the other gets in a later microtask, in order and in the same pieces. Bytes are copied, as a network does.
+ * What one end sends the other gets in a later microtask, in order and in the same pieces. Bytes are copied,
+ * as a network does.
  */
 
 import { FopError } from "../core/errors.ts";
@@ -18,7 +20,10 @@ import {
   targetText,
 } from "./transport.ts";
 
-/** A connection that exists in memory only: two ends, each delivering in a later microtask what the other sent, in order. */
+/**
+ * A connection that exists in memory only: two ends, each delivering in a later microtask what the other
+ * sent, in order.
+ */
 export function memoryPair(
   peers: { client?: PeerAddress; server?: PeerAddress } = {},
 ): [client: MemoryTransport, server: MemoryTransport] {

@@ -1,12 +1,13 @@
 /**
  * Transport over TCP (IPv4, IPv6) and unix sockets. The only file of the RPC layer that knows node:net.
  *
- * Receiving: the kernel copies straight into the receiver's slabs (net.Socket's `onread`). Accepted sockets cannot be given `onread`
- * by the public interface of net.Server, so their handle moves into a new net.Socket.
+ * Receiving: the kernel copies straight into the receiver's slabs (net.Socket's `onread`). Accepted sockets
+ * cannot be given `onread` by the public interface of net.Server, so their handle moves into a new
+ * net.Socket.
  *
- * Sending: messages of one turn of the event loop leave in one writev(2), heads and payloads in place, past the stream (which
- * costs several microseconds a message). Only what the kernel has no room for goes through it, and while it waits there,
- * messages gather here.
+ * Sending: messages of one turn of the event loop leave in one writev(2), heads and payloads in place, past
+ * the stream (which costs several microseconds a message). Only what the kernel has no room for goes through
+ * it, and while it waits there, messages gather here.
  */
 
 import { lookup } from "node:dns/promises";
@@ -30,7 +31,10 @@ import {
 
 /** Stock clients and bricks probe an idle connection after this many seconds (wire.md 1.1). */
 const KEEPALIVE_SEC = 20;
-/** A batch takes no more messages when it has this much: enough to make the system call cheap, little enough to see progress. */
+/**
+ * A batch takes no more messages when it has this much: enough to make the system call cheap, little enough
+ * to see progress.
+ */
 const BATCH_BYTES = 1024 * 1024;
 const BATCH_PARTS = 512;
 const PRIVILEGED_PORT_MAX = 1023;
@@ -146,7 +150,10 @@ class SocketTransport implements Transport {
     process.nextTick(flush, this);
   }
 
-  /** Gives all that is queued to the kernel, a batch in one writev(2); what it does not take, to the socket to wait for room. */
+  /**
+   * Gives all that is queued to the kernel, a batch in one writev(2); what it does not take, to the socket to
+   * wait for room.
+   */
   flush(): void {
     this.#scheduled = false;
     // A socket that Node has destroyed has closed its descriptor, whose number may belong to a file by now.

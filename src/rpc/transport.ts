@@ -1,8 +1,8 @@
 /**
  * Transport: one connection as the RPC layer sees it, how connections are made and how they are accepted.
  *
- * A transport carries whole messages. It is born open; `onClose` comes exactly once, whoever closed it, and nothing
- * after it. Handlers run inside the transport's own callbacks and must not throw.
+ * A transport carries whole messages. It is born open; `onClose` comes exactly once, whoever closed it, and
+ * nothing after it. Handlers run inside the transport's own callbacks and must not throw.
  */
 
 import type { IoVec, Lease } from "../core/iovec.ts";
@@ -12,8 +12,8 @@ export interface TransportHandler {
   /** A whole message. The handler owns the record and releases it. */
   onRecord(record: ReceivedRecord): void;
   /**
-   * The connection is gone; `why` is for the log and undefined when `close` was called here. `broken`: it was ended here
-   * because the peer broke record marking or a limit of it.
+   * The connection is gone; `why` is for the log and undefined when `close` was called here. `broken`: it was
+   * ended here because the peer broke record marking or a limit of it.
    */
   onClose(why: string | undefined, broken: boolean): void;
 }
@@ -41,8 +41,9 @@ export interface Transport {
   /** Grows with each arrival of bytes, however few. */
   readonly arrivals: number;
   /**
-   * Sends a message, marks included. Buffers are read until the message is flushed or the transport has closed; then `lease` is
-   * released. Messages of one turn of the event loop go out together. After `close` the message is dropped.
+   * Sends a message, marks included. Buffers are read until the message is flushed or the transport has
+   * closed; then `lease` is released. Messages of one turn of the event loop go out together. After `close`
+   * the message is dropped.
    */
   send(message: IoVec, lease?: Lease): void;
   /** Stops reading; what has arrived already waits. */

@@ -1,4 +1,7 @@
-/** A volume in-process: files by path, symbolic links, errors as path_resolution(7) has them, and opening from a SOURCE. */
+/**
+ * A volume in-process: files by path, symbolic links, errors as path_resolution(7) has them, and opening from
+ * a SOURCE.
+ */
 
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -8,7 +8,9 @@ import { alignedBuffer, BufferPool, isAligned } from "../../src/os/memory.ts";
 const dir = mkdtempSync(join(tmpdir(), "mortar-disk-io-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-/** io_uring may be forbidden on a machine; then `auto` must be the pool, and the pool is what is left to test. */
+/**
+ * io_uring may be forbidden on a machine; then `auto` must be the pool, and the pool is what is left to test.
+ */
 const engines: DiskIo[] = [openDiskIo("pool")];
 if (openDiskIo("auto").kind === "io_uring") engines.push(openDiskIo("auto"));
 

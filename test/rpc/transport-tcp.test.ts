@@ -196,7 +196,8 @@ describe("socket transport", () => {
     await expect(listenSocket({ kind: "unix", path }, () => {})).rejects.toMatchObject({
       code: "EADDRINUSE",
     });
-    // A process that dies leaves its file; closing a handle without unlinking is the nearest that one process can do.
+    // A process that dies leaves its file; closing a handle without unlinking is the nearest that one process
+    // can do.
     renameSync(path, `${path}.left`);
     await new Promise((resolve) => dead.close(resolve));
     renameSync(`${path}.left`, path);

@@ -1,5 +1,6 @@
 /**
- * A started graph from volfile text in one call, for tests of translators (design shape.md 7). `await using` stops it.
+ * A started graph from volfile text in one call, for tests of translators (design shape.md 7). `await using`
+ * stops it.
  */
 
 import type { Env } from "../../src/core/env.ts";

@@ -1,5 +1,6 @@
 /**
- * An Env that tests drive: time stands still until `advance`, random numbers are seeded, and the log is kept for assertions.
+ * An Env that tests drive: time stands still until `advance`, random numbers are seeded, and the log is kept
+ * for assertions.
  */
 
 import type { Clock, Env, Timer } from "../../src/core/env.ts";

@@ -1,5 +1,6 @@
 /**
- * Random numbers for tests: seeded, the same on every machine, with the seed in the name of whatever fails (design shape.md 8).
+ * Random numbers for tests: seeded, the same on every machine, with the seed in the name of whatever fails
+ * (design shape.md 8).
  */
 
 import type { Random } from "../../src/core/env.ts";

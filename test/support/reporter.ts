@@ -1,6 +1,6 @@
 /**
- * One line a test file, one line a skipped case with its reason, failures whole, and at the end the plain line
- * `N passed, N failed, N skipped` that machines read.
+ * One line a test file, one line a skipped case with its reason, failures whole, and at the end the plain
+ * line `N passed, N failed, N skipped` that machines read.
  */
 
 import type { TestCase, TestModule } from "vitest/node";

@@ -1,6 +1,7 @@
 /**
- * A user of a graph, for tests: what an edge does between a program and the fops, in as few words as a test can be written in. Names
- * are looked up each time, inodes come from one InodeTable, fds are released at the end.
+ * A user of a graph, for tests: what an edge does between a program and the fops, in as few words as a test
+ * can be written in. Names are looked up each time, inodes come from one InodeTable, fds are released at the
+ * end.
  */
 
 import type { Call, ClientIdentity } from "../../src/core/call.ts";
@@ -82,7 +83,8 @@ export class Session {
     const loc = { inode, parent, name };
     const args = { loc, fd, flags, mode, umask, xdata: this.gfidReq(xdata) };
     const reply = await this.top.create(this.call, args);
-    // The fd keeps its inode, so a name that was there already must be known to this table under the same object.
+    // The fd keeps its inode, so a name that was there already must be known to this table under the same
+    // object.
     this.#linkInto(inode, reply.stat);
     this.#fds.push(fd);
     return { fd, reply };

@@ -1,6 +1,7 @@
 /**
- * What args and replies of every fop must look like. A check answers with what is wrong, or undefined. Fields of the same name mean
- * the same in all fops, so args are checked by field; replies by fop, so that a field that is missing is found.
+ * What args and replies of every fop must look like. A check answers with what is wrong, or undefined. Fields
+ * of the same name mean the same in all fops, so args are checked by field; replies by fop, so that a field
+ * that is missing is found.
  */
 
 import type { Call } from "../../src/core/call.ts";

@@ -1,11 +1,12 @@
 /**
- * debug/contract: checks that the layers above and below keep the rules of src/core, and blames the one that does not (design
- * shape.md 7). Tests put it between all layers.
+ * debug/contract: checks that the layers above and below keep the rules of src/core, and blames the one that
+ * does not (design shape.md 7). Tests put it between all layers.
  *
- * Checked: fields of args and replies (contract-checks.ts); fops answer with a promise, only FopErrors with their place in them, and
- * within `timeout`; payloads on loan are not written to; nothing is called before child-up nor after parent-down, nothing
- * is in flight at fini; an fd is not used after its release.
- * A breach rejects the fop with ContractError, which no edge takes for an errno, is logged, and stays in `breaches`.
+ * Checked: fields of args and replies (contract-checks.ts); fops answer with a promise, only FopErrors with
+ * their place in them, and within `timeout`; payloads on loan are not written to; nothing is called before
+ * child-up nor after parent-down, nothing is in flight at fini; an fd is not used after its release.
+ * A breach rejects the fop with ContractError, which no edge takes for an errno, is logged, and stays in
+ * `breaches`.
  */
 
 import type { Call } from "../../src/core/call.ts";

@@ -1,9 +1,10 @@
 /**
  * debug/delay-gen: makes fops late (GlusterFS xlators/debug/delay-gen).
  *
- * By options: a share of the calls goes down after a fixed time on the Env's clock. By script, for tests: `hold` stops calls
- * (or replies) of a fop until they are let go, so that an interleaving is written down instead of hoped for. Only calls
- * and replies that the holds name wait; at `fini` whatever is still held goes on.
+ * By options: a share of the calls goes down after a fixed time on the Env's clock. By script, for tests:
+ * `hold` stops calls (or replies) of a fop until they are let go, so that an interleaving is written down
+ * instead of hoped for. Only calls and replies that the holds name wait; at `fini` whatever is still held
+ * goes on.
  */
 
 import type { Call } from "../../src/core/call.ts";

@@ -1,4 +1,7 @@
-/** Args and replies of fops as one line of text, for traces: objects by what tells them apart, bytes by their number. */
+/**
+ * Args and replies of fops as one line of text, for traces: objects by what tells them apart, bytes by their
+ * number.
+ */
 
 import { Dict } from "../../src/core/dict.ts";
 import { gfidText } from "../../src/core/gfid.ts";

@@ -1,8 +1,8 @@
 /**
  * debug/error-gen: fails fops on purpose, before they reach the child (GlusterFS xlators/debug/error-gen).
  *
- * By options: a share of the calls, chosen by the Env's random numbers. By script, for tests: `failNext` and `failWhere`. A script is
- * asked first. Hooks (release, forget, disconnect) never fail.
+ * By options: a share of the calls, chosen by the Env's random numbers. By script, for tests: `failNext` and
+ * `failWhere`. A script is asked first. Hooks (release, forget, disconnect) never fail.
  */
 
 import type { Call } from "../../src/core/call.ts";

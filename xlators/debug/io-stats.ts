@@ -1,9 +1,10 @@
 /**
- * debug/io-stats: counts fops, bytes and, when asked, times (GlusterFS xlators/debug/io-stats). It stands at the top of every volfile
- * that glusterd writes.
+ * debug/io-stats: counts fops, bytes and, when asked, times (GlusterFS xlators/debug/io-stats). It stands at
+ * the top of every volfile that glusterd writes.
  *
- * With `count-fop-hits` and `latency-measurement` off, which is the default, everything passes through at the cost of one test.
- * The other options are GlusterFS' own log and thread settings, which glusterd puts here; Mortar has them elsewhere or not at all.
+ * With `count-fop-hits` and `latency-measurement` off, which is the default, everything passes through at the
+ * cost of one test. The other options are GlusterFS' own log and thread settings, which glusterd puts here;
+ * Mortar has them elsewhere or not at all.
  */
 
 import type { Call } from "../../src/core/call.ts";

@@ -1,8 +1,8 @@
 /**
  * debug/trace: what passes here, to the log and into a history (GlusterFS xlators/debug/trace).
  *
- * Each fop makes two events, a call and its outcome, each life-cycle step and hook one. The history is a ring of `history-size`.
- * Payloads and xattr values are told by their size only.
+ * Each fop makes two events, a call and its outcome, each life-cycle step and hook one. The history is a ring
+ * of `history-size`. Payloads and xattr values are told by their size only.
  */
 
 import type { Call } from "../../src/core/call.ts";

@@ -1,8 +1,9 @@
 /**
  * Who may use a brick: the vote of the modules addr and login (wire.md 11; GlusterFS xlators/protocol/auth).
  *
- * A module that has options in the section votes. One reject loses, else one accept wins, else the client stays out. Having
- * shown an accepted name and password makes a client trusted, which exempts some internal callers from squashing.
+ * A module that has options in the section votes. One reject loses, else one accept wins, else the client
+ * stays out. Having shown an accepted name and password makes a client trusted, which exempts some internal
+ * callers from squashing.
  */
 
 import { timingSafeEqual } from "node:crypto";
@@ -76,8 +77,8 @@ async function voteByAddress(
 }
 
 /**
- * `a,b` applies to every directory of the volume; `/dir(a|b),/other(c)` to mounts of exactly that directory, `/` being the whole
- * volume.
+ * `a,b` applies to every directory of the volume; `/dir(a|b),/other(c)` to mounts of exactly that directory,
+ * `/` being the whole volume.
  */
 async function isListed(list: string, host: string, subdir: string, resolve: Resolve): Promise<boolean> {
   if (!list.startsWith("/") && !list.includes("(")) return matchesAny(list.split(","), host, resolve);

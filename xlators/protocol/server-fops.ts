@@ -1,8 +1,10 @@
 /**
- * The server's half of the fop table: the wire's call struct to arguments, a reply to the wire's reply struct (wire.md 6, 8).
+ * The server's half of the fop table: the wire's call struct to arguments, a reply to the wire's reply struct
+ * (wire.md 6, 8).
  *
- * Arguments come as a promise only when a gfid or a name has to be looked up first. Codecs know the bytes; this file the
- * meaning: what a gfid, an fd number, a flag stands for here, and the end markers of READ and READDIR.
+ * Arguments come as a promise only when a gfid or a name has to be looked up first. Codecs know the bytes;
+ * this file the meaning: what a gfid, an fd number, a flag stands for here, and the end markers of READ and
+ * READDIR.
  */
 
 import type { Call } from "../../src/core/call.ts";
@@ -163,7 +165,10 @@ function sizeOf(xattrs: Dict, name: string | undefined): number {
   return name === undefined ? 0 : (xattrs.bytes(name)?.length ?? 0);
 }
 
-/** After a create the fd and the table must mean the same file, also when it existed and is known by another object. */
+/**
+ * After a create the fd and the table must mean the same file, also when it existed and is known by another
+ * object.
+ */
 function linkCreated(session: ServerSession, fd: Fd, stat: Reply<"create">["stat"]): void {
   const { inode } = fd;
   const linked = session.link(inode, stat);

@@ -1,5 +1,6 @@
 /**
- * What a brick answers before and besides fops: DUMP and PING, SETVOLUME, and no to what only a glusterd knows (wire.md 2.2, 2.3,
+ * What a brick answers before and besides fops: DUMP and PING, SETVOLUME, and no to what only a glusterd
+ * knows (wire.md 2.2, 2.3,
  * 3.3 to 3.5).
  */
 

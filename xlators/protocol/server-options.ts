@@ -1,8 +1,9 @@
 /**
- * Options of protocol/server, spelled as GlusterFS spells them (translators.md 8.4; GlusterFS xlators/protocol/server/src/server.c).
+ * Options of protocol/server, spelled as GlusterFS spells them (translators.md 8.4; GlusterFS
+ * xlators/protocol/server/src/server.c).
  *
- * Keys with names inside (`auth.addr.<brick>.allow`, `auth.login.<user>.password` ...) cannot be in a table: server-auth.ts
- * reads them from the section's text.
+ * Keys with names inside (`auth.addr.<brick>.allow`, `auth.login.<user>.password` ...) cannot be in a table:
+ * server-auth.ts reads them from the section's text.
  */
 
 import { UserError } from "../../src/core/errors.ts";

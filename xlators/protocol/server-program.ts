@@ -1,8 +1,8 @@
 /**
  * The fop program of a brick: one call from its bytes to its reply (wire.md 6, 8, 10.1).
  *
- * The payload of a write is lent to the layers below as it came from the socket; its memory is held until the fop has settled.
- * A read's buffers go to the socket as they are and are given back when they have left.
+ * The payload of a write is lent to the layers below as it came from the socket; its memory is held until the
+ * fop has settled. A read's buffers go to the socket as they are and are given back when they have left.
  */
 
 import type { Call } from "../../src/core/call.ts";
@@ -140,7 +140,10 @@ function dropOpened<F extends FopName>(session: ServerSession, fop: F, args: Arg
   else if (fop === "opendir") void top.releasedir((args as Args<"opendir">).fd);
 }
 
-/** Keeps the files of a fop open while it runs. Locks wait for long, and need the file no more than by its gfid. */
+/**
+ * Keeps the files of a fop open while it runs. Locks wait for long, and need the file no more than by its
+ * gfid.
+ */
 function holdFds<F extends FopName>(
   session: ServerSession,
   fop: F,

@@ -1,8 +1,9 @@
 /**
- * What a brick keeps for one connection: who the client is, its open files, and how its gfids become inodes (wire.md 8, 10.1).
+ * What a brick keeps for one connection: who the client is, its open files, and how its gfids become inodes
+ * (wire.md 8, 10.1).
  *
- * A file that the client releases, or leaves open when it goes, is released below when no fop uses it any more: a descriptor
- * must not be closed, and its number given to another file, under a write.
+ * A file that the client releases, or leaves open when it goes, is released below when no fop uses it any
+ * more: a descriptor must not be closed, and its number given to another file, under a write.
  */
 
 import { type Call, type ClientIdentity, internalCall } from "../../src/core/call.ts";
@@ -74,8 +75,8 @@ export class ServerSession {
   }
 
   /**
-   * The inode of a gfid. One that nobody has asked for since it was last used is looked up below; `missing` is what its absence
-   * means to the caller (wire.md 8).
+   * The inode of a gfid. One that nobody has asked for since it was last used is looked up below; `missing`
+   * is what its absence means to the caller (wire.md 8).
    */
   inode(wireGfid: Gfid, missing: ErrnoName = "ESTALE"): Inode | Promise<Inode> {
     const gfid = this.inward(wireGfid);
@@ -198,7 +199,10 @@ export class ServerSession {
     if (open.busy === 0) await this.#releaseBelow(open);
   }
 
-  /** The client is gone: nothing new begins, files in use are released by the last fop that uses them, the rest now. */
+  /**
+   * The client is gone: nothing new begins, files in use are released by the last fop that uses them, the
+   * rest now.
+   */
   close(): void {
     this.closed = true;
     for (const open of this.#fds.splice(0)) {

@@ -1,10 +1,11 @@
 /**
- * protocol/server: offers its children as bricks, each under its volume name, to clients over TCP or a unix socket (wire.md 2, 3,
- * 8, 10, 11; translators.md 8.4).
+ * protocol/server: offers its children as bricks, each under its volume name, to clients over TCP or a unix
+ * socket (wire.md 2, 3, 8, 10, 11; translators.md 8.4).
  *
- * Promises: a client that has not been let in reaches no file; what a client holds (open files, locks) goes with its connection;
- * pings are answered while a disk stalls. Needs below: any graph of a brick; it is the top of its own, so fops from above do
- * not exist. Limits: no TLS, no groups looked up here, no changes of auth rules while running.
+ * Promises: a client that has not been let in reaches no file; what a client holds (open files, locks) goes
+ * with its connection; pings are answered while a disk stalls. Needs below: any graph of a brick; it is the
+ * top of its own, so fops from above do not exist. Limits: no TLS, no groups looked up here, no changes of
+ * auth rules while running.
  */
 
 import type { Call } from "../../src/core/call.ts";
@@ -32,7 +33,10 @@ import { FopProgram } from "./server-program.ts";
 import { Brick, type ServerSession } from "./server-session.ts";
 import { sendUpcall } from "./upcalls.ts";
 
-/** Internal callers of trusted clients that stay root: geo-replication, no-root-squash, rebalance, quota, self-heal (wire.md 7.8). */
+/**
+ * Internal callers of trusted clients that stay root: geo-replication, no-root-squash, rebalance, quota,
+ * self-heal (wire.md 7.8).
+ */
 const UNSQUASHED_PIDS: ReadonlySet<number> = new Set([-1, -3, -4, -5, -6]);
 
 export const protocolServer: XlatorDefinition = serverOver(listenSocket, resolveHost);
@@ -90,7 +94,10 @@ export class ProtocolServer extends ForwardingXlator<typeof SERVER_OPTIONS> {
     return this.#listener?.port ?? 0;
   }
 
-  /** Listens at once, so that an address in use is an error of the start; who comes too early is told to come again. */
+  /**
+   * Listens at once, so that an address in use is an error of the start; who comes too early is told to come
+   * again.
+   */
   override async init(): Promise<void> {
     const target = listenTarget(this.options);
     for (const name of this.#bricks.keys())
@@ -135,7 +142,9 @@ export class ProtocolServer extends ForwardingXlator<typeof SERVER_OPTIONS> {
     );
   }
 
-  /** Files first, then locks: a lock that is free again must not be followed by a write of its old owner's. */
+  /**
+   * Files first, then locks: a lock that is free again must not be followed by a write of its old owner's.
+   */
   #disconnected(peer: RpcPeer): void {
     const session = this.#sessions.get(peer);
     if (session === undefined) return;
@@ -161,7 +170,10 @@ export class ProtocolServer extends ForwardingXlator<typeof SERVER_OPTIONS> {
   }
 }
 
-/** The nearest value of an option in a brick's graph, from the top down; volume ids stand in io-stats and in storage/posix. */
+/**
+ * The nearest value of an option in a brick's graph, from the top down; volume ids stand in io-stats and in
+ * storage/posix.
+ */
 function optionBelow(top: XlatorBase, key: string): string | undefined {
   const own = top.rawOptions.get(key);
   if (own !== undefined) return own;

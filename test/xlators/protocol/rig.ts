@@ -1,5 +1,6 @@
 /**
- * A brick and its clients over a network in memory: one server graph on a memory disk, any number of client graphs, one fake clock.
+ * A brick and its clients over a network in memory: one server graph on a memory disk, any number of client
+ * graphs, one fake clock.
  */
 
 import type { ChildEvent, XlatorBase } from "../../../src/core/xlator.ts";

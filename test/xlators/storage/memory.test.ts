@@ -1,4 +1,7 @@
-/** What storage/memory has beyond the contract that the conformance suite checks: limits, a disk that outlives it, crashes. */
+/**
+ * What storage/memory has beyond the contract that the conformance suite checks: limits, a disk that outlives
+ * it, crashes.
+ */
 
 import { describe, expect, it } from "vitest";
 import { internalCall } from "../../../src/core/call.ts";

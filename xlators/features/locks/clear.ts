@@ -1,6 +1,7 @@
 /**
- * clear-locks: locks dropped by hand through the getxattr name `glusterfs.clrlk.t<type>.k<kind>[.<which>]` (spec translators.md 9.3), and
- * `glusterfs.intrlk.tposix.kblocked.<range>`, by which GlusterFS' FUSE client interrupts its own waiting lk calls.
+ * clear-locks: locks dropped by hand through the getxattr name `glusterfs.clrlk.t<type>.k<kind>[.<which>]`
+ * (spec translators.md 9.3), and `glusterfs.intrlk.tposix.kblocked.<range>`, by which GlusterFS' FUSE client
+ * interrupts its own waiting lk calls.
  */
 
 import type { Call } from "../../../src/core/call.ts";
@@ -55,7 +56,10 @@ function parseRange(text: string): ByteRange | undefined {
   return match ? rangeOf(BigInt(match[1]!), BigInt(match[2]!)) : undefined;
 }
 
-/** Drops the locks; the caller then lets others go on. Waiting lk calls end with EINTR, the others with EAGAIN. */
+/**
+ * Drops the locks; the caller then lets others go on. Waiting lk calls end with EINTR, the others with
+ * EAGAIN.
+ */
 export function clearLocks(
   inode: InodeLocks,
   command: ClearCommand,
@@ -100,7 +104,9 @@ export function clearSummary(
   return `${brick}: ${type} blocked locks=${cleared.blocked} granted locks=${cleared.granted}`;
 }
 
-/** `host:/brick` from the brick's pathinfo, `<POSIX(/brick):host:/path>`; undefined when it looks otherwise. */
+/**
+ * `host:/brick` from the brick's pathinfo, `<POSIX(/brick):host:/path>`; undefined when it looks otherwise.
+ */
 export function brickOfPathinfo(pathinfo: string): string | undefined {
   const match = /^<POSIX\((.+)\):([^:]+):/.exec(pathinfo);
   return match ? `${match[2]}:${match[1]}` : undefined;

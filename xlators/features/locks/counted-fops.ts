@@ -1,6 +1,7 @@
 /**
- * The fops in which features/locks only answers lock counts: taken out of the request's xdata, put into the reply's (counts.ts).
- * For a fop on an fd or an inode the counts are that inode's; for one on a name they are the parent directory's, but for lookup.
+ * The fops in which features/locks only answers lock counts: taken out of the request's xdata, put into the
+ * reply's (counts.ts). For a fop on an fd or an inode the counts are that inode's; for one on a name they are
+ * the parent directory's, but for lookup.
  */
 
 import type { Call } from "../../../src/core/call.ts";

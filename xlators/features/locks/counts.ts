@@ -1,6 +1,6 @@
 /**
- * Lock counts that other translators ask for in the xdata of any fop, and get in its reply (spec translators.md 9.2, wire.md 9.3).
- * Granted and waiting locks count alike.
+ * Lock counts that other translators ask for in the xdata of any fop, and get in its reply (spec
+ * translators.md 9.2, wire.md 9.3). Granted and waiting locks count alike.
  */
 
 import { Dict } from "../../../src/core/dict.ts";
@@ -51,8 +51,8 @@ const COUNT_KEYS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * A reply's xdata with the counts of one inode, or the larger ones of several (rename tells of both parents). `nameLocked` is the
- * answer to parentEntrylk.
+ * A reply's xdata with the counts of one inode, or the larger ones of several (rename tells of both parents).
+ * `nameLocked` is the answer to parentEntrylk.
  */
 export function withCounts(
   reply: Dict | undefined,

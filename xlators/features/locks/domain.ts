@@ -1,10 +1,10 @@
 /**
- * What inodelk and entrylk have in common: granted and waiting locks of one domain of one inode (spec translators.md 9.2). What a
- * lock covers is told by `DomainRules`.
+ * What inodelk and entrylk have in common: granted and waiting locks of one domain of one inode (spec
+ * translators.md 9.2). What a lock covers is told by `DomainRules`.
  *
- * An owner never conflicts with itself, and its locks are separate objects. A request that fits nevertheless waits behind a waiting
- * one that it would overtake, unless its owner has a lock in the domain already: else a nested lock could never be
- * taken, and the outer one never given back.
+ * An owner never conflicts with itself, and its locks are separate objects. A request that fits nevertheless
+ * waits behind a waiting one that it would overtake, unless its owner has a lock in the domain already: else
+ * a nested lock could never be taken, and the outer one never given back.
  */
 
 import type { LockOwner } from "./owner.ts";
@@ -87,7 +87,10 @@ export class Domain<L extends DomainLock> {
     return before - this.#granted.length;
   }
 
-  /** Age in milliseconds of the oldest granted lock that the request would exclude; undefined when there is none. */
+  /**
+   * Age in milliseconds of the oldest granted lock that the request would exclude; undefined when there is
+   * none.
+   */
   oldestInTheWayMs(request: L): number | undefined {
     const since = this.#granted
       .filter((held) => this.#rules.conflicts(held, request))

@@ -1,9 +1,9 @@
 /**
- * Everything that is locked, or waits for a lock, on one inode. Exists only while there is something (`empty`), so the number of these
- * is bounded by what clients hold.
+ * Everything that is locked, or waits for a lock, on one inode. Exists only while there is something
+ * (`empty`), so the number of these is bounded by what clients hold.
  *
- * Removal (spec translators.md 9.2): unlink, rmdir and a rename over the inode wait until other clients' inodelks are gone; while they
- * wait or run, new inodelks of clients that hold none are queued.
+ * Removal (spec translators.md 9.2): unlink, rmdir and a rename over the inode wait until other clients'
+ * inodelks are gone; while they wait or run, new inodelks of clients that hold none are queued.
  */
 
 import type { ClientIdentity } from "../../../src/core/call.ts";

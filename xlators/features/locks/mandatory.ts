@@ -1,6 +1,6 @@
 /**
- * Mandatory locks: which reads and writes somebody's lock forbids (spec translators.md 9.3). Pure; who waits and who is refused is
- * decided in locks.ts.
+ * Mandatory locks: which reads and writes somebody's lock forbids (spec translators.md 9.3). Pure; who waits
+ * and who is refused is decided in locks.ts.
  */
 
 import { type ByteRange, covers, overlaps } from "../../../src/core/ranges.ts";
@@ -8,8 +8,8 @@ import type { LockOwner } from "./owner.ts";
 import type { PosixLock, PosixLocks } from "./posix-lk.ts";
 
 /**
- * "file": locks of files with set-gid and without group-execute are mandatory; "forced": all are; "optimal": those that were asked
- * for as mandatory.
+ * "file": locks of files with set-gid and without group-execute are mandatory; "forced": all are; "optimal":
+ * those that were asked for as mandatory.
  */
 export type MandatoryMode = "off" | "file" | "forced" | "optimal";
 
@@ -35,7 +35,9 @@ export function ioAllowed(inode: Locked, request: IoRequest, mode: MandatoryMode
   );
 }
 
-/** With enforcement: true when a lock of the caller's own covers the whole range and nobody else's touches it. */
+/**
+ * With enforcement: true when a lock of the caller's own covers the whole range and nobody else's touches it.
+ */
 export function enforcedIoAllowed(posix: PosixLocks | undefined, request: IoRequest): boolean {
   const touching = posix?.granted.filter((held) => overlaps(held.range, request.range)) ?? [];
   const own = touching.filter((held) => held.owner.key === request.owner.key);

@@ -1,6 +1,6 @@
 /**
- * Whose a lock is: the lk-owner of the call and the connection it came in on (spec wire.md 10.2). The lk-owner inside a flock means
- * nothing here.
+ * Whose a lock is: the lk-owner of the call and the connection it came in on (spec wire.md 10.2). The
+ * lk-owner inside a flock means nothing here.
  */
 
 import type { Call, ClientIdentity } from "../../../src/core/call.ts";

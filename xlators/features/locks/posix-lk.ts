@@ -1,9 +1,10 @@
 /**
- * Locks of fcntl, OFD and flock (the lk fop) on one inode (spec translators.md 9.1). An owner's locks never overlap and never touch
- * when they are alike; locks of different owners overlap only when both are read locks.
+ * Locks of fcntl, OFD and flock (the lk fop) on one inode (spec translators.md 9.1). An owner's locks never
+ * overlap and never touch when they are alike; locks of different owners overlap only when both are read
+ * locks.
  *
- * Waiting requests are granted in the order of arrival as far as they fit; a new request that fits does not wait for them (as
- * fcntl does it). A waiting owner keeps what it holds, but see `breakDeadlock`.
+ * Waiting requests are granted in the order of arrival as far as they fit; a new request that fits does not
+ * wait for them (as fcntl does it). A waiting owner keeps what it holds, but see `breakDeadlock`.
  */
 
 import type { Fd } from "../../../src/core/inode.ts";
@@ -75,7 +76,8 @@ export class PosixLocks {
 
   /** Grants whatever fits now, in order. Call after every change. */
   regrant(): void {
-    // A grant may turn a write lock of the same owner into a read lock, and so let somebody before it in the queue go.
+    // A grant may turn a write lock of the same owner into a read lock, and so let somebody before it in the
+    // queue go.
     while (this.blocked.grantWhere((request) => this.#grant(request)) > 0);
   }
 
@@ -93,9 +95,10 @@ export class PosixLocks {
   }
 
   /**
-   * Two readers that both wait to become writers would wait for ever. When somebody whom this request would wait for waits, itself
-   * or through others, for a lock of the same owner, the owner gives up what it holds in the requested range first. (GlusterFS
-   * gives that up with every request that waits; there is no EDEADLK, as it would come to flock and OFD callers as well.)
+   * Two readers that both wait to become writers would wait for ever. When somebody whom this request would
+   * wait for waits, itself or through others, for a lock of the same owner, the owner gives up what it holds
+   * in the requested range first. (GlusterFS gives that up with every request that waits; there is no
+   * EDEADLK, as it would come to flock and OFD callers as well.)
    */
   #breakDeadlock(lock: PosixLock): void {
     const ahead = new Set<string>();

@@ -20,7 +20,9 @@ export class LockTable {
     return this.#inodes.size === 0 ? undefined : this.#inodes.get(gfidKey(gfid));
   }
 
-  /** The inode's locks, made when there are none. Whoever calls this calls `changed` when nothing came of it. */
+  /**
+   * The inode's locks, made when there are none. Whoever calls this calls `changed` when nothing came of it.
+   */
   of(gfid: Gfid): InodeLocks {
     const key = gfidKey(gfid);
     let inode = this.#inodes.get(key);

@@ -1,6 +1,7 @@
 /**
- * Fops that wait for something of another owner to go away, in the order of arrival. Each promise settles once: granted, refused with
- * an errno (clear-locks, disconnect, release, graph stop), or EINTR when the caller gives up.
+ * Fops that wait for something of another owner to go away, in the order of arrival. Each promise settles
+ * once: granted, refused with an errno (clear-locks, disconnect, release, graph stop), or EINTR when the
+ * caller gives up.
  */
 
 import { Deferred } from "../../../src/core/concurrency.ts";
@@ -44,7 +45,10 @@ export class WaitQueue<T> {
     return deferred.promise;
   }
 
-  /** Grants, in order, whatever passes the test. While one is tested the queue holds just those before it that stay. Returns how many. */
+  /**
+   * Grants, in order, whatever passes the test. While one is tested the queue holds just those before it that
+   * stay. Returns how many.
+   */
   grantWhere(test: (request: T) => boolean): number {
     const all = this.#waiting;
     if (all.length === 0) return 0;

@@ -1,6 +1,6 @@
 /**
- * What the in-memory brick answers in reply xdata (spec wire.md 9.1, 9.3): control keys, and every xattr that a requested name or
- * pattern matches.
+ * What the in-memory brick answers in reply xdata (spec wire.md 9.1, 9.3): control keys, and every xattr that
+ * a requested name or pattern matches.
  */
 
 import { Dict } from "../../../src/core/dict.ts";

@@ -1,4 +1,7 @@
-/** Owner, mode and times of an in-memory inode: how setattr changes them and how fops stamp them (spec translators.md 2.3). */
+/**
+ * Owner, mode and times of an in-memory inode: how setattr changes them and how fops stamp them (spec
+ * translators.md 2.3).
+ */
 
 import type { Call } from "../../../src/core/call.ts";
 import { type Iatt, S_IFMT, SETATTR } from "../../../src/core/iatt.ts";
@@ -9,7 +12,10 @@ const S_ISUID = 0o4000;
 export const S_ISGID = 0o2000;
 const S_IXGRP = 0o010;
 
-/** Sets the brick's own times; raises the client's ones by `mask` when the call brings any and the brick keeps them. */
+/**
+ * Sets the brick's own times; raises the client's ones by `mask` when the call brings any and the brick keeps
+ * them.
+ */
 export function stamp(
   node: MemNode,
   now: Moment,
@@ -22,7 +28,10 @@ export function stamp(
   if (client && mask) node.mdata = node.mdata ? raiseMdata(node.mdata, client, mask) : mdataAt(client);
 }
 
-/** setattr without the ctime stamp, which is the caller's. Times set by hand go into mdata only when there is one already. */
+/**
+ * setattr without the ctime stamp, which is the caller's. Times set by hand go into mdata only when there is
+ * one already.
+ */
 export function applySetattr(node: MemNode, stat: Iatt, valid: number, now: Moment): void {
   if (valid & (SETATTR.UID | SETATTR.GID)) {
     if (valid & SETATTR.UID) node.uid = stat.uid;

@@ -1,9 +1,9 @@
 /**
- * What an in-memory brick is stored on: all inodes by gfid, the room they take, and a crash (design shape.md 8). A disk outlives its
- * brick: a second graph over the same MemoryDisk finds the same files.
+ * What an in-memory brick is stored on: all inodes by gfid, the room they take, and a crash (design shape.md
+ * 8). A disk outlives its brick: a second graph over the same MemoryDisk finds the same files.
  *
- * Limits: names, attributes and xattrs survive a crash at once and in order, as on a file system whose journal is synchronous; file
- * contents and sizes are lost unless they were synced.
+ * Limits: names, attributes and xattrs survive a crash at once and in order, as on a file system whose
+ * journal is synchronous; file contents and sizes are lost unless they were synced.
  */
 
 import { type Gfid, gfidKey, ROOT_GFID } from "../../../src/core/gfid.ts";
@@ -60,8 +60,8 @@ export class MemoryDisk {
   }
 
   /**
-   * Power failure: open fds are gone, and so is all file data that was not synced, but for what `keep` says had reached the
-   * disk in time. The graph over this disk must have been stopped, or dropped.
+   * Power failure: open fds are gone, and so is all file data that was not synced, but for what `keep` says
+   * had reached the disk in time. The graph over this disk must have been stopped, or dropped.
    */
   crash(keep: (unsynced: Unsynced) => boolean = () => false): void {
     for (const node of [...this.#nodes.values()]) {

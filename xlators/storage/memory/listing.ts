@@ -1,6 +1,7 @@
 /**
- * readdir of the in-memory brick: an open directory keeps a snapshot taken at offset 0, so that names that stay are listed exactly
- * once while others come and go. Cookies grow with time, so a listing may be resumed by any fd, at any cookie, without a snapshot.
+ * readdir of the in-memory brick: an open directory keeps a snapshot taken at offset 0, so that names that
+ * stay are listed exactly once while others come and go. Cookies grow with time, so a listing may be resumed
+ * by any fd, at any cookie, without a snapshot.
  */
 
 import type { Dirent } from "../../../src/core/fops.ts";
@@ -22,8 +23,8 @@ export class Listing {
   }
 
   /**
-   * Entries after `offset` that fit into `size` bytes, at least one. `make` turns each into what the reply carries; its node is
-   * undefined for "." and "..".
+   * Entries after `offset` that fit into `size` bytes, at least one. `make` turns each into what the reply
+   * carries; its node is undefined for "." and "..".
    */
   read<D extends Dirent>(
     offset: bigint,

@@ -1,6 +1,7 @@
 /**
- * Names of the in-memory brick: from a Loc to inodes, and the rules for making, removing and renaming entries (spec wire.md 8,
- * translators.md 2.4, 2.5; POSIX for the rest). Throws FopError; changes happen only after every check has passed.
+ * Names of the in-memory brick: from a Loc to inodes, and the rules for making, removing and renaming entries
+ * (spec wire.md 8, translators.md 2.4, 2.5; POSIX for the rest). Throws FopError; changes happen only after
+ * every check has passed.
  */
 
 import type { Dict } from "../../../src/core/dict.ts";

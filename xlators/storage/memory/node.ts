@@ -1,6 +1,6 @@
 /**
- * One inode of the in-memory brick: what a disk inode is to storage/posix. Plain state with few rules of its own; who may change
- * it and when is decided in memory.ts, always within one turn of the event loop.
+ * One inode of the in-memory brick: what a disk inode is to storage/posix. Plain state with few rules of its
+ * own; who may change it and when is decided in memory.ts, always within one turn of the event loop.
  */
 
 import type { Mdata } from "../../../src/core/dict.ts";
@@ -119,7 +119,10 @@ export class MemNode {
     };
   }
 
-  /** Enters a name; one that is there is replaced. Link counts of the child and, for directories, of both are kept. */
+  /**
+   * Enters a name; one that is there is replaced. Link counts of the child and, for directories, of both are
+   * kept.
+   */
   enter(name: string, child: MemNode): void {
     const entries = this.entries!;
     entries.delete(name);

@@ -1,9 +1,10 @@
 /**
- * The bytes of one file in memory: sparse, in pages, with the memory of a disk that loses what was not synced.
+ * The bytes of one file in memory: sparse, in pages, with the memory of a disk that loses what was not
+ * synced.
  *
- * Pages are never changed in place: a write puts a new one. So what a page was at the last sync is kept by reference only, and
- * `crash` can put it back. A page that is not there is a hole; RESERVED is allocated but never written and reads as zeros.
- * Offsets and sizes are bytes; callers have checked them.
+ * Pages are never changed in place: a write puts a new one. So what a page was at the last sync is kept by
+ * reference only, and `crash` can put it back. A page that is not there is a hole; RESERVED is allocated but
+ * never written and reads as zeros. Offsets and sizes are bytes; callers have checked them.
  */
 
 import type { IoVec } from "../../../src/core/iovec.ts";
@@ -89,7 +90,9 @@ export class SparseData {
     this.reserve(offset, size, false);
   }
 
-  /** Offset of the first byte at or after `offset` that is in a written page; undefined when there is none. */
+  /**
+   * Offset of the first byte at or after `offset` that is in a written page; undefined when there is none.
+   */
   nextData(offset: number): number | undefined {
     let found = Number.POSITIVE_INFINITY;
     for (const [index, page] of this.#pages)
@@ -117,7 +120,10 @@ export class SparseData {
     this.#syncedSize = this.#size;
   }
 
-  /** Puts back what was not synced, but for the pages (by index) and the size ("size") that `keep` says were written in time. */
+  /**
+   * Puts back what was not synced, but for the pages (by index) and the size ("size") that `keep` says were
+   * written in time.
+   */
   crash(keep: (what: number | "size") => boolean): void {
     for (const [index, page] of this.#synced) {
       if (keep(index)) continue;

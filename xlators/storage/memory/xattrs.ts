@@ -1,6 +1,6 @@
 /**
- * Extended attributes of the in-memory brick: Linux' rules for names and sizes, GlusterFS' rules for its own names (spec
- * translators.md 2.3, wire.md 9.2 and 9.7), and which of them a caller may see.
+ * Extended attributes of the in-memory brick: Linux' rules for names and sizes, GlusterFS' rules for its own
+ * names (spec translators.md 2.3, wire.md 9.2 and 9.7), and which of them a caller may see.
  */
 
 import type { Call } from "../../../src/core/call.ts";
@@ -107,7 +107,10 @@ export function combineXattrs(node: MemNode, op: number, request: Dict): Dict {
   return reply;
 }
 
-/** The xattrs that a create-type fop brings in its xdata: what is in a namespace and is neither protected nor a guard. */
+/**
+ * The xattrs that a create-type fop brings in its xdata: what is in a namespace and is neither protected nor
+ * a guard.
+ */
 export function initialXattrs(xdata: Dict | undefined): [string, Buffer][] {
   if (!xdata) return [];
   const guard = xdata.text(KEY.PREOP_PARENT);

@@ -2,8 +2,8 @@
  * ACLs as text, for the virtual xattrs `glusterfs.posix.acl` and `glusterfs.posix.default_acl` (spec wire.md
  * 9.3): the short form of libacl with numeric ids, e.g. `u::rwx,u:1000:r-x,g::r-x,m::r-x,o::r--`.
  *
- * Pure. The bytes are those of the xattrs system.posix_acl_*: u32 version 2, then `u16 tag, u16 perm, u32 id` in
- * the order of tags and ids, all little-endian (acl(5)).
+ * Pure. The bytes are those of the xattrs system.posix_acl_*: u32 version 2, then `u16 tag, u16 perm, u32 id`
+ * in the order of tags and ids, all little-endian (acl(5)).
  */
 
 const VERSION = 2;

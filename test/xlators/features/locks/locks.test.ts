@@ -1,4 +1,7 @@
-/** features/locks over storage/memory, fop by fop: owners, waiting, releasing, counts, contention, removal, clearing. */
+/**
+ * features/locks over storage/memory, fop by fop: owners, waiting, releasing, counts, contention, removal,
+ * clearing.
+ */
 
 import { describe, expect, it } from "vitest";
 import { Dict } from "../../../../src/core/dict.ts";
