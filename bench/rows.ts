@@ -30,7 +30,7 @@ export interface Site {
   readonly directory: string;
   /** Started before the rows that need it. */
   readonly peer?: Peer;
-  /** More environment for Mortar's processes, e.g. NODE_OPTIONS with a profiler. */
+  /** More environment for Mortar's processes, e.g. to profile them. */
   readonly mortarEnv: Readonly<Record<string, string>>;
 }
 
