@@ -115,8 +115,11 @@ describe("WRITE and READ", () => {
       "EINVAL",
     );
     const far = [u64(fh, 2n ** 62n), u32(1, 0), u64(0), u32(2, 0), Buffer.from("x")];
+    mount.spy.take();
     expect((await mount.kernel.send(16, node, far)).code).toBe("EFBIG");
     expect(await mount.read(node, fh, 2n ** 62n, 10)).toHaveLength(0);
+    // An offset that a number cannot hold must not reach a layer, rounded.
+    expect(mount.spy.take()).toEqual([]);
   });
 
   it("a fop's error is the answer's errno; ENOSYS becomes EOPNOTSUPP; a bug is EIO and told", async () => {
