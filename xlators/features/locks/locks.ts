@@ -196,6 +196,13 @@ class Locks extends CountedFops {
     return this.#located("fentrylk", this.#entrylk(call, args.fd.inode.gfid, args));
   }
 
+  /** By which GlusterFS' FUSE client interrupts a waiting lk call. */
+  override fgetxattr(call: Call, args: Args<"fgetxattr">): Promise<Reply<"fgetxattr">> {
+    const { name } = args;
+    if (name === undefined || !isClearName(name)) return this.child.fgetxattr(call, args);
+    return this.#clear(call, args.fd.inode, name);
+  }
+
   override async fsetxattr(call: Call, args: Args<"fsetxattr">): Promise<Reply<"fsetxattr">> {
     const enforces = this.#checkEnforceKey("fsetxattr", args.xattrs.has(ENFORCE));
     const reply = await this.child.fsetxattr(call, args);
