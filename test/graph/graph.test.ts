@@ -78,8 +78,10 @@ function build(text: string, steps: Steps = [], behaviour: Behaviour = {}, env: 
 }
 
 describe("linking", () => {
-  const section = (name: string, ...children: string[]) =>
-    `volume ${name}\n type t\n${children.length > 0 ? ` subvolumes ${children.join(" ")}\n` : ""}end-volume\n`;
+  const section = (name: string, ...children: string[]) => {
+    const subvolumes = children.length > 0 ? ` subvolumes ${children.join(" ")}\n` : "";
+    return `volume ${name}\n type t\n${subvolumes}end-volume\n`;
+  };
   const link = (text: string, top?: string) => linkVolfile(parseVolfile(text, "x.vol"), top);
 
   it("takes the last volume for the top, or the one that is named", () => {
