@@ -8,10 +8,9 @@ import type { RunningMount } from "../../mount/main.ts";
 import { internalCall } from "../core/call.ts";
 import type { Statfs } from "../core/fops.ts";
 import { InodeTable } from "../core/inode.ts";
-import { formatSize } from "../core/options.ts";
 
 const EVERY_MS = 2000;
-const MIB = 2 ** 20;
+const GIB = 2 ** 30;
 
 export class StatusLine {
   readonly #out: WriteStream;
@@ -51,8 +50,8 @@ export class StatusLine {
     const seconds = Math.floor((performance.now() - this.#startedMs) / 1000);
     const { mountpoint } = this.#mount.edge;
     const { bavail, frsize, blocks } = statfs;
-    const free = formatSize(Math.floor((bavail * frsize) / MIB) * MIB);
-    const percent = blocks > 0 ? Math.round((100 * statfs.bavail) / blocks) : 0;
+    const free = `${((bavail * frsize) / GIB).toFixed(1)} GiB`;
+    const percent = blocks > 0 ? Math.round((100 * bavail) / blocks) : 0;
     return `${mountpoint}: serving for ${seconds} s, ${free} (${percent}%) free, Ctrl-C ends`;
   }
 }
