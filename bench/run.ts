@@ -181,10 +181,8 @@ function present(results: Results, options: BenchOptions): void {
 function profilerEnv(stage: Stage, directory: string): Record<string, string> {
   mkdirSync(directory, { recursive: true });
   const path = join(stage.directory, "profiled-node");
-  writeFileSync(
-    path,
-    `#!/bin/sh\nexec "${process.execPath}" --cpu-prof --cpu-prof-dir="${resolve(directory)}" "$@"\n`,
-  );
+  const node = `"${process.execPath}" --cpu-prof --cpu-prof-dir="${resolve(directory)}"`;
+  writeFileSync(path, `#!/bin/sh\nexec ${node} "$@"\n`);
   chmodSync(path, 0o755);
   return { MORTAR_NODE: path };
 }
