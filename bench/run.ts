@@ -175,8 +175,8 @@ function present(results: Results, options: BenchOptions): void {
 }
 
 /**
- * Makes every Node process of Mortar write a CPU profile into a directory when it ends. The command line starts
- * what MORTAR_NODE names; NODE_OPTIONS takes no profiler.
+ * Makes every Node process of Mortar write a CPU profile into a directory when it ends. The command line
+ * starts what MORTAR_NODE names; NODE_OPTIONS takes no profiler.
  */
 function profilerEnv(stage: Stage, directory: string): Record<string, string> {
   mkdirSync(directory, { recursive: true });
