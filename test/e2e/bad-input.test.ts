@@ -94,12 +94,21 @@ describe("a volfile is refused that", () => {
     "is binary": [() => "\u0000\u0001volume\u0000", /bad.vol:1: /],
   };
 
+  /** The rest fail in the same place, which `mortar graph` reaches with less work. */
+  const ALSO_MOUNTED = new Set([
+    "has a cycle",
+    "names a subvolume that is missing",
+    "has a value that the option does not take",
+    "names a type that does not exist",
+    "lacks a directory",
+  ]);
+
   it.each(Object.keys(cases))("%s", async (name) => {
     const [text, line] = cases[name]!;
     const volfile = lab.writeFile("bad.vol", text());
-    await expectMountRefused(volfile, line);
-    const graph = await lab.processes.tryRun(MORTAR, ["graph", volfile]);
-    if (!name.startsWith("lacks")) expectOneLine(graph, line);
+    if (ALSO_MOUNTED.has(name)) await expectMountRefused(volfile, line);
+    if (name !== "lacks a directory")
+      expectOneLine(await lab.processes.tryRun(MORTAR, ["graph", volfile]), line);
   });
 
   it("does not exist, or is a directory", async () => {
@@ -407,7 +416,8 @@ describe("odd names and offsets", () => {
   });
 
   it("the root's parent is its own business, and .glusterfs is nobody's", async () => {
-    expect(await codeOf(agent.stat(at(".glusterfs")))).toBe("ENOENT");
+    for (const mount of Object.values(mounts))
+      expect(await codeOf(agent.stat(join(mount.mountpoint, ".glusterfs")))).toBe("EPERM");
     expect(await codeOf(agent.mkdir(at(".glusterfs")))).not.toBe("ok");
     expect(await codeOf(agent.rename(at("."), at("x")))).not.toBe("ok");
     expect(await agent.list(at("."))).not.toContain(".glusterfs");

@@ -46,7 +46,7 @@ describe("a volume of glusterd", () => {
     ["by URL", () => `gluster://${volume.host}/${volume.name}`],
     ["by URL with port", () => `gluster+tcp://127.0.0.1:24007/${volume.name}`],
     ["by glusterd's unix socket", () => `gluster+unix:///${volume.name}?socket=${SOCKET}`],
-    ["by a backup server when the first is away", () => `127.0.0.2:/${volume.name}`],
+    ["by a backup server when the first is away", () => `[::1]:/${volume.name}`],
   ])("is mounted %s", async (how, source) => {
     const options = how.includes("backup") ? [`backup-volfile-servers=${volume.host}`] : [];
     const mount = await lab.mount("mortar", source(), { options });

@@ -11,7 +11,7 @@ import { type Brick, Lab, MAKES, type Mount } from "../support/peers.ts";
 import { pattern } from "../support/sample-tree.ts";
 import { until } from "../support/wait.ts";
 
-const PING_TIMEOUT_S = 2;
+const PING_TIMEOUT_S = 1;
 /** GlusterFS tries every 3 s, and a ping may have just been answered when the brick stops. */
 const RECONNECT_DEADLINE_MS = 15_000;
 /** Nothing may take longer while the brick is away: the ping timeout twice, and room for a busy machine. */
