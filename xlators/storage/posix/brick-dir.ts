@@ -3,7 +3,7 @@
  * brick needs (spec translators.md 2.1): `.glusterfs` with its 256 hash directories, the root's handle,
  * `unlink` (emptied) and `landfill`.
  *
- * Needs root: `trusted.*` xattrs are for CAP_SYS_ADMIN only.
+ * Without root the brick is one for Mortar alone (see unprivileged.ts).
  */
 
 import { realpath } from "node:fs/promises";
@@ -15,8 +15,6 @@ import { O_DIRECTORY } from "../../../src/core/open-flags.ts";
 import {
   close,
   lchown,
-  lgetxattr,
-  lsetxattr,
   lstat,
   mkdir,
   open,
@@ -28,13 +26,14 @@ import {
 } from "../../../src/os/files.ts";
 import { HIDDEN, ifAbsent, isCode } from "./handle.ts";
 import { lockDirectory } from "./lock.ts";
-import { XATTR_CREATE } from "./target.ts";
+import { getXattr, setXattr, XATTR_CREATE } from "./target.ts";
+import { openCompanions, UNPRIVILEGED } from "./unprivileged.ts";
 
 const HIDDEN_MODE = 0o700;
-const UNLINK_MODE = 0o600;
+const UNLINK_MODE = UNPRIVILEGED ? 0o700 : 0o600;
 const LANDFILL_MODE = 0o755;
 /** Mode that glusterd gives `.glusterfs` when it makes a volume. */
-const GLUSTERD_HIDDEN_MODE = 0o600;
+const GLUSTERD_HIDDEN_MODE = UNPRIVILEGED ? HIDDEN_MODE : 0o600;
 
 export interface BrickDirectory {
   /** Absolute, without symlinks. */
@@ -73,6 +72,7 @@ export async function openBrickDirectory(
     if (!lockDirectory(lockFd)) throw new UserError(`brick "${directory}": is served by another process`);
     await explained(directory, () => claimRoot(directory, base));
     await explained(directory, () => completeTree(directory, base));
+    if (UNPRIVILEGED) await explained(directory, () => openCompanions(base));
     if (owner.uid !== -1 || owner.gid !== -1)
       await explained(directory, () => lchown(base, owner.uid, owner.gid));
   } catch (error) {
@@ -90,8 +90,8 @@ export async function createBrickDirectory(directory: string, volumeId: Gfid): P
   const base = await explained(directory, () => existing(directory));
   await explained(directory, async () => {
     await checkXattrs(base);
-    const present = await lgetxattr(base, KEY.VOLUME_ID);
-    if (present === undefined) await lsetxattr(base, KEY.VOLUME_ID, volumeId, XATTR_CREATE);
+    const present = await getXattr(base, KEY.VOLUME_ID);
+    if (present === undefined) await setXattr(base, KEY.VOLUME_ID, volumeId, XATTR_CREATE);
     await checkVolume(directory, base, gfidText(volumeId));
     await ifAbsent(mkdir(`${base}/${HIDDEN}`, GLUSTERD_HIDDEN_MODE));
   });
@@ -114,14 +114,14 @@ async function existing(directory: string): Promise<string> {
 }
 
 async function checkXattrs(base: string): Promise<void> {
-  await lgetxattr(base, "user.x");
+  await getXattr(base, "user.x");
 }
 
 async function checkVolume(directory: string, base: string, volumeId: string): Promise<void> {
   if (volumeId === "") return;
   const wanted = parseGfid(volumeId);
   if (!wanted) throw new UserError(`brick "${directory}": option volume-id: "${volumeId}" is no uuid`);
-  const present = await lgetxattr(base, KEY.VOLUME_ID);
+  const present = await getXattr(base, KEY.VOLUME_ID);
   if (present === undefined) {
     throw new UserError(
       `brick "${directory}": belongs to no volume (no ${KEY.VOLUME_ID}); is its file system mounted?`,
@@ -133,8 +133,8 @@ async function checkVolume(directory: string, base: string, volumeId: string): P
 }
 
 async function claimRoot(directory: string, base: string): Promise<void> {
-  const present = await lgetxattr(base, KEY.GFID);
-  if (present === undefined) await lsetxattr(base, KEY.GFID, ROOT_GFID, XATTR_CREATE);
+  const present = await getXattr(base, KEY.GFID);
+  if (present === undefined) await setXattr(base, KEY.GFID, ROOT_GFID, XATTR_CREATE);
   else if (!present.equals(ROOT_GFID))
     throw new UserError(
       `brick "${directory}": is a directory inside another brick (${KEY.GFID} is not the root's)`,

@@ -8,6 +8,7 @@ import { KeyedQueue } from "../../../src/core/concurrency.ts";
 import type { Dict } from "../../../src/core/dict.ts";
 import type { Env } from "../../../src/core/env.ts";
 import { FopError } from "../../../src/core/errors.ts";
+import type { FopName } from "../../../src/core/fops.ts";
 import { type Gfid, gfidEquals, gfidOf, NULL_GFID, ROOT_GFID } from "../../../src/core/gfid.ts";
 import { type Iatt, S_IFDIR, S_IFMT } from "../../../src/core/iatt.ts";
 import type { Fd, Inode, Loc } from "../../../src/core/inode.ts";
@@ -102,6 +103,15 @@ export class Brick {
   /** A FopError of this brick. */
   error(code: FopError["code"], fop: string, more: { message?: string; xdata?: Dict } = {}): FopError {
     return new FopError(code, { fop, xlator: this.name, ...more });
+  }
+
+  /** An error from anywhere below, with the fop and the brick that it belongs to. A bug stays what it is. */
+  located(error: unknown, fop: FopName): unknown {
+    if (!(error instanceof FopError) || (error.fop === fop && error.xlator !== "")) return error;
+    const { code, xdata } = error;
+    const detail = error.message === code ? `${error.fop}: ${code}` : error.message;
+    const message = error.fop === "" || error.fop === fop ? error.message : detail;
+    return new FopError(code, { fop, xlator: this.name, message, cause: error, ...(xdata && { xdata }) });
   }
 
   /** Attributes of an open file, at once: its inode is in memory. */

@@ -10,7 +10,7 @@
  */
 
 import type { Call } from "../../../src/core/call.ts";
-import type { Args, Reply } from "../../../src/core/fops.ts";
+import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
 import { gfidText } from "../../../src/core/gfid.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
 import { defineXlator, exactly, type ParentEvent, XlatorBase } from "../../../src/core/xlator.ts";
@@ -31,7 +31,7 @@ import {
 } from "./file-ranges.ts";
 import { HIDDEN } from "./handle.ts";
 import { HealthCheck } from "./health.ts";
-import { fsyncFop, readFop, writeFop } from "./io.ts";
+import { flushFop, fsyncdirFop, fsyncFop, readFop, writeFop } from "./io.ts";
 import { Janitor } from "./janitor.ts";
 import { lookupFop } from "./lookup.ts";
 import { accessFop, opendirFop, openFop, readlinkFop, setAttributes, statOf } from "./metadata.ts";
@@ -140,47 +140,50 @@ class Posix extends XlatorBase<typeof posixOptions> {
   override clientDisconnect(_client: NonNullable<Call["client"]>): void {}
 
   override stat(_call: Call, args: Args<"stat">): Promise<Reply<"stat">> {
-    return this.#brick.withLoc(args.loc, (subject) => statOf(this.#brick, subject, args.xdata));
+    return this.#in(
+      "stat",
+      this.#brick.withLoc(args.loc, (subject) => statOf(this.#brick, subject, args.xdata)),
+    );
   }
 
   override readlink(_call: Call, args: Args<"readlink">): Promise<Reply<"readlink">> {
-    return readlinkFop(this.#brick, args);
+    return this.#in("readlink", readlinkFop(this.#brick, args));
   }
 
   override mknod(call: Call, args: Args<"mknod">): Promise<Reply<"mknod">> {
-    return mknodFop(this.#brick, call, args);
+    return this.#in("mknod", mknodFop(this.#brick, call, args));
   }
 
   override mkdir(call: Call, args: Args<"mkdir">): Promise<Reply<"mkdir">> {
-    return mkdirFop(this.#brick, call, args);
+    return this.#in("mkdir", mkdirFop(this.#brick, call, args));
   }
 
   override unlink(call: Call, args: Args<"unlink">): Promise<Reply<"unlink">> {
-    return unlinkFop(this.#brick, call, args);
+    return this.#in("unlink", unlinkFop(this.#brick, call, args));
   }
 
   override rmdir(call: Call, args: Args<"rmdir">): Promise<Reply<"rmdir">> {
-    return rmdirFop(this.#brick, call, args);
+    return this.#in("rmdir", rmdirFop(this.#brick, call, args));
   }
 
   override symlink(call: Call, args: Args<"symlink">): Promise<Reply<"symlink">> {
-    return symlinkFop(this.#brick, call, args);
+    return this.#in("symlink", symlinkFop(this.#brick, call, args));
   }
 
   override rename(call: Call, args: Args<"rename">): Promise<Reply<"rename">> {
-    return renameFop(this.#brick, call, args);
+    return this.#in("rename", renameFop(this.#brick, call, args));
   }
 
   override link(call: Call, args: Args<"link">): Promise<Reply<"link">> {
-    return linkFop(this.#brick, call, args);
+    return this.#in("link", linkFop(this.#brick, call, args));
   }
 
   override truncate(call: Call, args: Args<"truncate">): Promise<Reply<"truncate">> {
-    return truncateFop(this.#brick, call, args);
+    return this.#in("truncate", truncateFop(this.#brick, call, args));
   }
 
   override open(call: Call, args: Args<"open">): Promise<Reply<"open">> {
-    return openFop(this.#brick, call, args);
+    return this.#in("open", openFop(this.#brick, call, args));
   }
 
   override readv(call: Call, args: Args<"readv">): Promise<Reply<"readv">> {
@@ -192,7 +195,7 @@ class Posix extends XlatorBase<typeof posixOptions> {
   }
 
   override async statfs(_call: Call, _args: Args<"statfs">): Promise<Reply<"statfs">> {
-    const fs = await statfs(this.#brick.base);
+    const fs = await this.#in("statfs", statfs(this.#brick.base));
     const { options } = this;
     return {
       statfs: visibleStatfs(fs, {
@@ -203,64 +206,60 @@ class Posix extends XlatorBase<typeof posixOptions> {
     };
   }
 
-  override async flush(_call: Call, args: Args<"flush">): Promise<Reply<"flush">> {
-    const { files, times } = this.#brick;
-    const file = files.enter(args.fd);
-    if (!file) return {};
-    try {
-      await times.settle(file.state);
-      return {};
-    } finally {
-      files.leave(file);
-    }
+  override flush(_call: Call, args: Args<"flush">): Promise<Reply<"flush">> {
+    return this.#in("flush", flushFop(this.#brick, args));
   }
 
   override fsync(call: Call, args: Args<"fsync">): Promise<Reply<"fsync">> {
-    return fsyncFop(this.#brick, call, args);
+    return this.#in("fsync", fsyncFop(this.#brick, call, args));
   }
 
   override setxattr(call: Call, args: Args<"setxattr">): Promise<Reply<"setxattr">> {
-    return this.#brick.withLoc(args.loc, (subject) => setxattr(this.#brick, call, subject, args));
+    return this.#in(
+      "setxattr",
+      this.#brick.withLoc(args.loc, (subject) => setxattr(this.#brick, call, subject, args)),
+    );
   }
 
   override getxattr(call: Call, args: Args<"getxattr">): Promise<Reply<"getxattr">> {
-    return this.#brick.withLoc(args.loc, (subject) => getxattr(this.#brick, call, subject, args));
+    return this.#in(
+      "getxattr",
+      this.#brick.withLoc(args.loc, (subject) => getxattr(this.#brick, call, subject, args)),
+    );
   }
 
   override removexattr(call: Call, args: Args<"removexattr">): Promise<Reply<"removexattr">> {
-    return this.#brick.withLoc(args.loc, (subject) => removexattr(this.#brick, call, subject, args));
+    return this.#in(
+      "removexattr",
+      this.#brick.withLoc(args.loc, (subject) => removexattr(this.#brick, call, subject, args)),
+    );
   }
 
   override opendir(_call: Call, args: Args<"opendir">): Promise<Reply<"opendir">> {
-    return opendirFop(this.#brick, args);
+    return this.#in("opendir", opendirFop(this.#brick, args));
   }
 
-  override async fsyncdir(_call: Call, args: Args<"fsyncdir">): Promise<Reply<"fsyncdir">> {
-    const { files, io } = this.#brick;
-    const file = files.enter(args.fd);
-    if (!file) return {};
-    try {
-      await io.fsync(file.osFd, args.datasync);
-      return {};
-    } finally {
-      files.leave(file);
-    }
+  override fsyncdir(_call: Call, args: Args<"fsyncdir">): Promise<Reply<"fsyncdir">> {
+    return this.#in("fsyncdir", fsyncdirFop(this.#brick, args));
   }
 
   override access(_call: Call, args: Args<"access">): Promise<Reply<"access">> {
-    return accessFop(this.#brick, args);
+    return this.#in("access", accessFop(this.#brick, args));
   }
 
   override create(call: Call, args: Args<"create">): Promise<Reply<"create">> {
-    return createFop(this.#brick, call, args);
+    return this.#in("create", createFop(this.#brick, call, args));
   }
 
   override ftruncate(call: Call, args: Args<"ftruncate">): Promise<Reply<"ftruncate">> {
-    return ftruncateFop(this.#brick, call, args);
+    return this.#in("ftruncate", ftruncateFop(this.#brick, call, args));
   }
 
   override fstat(_call: Call, args: Args<"fstat">): Promise<Reply<"fstat">> {
-    return this.#brick.withFd(args.fd, (subject) => statOf(this.#brick, subject, args.xdata));
+    return this.#in(
+      "fstat",
+      this.#brick.withFd(args.fd, (subject) => statOf(this.#brick, subject, args.xdata)),
+    );
   }
 
   override lk(_call: Call, _args: Args<"lk">): Promise<Reply<"lk">> {
@@ -268,11 +267,11 @@ class Posix extends XlatorBase<typeof posixOptions> {
   }
 
   override lookup(call: Call, args: Args<"lookup">): Promise<Reply<"lookup">> {
-    return lookupFop(this.#brick, call, args);
+    return this.#in("lookup", lookupFop(this.#brick, call, args));
   }
 
   override readdir(_call: Call, args: Args<"readdir">): Promise<Reply<"readdir">> {
-    return readdirFop(this.#brick, args);
+    return this.#in("readdir", readdirFop(this.#brick, args));
   }
 
   override inodelk(_call: Call, _args: Args<"inodelk">): Promise<Reply<"inodelk">> {
@@ -292,51 +291,72 @@ class Posix extends XlatorBase<typeof posixOptions> {
   }
 
   override xattrop(_call: Call, args: Args<"xattrop">): Promise<Reply<"xattrop">> {
-    return this.#brick.withLoc(args.loc, (subject) => xattrop(this.#brick, subject, args));
+    return this.#in(
+      "xattrop",
+      this.#brick.withLoc(args.loc, (subject) => xattrop(this.#brick, subject, args)),
+    );
   }
 
   override fxattrop(_call: Call, args: Args<"fxattrop">): Promise<Reply<"fxattrop">> {
-    return this.#brick.withFd(args.fd, (subject) => xattrop(this.#brick, subject, args));
+    return this.#in(
+      "fxattrop",
+      this.#brick.withFd(args.fd, (subject) => xattrop(this.#brick, subject, args)),
+    );
   }
 
   override fgetxattr(call: Call, args: Args<"fgetxattr">): Promise<Reply<"fgetxattr">> {
-    return this.#brick.withFd(args.fd, (subject) => getxattr(this.#brick, call, subject, args));
+    return this.#in(
+      "fgetxattr",
+      this.#brick.withFd(args.fd, (subject) => getxattr(this.#brick, call, subject, args)),
+    );
   }
 
   override fsetxattr(call: Call, args: Args<"fsetxattr">): Promise<Reply<"fsetxattr">> {
-    return this.#brick.withFd(args.fd, (subject) => setxattr(this.#brick, call, subject, args));
+    return this.#in(
+      "fsetxattr",
+      this.#brick.withFd(args.fd, (subject) => setxattr(this.#brick, call, subject, args)),
+    );
   }
 
   override rchecksum(call: Call, args: Args<"rchecksum">): Promise<Reply<"rchecksum">> {
-    return rchecksumFop(this.#brick, call, args);
+    return this.#in("rchecksum", rchecksumFop(this.#brick, call, args));
   }
 
   override setattr(call: Call, args: Args<"setattr">): Promise<Reply<"setattr">> {
-    return this.#brick.withLoc(args.loc, (subject) => setAttributes(this.#brick, call, subject, args));
+    return this.#in(
+      "setattr",
+      this.#brick.withLoc(args.loc, (subject) => setAttributes(this.#brick, call, subject, args)),
+    );
   }
 
   override fsetattr(call: Call, args: Args<"fsetattr">): Promise<Reply<"fsetattr">> {
-    return this.#brick.withFd(args.fd, (subject) => setAttributes(this.#brick, call, subject, args));
+    return this.#in(
+      "fsetattr",
+      this.#brick.withFd(args.fd, (subject) => setAttributes(this.#brick, call, subject, args)),
+    );
   }
 
   override readdirp(_call: Call, args: Args<"readdirp">): Promise<Reply<"readdirp">> {
-    return readdirpFop(this.#brick, args);
+    return this.#in("readdirp", readdirpFop(this.#brick, args));
   }
 
   override fremovexattr(call: Call, args: Args<"fremovexattr">): Promise<Reply<"fremovexattr">> {
-    return this.#brick.withFd(args.fd, (subject) => removexattr(this.#brick, call, subject, args));
+    return this.#in(
+      "fremovexattr",
+      this.#brick.withFd(args.fd, (subject) => removexattr(this.#brick, call, subject, args)),
+    );
   }
 
   override fallocate(call: Call, args: Args<"fallocate">): Promise<Reply<"fallocate">> {
-    return fallocateFop(this.#brick, call, args);
+    return this.#in("fallocate", fallocateFop(this.#brick, call, args));
   }
 
   override discard(call: Call, args: Args<"discard">): Promise<Reply<"discard">> {
-    return discardFop(this.#brick, call, args);
+    return this.#in("discard", discardFop(this.#brick, call, args));
   }
 
   override zerofill(call: Call, args: Args<"zerofill">): Promise<Reply<"zerofill">> {
-    return zerofillFop(this.#brick, call, args);
+    return this.#in("zerofill", zerofillFop(this.#brick, call, args));
   }
 
   override ipc(_call: Call, args: Args<"ipc">): Promise<Reply<"ipc">> {
@@ -344,7 +364,7 @@ class Posix extends XlatorBase<typeof posixOptions> {
   }
 
   override seek(_call: Call, args: Args<"seek">): Promise<Reply<"seek">> {
-    return seekFop(this.#brick, args);
+    return this.#in("seek", seekFop(this.#brick, args));
   }
 
   override lease(_call: Call, _args: Args<"lease">): Promise<Reply<"lease">> {
@@ -368,11 +388,21 @@ class Posix extends XlatorBase<typeof posixOptions> {
   }
 
   override put(call: Call, args: Args<"put">): Promise<Reply<"put">> {
-    return putFop(this.#brick, call, args);
+    return this.#in("put", putFop(this.#brick, call, args));
   }
 
   override copy_file_range(call: Call, args: Args<"copy_file_range">): Promise<Reply<"copy_file_range">> {
-    return copyRangeFop(this.#brick, call, args);
+    return this.#in("copy_file_range", copyRangeFop(this.#brick, call, args));
+  }
+
+  /**
+   * Errors from below get the fop and the brick that they belong to. readv and writev do it without one
+   * more promise.
+   */
+  #in<R>(fop: FopName, work: Promise<R>): Promise<R> {
+    return work.catch((error) => {
+      throw this.#brick.located(error, fop);
+    });
   }
 
   #refuse(code: "ENOSYS" | "EOPNOTSUPP", fop: string, why: string): Promise<never> {
