@@ -13,18 +13,9 @@ import { type Gfid, gfidEquals, gfidText, parseGfid, ROOT_GFID } from "../../../
 import { S_IFDIR, S_IFLNK, S_IFMT } from "../../../src/core/iatt.ts";
 import { KEY } from "../../../src/core/keys.ts";
 import { decodeName } from "../../../src/core/name.ts";
-import {
-  lgetxattr,
-  link,
-  lstat,
-  mkdir,
-  type OsStat,
-  readlink,
-  rename,
-  symlink,
-  unlink,
-} from "../../../src/os/files.ts";
+import { link, lstat, mkdir, type OsStat, readlink, rename, symlink, unlink } from "../../../src/os/files.ts";
 import type { InodeStates } from "./inode-state.ts";
+import { getXattr } from "./target.ts";
 
 export const HIDDEN = ".glusterfs";
 /** Directories that one path may be deep before a loop is assumed. */
@@ -89,7 +80,7 @@ export class Handles {
       const found = await this.#reach(gfid);
       const state = this.#states.of(gfid);
       if (state.dirIno !== found.stat.ino) {
-        const actual = await lgetxattr(found.path, KEY.GFID);
+        const actual = await getXattr(found.path, KEY.GFID);
         if (!actual?.equals(gfid)) throw new FopError("ENOENT", { fop: "handle" });
         state.dirIno = found.stat.ino;
       }
