@@ -60,17 +60,18 @@ export class Deferred<R> {
   }
 }
 
-/** Rejects with EINTR when the signal fires before `work` settles; `onAbort` undoes the wait. */
+/** Rejects with EINTR, from `where`, when the signal fires before `work` settles; `onAbort` undoes the wait. */
 export function abortable<R>(
   work: Promise<R>,
   signal: AbortSignal | undefined,
   onAbort: () => void,
+  where: { fop?: string; xlator?: string } = {},
 ): Promise<R> {
   if (!signal) return work;
   return new Promise<R>((resolve, reject) => {
     const abort = (): void => {
       onAbort();
-      reject(new FopError("EINTR"));
+      reject(new FopError("EINTR", where));
     };
     if (signal.aborted) {
       abort();

@@ -15,6 +15,8 @@ import { REGISTRY } from "../../xlators/registry.ts";
 export interface StartedGraph extends AsyncDisposable {
   readonly graph: Graph;
   readonly top: XlatorBase;
+  /** Rules between layers that were broken so far, with `contracts`. */
+  breaches(): readonly string[];
   /** A translator by its instance name; throws when there is none. */
   xlator<T extends XlatorBase = XlatorBase>(name: string): T;
 }
@@ -44,6 +46,8 @@ export async function startGraph(volfile: string, options: StartOptions = {}): P
     ...(top ? { top } : {}),
   });
   await graph.start({ timeoutMs: START_TIMEOUT_MS });
+  const guards = graph.xlators.filter(({ type }) => type === CONTRACT) as Contract[];
+  const breaches = (): string[] => guards.flatMap((guard) => guard.breaches);
   return {
     graph,
     top: graph.top,
@@ -52,28 +56,33 @@ export async function startGraph(volfile: string, options: StartOptions = {}): P
       if (!found) throw new Error(`the graph has no "${name}"`);
       return found as T;
     },
+    breaches,
     async [Symbol.asyncDispose]() {
       await graph.stop();
-      const breaches = graph.xlators.flatMap((xlator) =>
-        xlator.type === CONTRACT ? (xlator as Contract).breaches : [],
-      );
-      if (breaches.length > 0) throw new Error(breaches.join("\n"));
+      const broken = breaches();
+      if (broken.length > 0) throw new Error(broken.join("\n"));
     },
   };
 }
 
 const CONTRACT = "debug/contract";
+const SERVER = "protocol/server";
 
-/** The same graph with a contract above every section, but for protocol/server, which nobody calls. */
+/**
+ * The same graph with a contract above every section, but for protocol/server, which nobody calls, and for its
+ * children, whose names are known on the wire.
+ */
 function withContracts(volfile: Volfile): Volfile {
   const guarded = new Set<string>();
+  const servers = volfile.sections.filter(({ type }) => type === SERVER);
+  const exported = new Set(servers.flatMap(({ subvolumes }) => subvolumes.map(({ name }) => name)));
   const sections = volfile.sections.flatMap((section) => {
     const subvolumes = section.subvolumes.map(({ name, line }) => ({
       name: guarded.has(name) ? guardOf(name) : name,
       line,
     }));
     const changed = { ...section, subvolumes };
-    if (section.type === "protocol/server") return [changed];
+    if (section.type === SERVER || exported.has(section.name)) return [changed];
     guarded.add(section.name);
     return [changed, volfileSection(guardOf(section.name), CONTRACT, {}, [section.name])];
   });

@@ -24,6 +24,8 @@ export interface SessionOptions {
   readonly pid?: number;
   /** Shares the inodes of another session, as two programs on one mount do. */
   readonly table?: InodeTable;
+  /** The directory that names without a parent are in; else the volume's root. */
+  readonly root?: Inode;
 }
 
 export function clientIdentity(id = `client-${nextId++}`, opVersion = 100000): ClientIdentity {
@@ -34,24 +36,22 @@ export class Session {
   readonly top: XlatorBase;
   readonly table: InodeTable;
   readonly call: Call;
+  readonly root: Inode;
   readonly #fds: Fd[] = [];
 
   constructor(top: XlatorBase, options: SessionOptions = {}) {
     this.top = top;
     this.table = options.table ?? new InodeTable();
+    this.root = options.root ?? this.table.root;
     const { client, uid = 0, gid = 0, pid = 1000 } = options;
     const lkOwner = Buffer.from(options.owner ?? `owner-${nextId++}`);
     this.call = { uid, gid, groups: [], pid, lkOwner, ...(client ? { client } : {}) };
   }
 
-  get root(): Inode {
-    return this.table.root;
-  }
-
   /** The same program with another lk-owner, e.g. its second open file. */
   as(change: Partial<Call> & { owner?: string }): Session {
     const { owner, ...rest } = change;
-    const other = new Session(this.top, { table: this.table });
+    const other = new Session(this.top, { table: this.table, root: this.root });
     const lkOwner = owner === undefined ? this.call.lkOwner : Buffer.from(owner);
     Object.assign(other, { call: { ...this.call, lkOwner, ...rest } });
     return other;

@@ -299,14 +299,15 @@ class ProtocolClient extends ForwardingXlator<typeof CLIENT_OPTIONS> {
 
   /** Rejects with EINTR when the caller stops waiting; a lock that is granted after that is given back. */
   #givingUp(call: Call, args: Args<"lk">, pending: Promise<Reply<"lk">>): Promise<Reply<"lk">> {
-    return abortable(pending, call.signal, () => {
+    const giveBack = (): void => {
       const { signal: _given, ...who } = call;
       const flock = { ...args.flock, type: "unlck" as const };
       pending.then(
         () => this.forward("lk", who, { fd: args.fd, cmd: "setlk", flock }).catch(() => {}),
         () => {},
       );
-    });
+    };
+    return abortable(pending, call.signal, giveBack, { fop: "lk", xlator: this.name });
   }
 }
 

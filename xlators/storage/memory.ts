@@ -161,7 +161,8 @@ class Memory extends XlatorBase<typeof options> {
       const type = args.mode & S_IFMT || S_IFREG;
       if (!NODE_TYPES.has(type)) throw new FopError(type === S_IFDIR ? "EPERM" : "EINVAL");
       const mode = type | (args.mode & 0o7777 & ~args.umask);
-      return this.#make(call, slot, args.xdata, (owner) => this.#node(gfid, mode, owner, args.rdev));
+      const rdev = type === S_IFCHR || type === S_IFBLK ? args.rdev : 0;
+      return this.#make(call, slot, args.xdata, (owner) => this.#node(gfid, mode, owner, rdev));
     });
   }
 
@@ -284,11 +285,13 @@ class Memory extends XlatorBase<typeof options> {
       if ((args.fd.flags & O_ACCMODE) === O_RDONLY) throw new FopError("EBADF");
       const pre = node.iatt();
       const offset = args.fd.flags & O_APPEND ? pre.size : args.offset;
-      this.#changeData(node, offset, count, (data) => {
-        data.write(args.data, offset);
-        if ((args.flags | args.fd.flags) & O_DSYNC) data.syncRange(offset, count);
-      });
-      if (count > 0) this.#stamp(node, call, MTIME_CTIME);
+      if (count > 0) {
+        this.#changeData(node, offset, count, (data) => {
+          data.write(args.data, offset);
+          if ((args.flags | args.fd.flags) & O_DSYNC) data.syncRange(offset, count);
+        });
+        this.#stamp(node, call, MTIME_CTIME);
+      }
       const xdata = countAnswers(args.xdata, node);
       if (args.xdata?.has(WRITE_IS_APPEND))
         xdata!.setUint(WRITE_IS_APPEND, pre.size === offset || args.fd.flags & O_APPEND ? 1 : 0);
@@ -553,7 +556,7 @@ class Memory extends XlatorBase<typeof options> {
     try {
       return body();
     } catch (error) {
-      if (!(error instanceof FopError) || error.fop !== "") throw error;
+      if (!(error instanceof FopError) || error.xlator !== "") throw error;
       const { message, xdata } = error;
       throw new FopError(error.code, { fop, xlator: this.name, message, ...(xdata ? { xdata } : {}) });
     }

@@ -569,7 +569,7 @@ class Locks extends CountedFops {
     try {
       return await work;
     } catch (error) {
-      if (!(error instanceof FopError) || error.fop !== "") throw error;
+      if (!(error instanceof FopError) || error.xlator !== "") throw error;
       throw new FopError(error.code, { fop, xlator: this.name, message: error.message });
     }
   }

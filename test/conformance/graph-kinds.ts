@@ -1,0 +1,153 @@
+/** The graphs that the conformance suite runs on: all that Mortar ships, and a plain directory that proves the POSIX cases. */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { MemoryNetwork } from "../../src/rpc/transport-memory.ts";
+import { clientOver } from "../../xlators/protocol/client.ts";
+import { serverOver } from "../../xlators/protocol/server.ts";
+import {
+  type Layer,
+  type StartedGraph,
+  type StartOptions,
+  stack,
+  startGraph,
+} from "../support/build-graph.ts";
+import { clientIdentity, Session } from "../support/session.ts";
+import { plainDirectory } from "./plain-directory.ts";
+import type { GraphKind, Made } from "./suite.ts";
+
+const NO_LOCKS = "locks are features/locks' work, and it is not in this graph";
+const MEMORY: Layer = { name: "brick", type: "storage/memory" };
+const LOCKS: Layer = { name: "locks", type: "features/locks" };
+const STATS: Layer = { name: "stats", type: "debug/io-stats", options: { "latency-measurement": "on" } };
+const TRACE: Layer = { name: "trace", type: "debug/trace" };
+const REMOTE_SUBVOLUME = "/bricks/b1";
+
+export const GRAPH_KINDS: readonly GraphKind[] = [
+  {
+    name: "a plain directory",
+    lacks: {
+      brick: "it is no brick",
+      locks: "it is no brick",
+      "direct-io": "it does not align buffers",
+      "anonymous-fds": "the kernel has no such thing",
+    },
+    make: () => inDirectory((directory) => local([plain(directory)], { definitions: [plainDirectory] })),
+  },
+  { name: "storage/memory", lacks: { locks: NO_LOCKS }, make: () => local([MEMORY]) },
+  {
+    name: "storage/posix",
+    lacks: { locks: NO_LOCKS },
+    make: () => inDirectory((directory) => local([posix(directory)])),
+  },
+  {
+    name: "memory, locks, io-stats and trace, contracts between all layers",
+    lacks: {},
+    make: () => local([MEMORY, LOCKS, STATS, TRACE], { contracts: true }),
+  },
+  {
+    name: "posix, locks and io-stats, contracts between all layers",
+    lacks: {},
+    make: () => inDirectory((directory) => local([posix(directory), LOCKS, STATS], { contracts: true })),
+  },
+  {
+    name: "client and server over a network in memory, contracts between all layers",
+    lacks: {},
+    make: () => {
+      const network = new MemoryNetwork();
+      const definitions = [clientOver(network.connect), serverOver(network.listen)];
+      return remote([MEMORY, LOCKS], { definitions, contracts: true }, { kind: "tcp", port: 49152 });
+    },
+  },
+  {
+    name: "client and server over a unix socket, posix and locks behind",
+    lacks: {},
+    make: () =>
+      inDirectory((directory) => {
+        const path = `${directory}.socket`;
+        return remote([posix(directory), LOCKS], { contracts: true }, { kind: "unix", path });
+      }),
+  },
+];
+
+function plain(directory: string): Layer {
+  return { name: "plain", type: "test/plain-directory", options: { directory } };
+}
+
+function posix(directory: string): Layer {
+  return { name: "brick", type: "storage/posix", options: { directory } };
+}
+
+/** One graph, of which every session is a client of its own. */
+async function local(layers: readonly Layer[], options: StartOptions = {}): Promise<Made> {
+  const graph = await startGraph(stack(...layers), options);
+  return {
+    session: (_, given) => new Session(graph.top, { client: clientIdentity(), ...given }),
+    breaches: () => graph.breaches(),
+    [Symbol.asyncDispose]: async () => graph[Symbol.asyncDispose](),
+  };
+}
+
+type Address =
+  | { readonly kind: "tcp"; readonly port: number }
+  | { readonly kind: "unix"; readonly path: string };
+
+/** A server graph over the layers, and two client graphs that connect to it. */
+async function remote(layers: readonly Layer[], options: StartOptions, address: Address): Promise<Made> {
+  const brick: Layer = { name: REMOTE_SUBVOLUME, type: "debug/io-stats" };
+  const server: Layer = { name: "server", type: "protocol/server", options: serverOptions(address) };
+  const client: Layer = { name: "client", type: "protocol/client", options: clientOptions(address) };
+  const graphs: StartedGraph[] = [];
+  const dispose = async (): Promise<void> => {
+    for (const graph of graphs.splice(0).toReversed()) await graph[Symbol.asyncDispose]();
+  };
+  try {
+    for (const volfile of [stack(...layers, brick, server), stack(client), stack(client)])
+      graphs.push(await startGraph(volfile, options));
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+  const [, first, second] = graphs;
+  return {
+    session: (which, given) => new Session((which === "a" ? first : second)!.top, given),
+    breaches: () => graphs.flatMap((graph) => graph.breaches()),
+    [Symbol.asyncDispose]: dispose,
+  };
+}
+
+function serverOptions(address: Address): Record<string, string> {
+  const auth = { [`auth.addr.${REMOTE_SUBVOLUME}.allow`]: "*", "rpc-auth-allow-insecure": "on" };
+  if (address.kind === "unix")
+    return { ...auth, "transport-type": "unix", "transport.socket.listen-path": address.path };
+  const port = String(address.port);
+  return { ...auth, "transport-type": "tcp", "transport.socket.listen-port": port };
+}
+
+function clientOptions(address: Address): Record<string, string> {
+  const subvolume = { "remote-subvolume": REMOTE_SUBVOLUME };
+  if (address.kind === "unix")
+    return { ...subvolume, "transport-type": "unix", "transport.socket.connect-path": address.path };
+  return { ...subvolume, "remote-host": "127.0.0.1", "remote-port": String(address.port) };
+}
+
+/** A graph on a new directory, which goes with it. */
+async function inDirectory(make: (directory: string) => Promise<Made>): Promise<Made> {
+  const directory = mkdtempSync(join(tmpdir(), "mortar-conformance-"));
+  const remove = (): void => rmSync(directory, { recursive: true, force: true });
+  try {
+    const made = await make(directory);
+    const dispose = async (): Promise<void> => {
+      try {
+        await made[Symbol.asyncDispose]();
+      } finally {
+        remove();
+      }
+    };
+    return { ...made, [Symbol.asyncDispose]: dispose };
+  } catch (error) {
+    remove();
+    throw error;
+  }
+}
