@@ -3,8 +3,8 @@
  * found again.
  */
 
-import { existsSync, readdirSync } from "node:fs";
-import { join } from "node:path";
+import { chmodSync, existsSync, readdirSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { mountAt } from "../support/mounts.ts";
 import { Lab, ROOT } from "../support/peers.ts";
@@ -87,5 +87,56 @@ describe("npm start", () => {
     await lab.processes.run("umount", [mountpoint]);
     expect((await running.exited).code).toBe(0);
     expect(existsSync(join(mountpoint, "kept"))).toBe(false);
+  });
+});
+
+describe("without root", () => {
+  const NOBODY = 65534;
+  const user = `setpriv --reuid=${NOBODY} --regid=${NOBODY} --clear-groups`;
+  // The capability lets the user read this checkout wherever it lies; it opens no trusted.* xattrs.
+  const reader = `${user} --inh-caps=+dac_read_search --ambient-caps=+dac_read_search`;
+  const data = lab.makeDirectory("nobody-data");
+  const mountpoint = lab.makeDirectory("nobody-mnt");
+
+  /** In a mount namespace of its own, so that /dev/fuse can be open to all as it is elsewhere. */
+  async function startAsNobody(): Promise<{
+    running: Running;
+    inside: (command: string) => Promise<string>;
+  }> {
+    const device = lab.path("fuse-device");
+    await lab.processes.run("mknod", ["-m", "666", device, "c", "10", "229"]);
+    await lab.processes.run("chown", [`${NOBODY}:${NOBODY}`, data, mountpoint]);
+    chmodSync(dirname(data), 0o755);
+    const running = lab.processes.start("unshare", [
+      ...["-m", "--propagation", "private", "sh", "-c"],
+      `mount --bind ${device} /dev/fuse && exec ${reader} ${join(ROOT, "src/cli/mortar")} start` +
+        ` --data ${data} --mount ${mountpoint}`,
+    ]);
+    await until(
+      "mortar start mounts",
+      () => {
+        if (running.exit !== undefined) throw new Error(running.output);
+        return running.stdout.includes("Try:");
+      },
+      { deadlineMs: 60_000, detail: () => running.output },
+    );
+    const inside = async (command: string): Promise<string> => {
+      const enter = ["-t", String(running.pid), "-m", "sh", "-c", `exec ${user} sh -c '${command}'`];
+      return lab.processes.run("nsenter", enter);
+    };
+    return { running, inside };
+  }
+
+  it("serves a volume of the user's own: links, fifos, xattrs, also after a second start", async () => {
+    const first = await startAsNobody();
+    const make = "echo hi >a && ln -s a s && ln s t && mkfifo p && mkdir d && mv t d/t && rm p";
+    await first.inside(`cd ${mountpoint} && ${make} && setfattr -n user.k -v v a`);
+    expect(await first.running.stop("SIGINT")).toMatchObject({ code: 0 });
+    const second = await startAsNobody();
+    const seen = "cat s && readlink d/t && stat -c %h s && getfattr --only-values -n user.k a";
+    expect(await second.inside(`cd ${mountpoint} && ${seen}`)).toBe("hi\na\n2\nv");
+    expect(await second.running.stop("SIGINT")).toMatchObject({ code: 0 });
+    // The fifo's companion went with this start; the symlink's is there.
+    expect(readdirSync(join(data, "brick/.glusterfs/companions"))).toHaveLength(1);
   });
 });
