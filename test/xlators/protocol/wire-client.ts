@@ -7,6 +7,7 @@ import { Dict } from "../../../src/core/dict.ts";
 import type { FopError } from "../../../src/core/errors.ts";
 import type { IoVec } from "../../../src/core/iovec.ts";
 import { iovSize } from "../../../src/core/iovec.ts";
+import { SILENT } from "../../../src/core/log.ts";
 import { PendingCall, RpcClient } from "../../../src/rpc/client.ts";
 import { setvolumeCall, setvolumeReply } from "../../../src/rpc/codec-control.ts";
 import { FOP_CODECS, type FopCodec, type WireCall, type WireReply } from "../../../src/rpc/codec-fops.ts";
@@ -35,7 +36,7 @@ export class WireClient {
   static async connect(rig: Rig): Promise<WireClient> {
     const transport = await rig.network.connect({ kind: "tcp", host: "brick.example", port: PORT });
     const rpc = new RpcClient(transport, {
-      env: rig.env,
+      env: { ...rig.env, log: SILENT },
       frameTimeoutMs: 0,
       pingTimeoutMs: 0,
       onClose: () => {},
