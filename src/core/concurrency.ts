@@ -60,7 +60,7 @@ export class Deferred<R> {
   }
 }
 
-/** Rejects with EINTR, from `where`, when the signal fires before `work` settles; `onAbort` undoes the wait. */
+/** Rejects with EINTR (told to be from `where`) when the signal fires first; `onAbort` undoes the wait. */
 export function abortable<R>(
   work: Promise<R>,
   signal: AbortSignal | undefined,

@@ -270,16 +270,12 @@ export type Upcall =
     }
   | {
       readonly kind: "inodelk-contention";
-      /** ClientIdentity.id of the lock's holder, who alone is told; undefined for an in-process one. */
-      readonly client?: string | undefined;
       readonly gfid: Gfid;
       readonly domain: string;
       readonly flock: Flock;
     }
   | {
       readonly kind: "entrylk-contention";
-      /** ClientIdentity.id of the lock's holder, who alone is told; undefined for an in-process one. */
-      readonly client?: string | undefined;
       readonly gfid: Gfid;
       readonly domain: string;
       readonly name: string;

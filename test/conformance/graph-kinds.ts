@@ -1,6 +1,9 @@
-/** The graphs that the conformance suite runs on: all that Mortar ships, and a plain directory that proves the POSIX cases. */
+/**
+ * The graphs that the conformance suite runs on: all that Mortar ships, and a plain directory that proves the
+ * POSIX cases.
+ */
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MemoryNetwork } from "../../src/rpc/transport-memory.ts";
@@ -132,11 +135,13 @@ function clientOptions(address: Address): Record<string, string> {
   return { ...subvolume, "remote-host": "127.0.0.1", "remote-port": String(address.port) };
 }
 
-/** A graph on a new directory, which goes with it. */
+/** A graph on a new directory, which goes with it; what lies beside it goes as well. */
 async function inDirectory(make: (directory: string) => Promise<Made>): Promise<Made> {
-  const directory = mkdtempSync(join(tmpdir(), "mortar-conformance-"));
-  const remove = (): void => rmSync(directory, { recursive: true, force: true });
+  const base = mkdtempSync(join(tmpdir(), "mortar-conformance-"));
+  const remove = (): void => rmSync(base, { recursive: true, force: true });
   try {
+    const directory = join(base, "brick");
+    mkdirSync(directory);
     const made = await make(directory);
     const dispose = async (): Promise<void> => {
       try {

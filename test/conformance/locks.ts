@@ -1,4 +1,7 @@
-/** Locks of two clients, as qemu, flock and fcntl use them, and as replicas do (spec translators.md 9, qemu-fio-needs.md 2.3). */
+/**
+ * Locks of two clients, as qemu, flock and fcntl use them, and as replicas do (spec translators.md 9,
+ * qemu-fio-needs.md 2.3).
+ */
 
 import { expect } from "vitest";
 import type { Fd } from "../../src/core/inode.ts";

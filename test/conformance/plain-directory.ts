@@ -1,12 +1,15 @@
 /**
- * A directory of the local file system behind the fop interface, with as little of its own as possible: whatever POSIX cases of the suite
- * expect, the kernel has to do here. Not a brick: gfids live in memory, and there is neither xdata nor a lock.
+ * A directory of the local file system behind the fop interface, with as little of its own as possible:
+ * whatever POSIX cases of the suite expect, the kernel has to do here. Not a brick: gfids live in memory, and
+ * there is neither xdata nor a lock.
  *
- * Inodes are found by path, so the directory must not be changed from outside. Needs root, for owners and trusted xattrs.
+ * Inodes are found by path, so the directory must not be changed from outside. Needs root, for owners and
+ * trusted xattrs.
  */
 
 import * as fs from "node:fs";
 import type { Call } from "../../src/core/call.ts";
+import { KeyedQueue } from "../../src/core/concurrency.ts";
 import { Dict } from "../../src/core/dict.ts";
 import { FopError } from "../../src/core/errors.ts";
 import type { Args, Dirent, FopName, Reply } from "../../src/core/fops.ts";
@@ -46,6 +49,7 @@ class PlainDirectory extends Xlator<typeof options> {
   readonly #paths = new Map<string, string[]>();
   readonly #gfids = new Map<bigint, Gfid>();
   readonly #opens = new Map<Fd, Open>();
+  readonly #order = new KeyedQueue<string>();
 
   override async init(): Promise<void> {
     const root = await files.lstat(this.options.directory);
@@ -333,9 +337,10 @@ class PlainDirectory extends Xlator<typeof options> {
     });
   }
 
+  /** One fop at a time: the kernel needs no order, but the names that are kept here do. */
   async #do<F extends FopName>(fop: F, body: () => Promise<Reply<F>>): Promise<Reply<F>> {
     try {
-      return await body();
+      return await this.#order.run("all", body);
     } catch (error) {
       const code = (error as { code?: FopError["code"] }).code;
       if (code === undefined) throw error;

@@ -1,9 +1,11 @@
 /**
- * The conformance suite: what every graph that claims to be a file system must do. Cases are data, a file a subject; expectations come
- * from POSIX and from shared/spec, and the POSIX ones are run on a plain directory first, which proves them.
+ * The conformance suite: what every graph that claims to be a file system must do. Cases are data, a file a
+ * subject; expectations come from POSIX and from shared/spec, and the POSIX ones are run on a plain directory
+ * first, which proves them.
  *
- * A case gets two sessions: two clients of the same files, on graphs with a wire with a connection each. What a graph cannot do is not
- * skipped case by case but stated once, as features that it lacks, with the reason (graph-kinds.ts).
+ * A case gets two sessions: two clients of the same files, on graphs with a wire with a connection each. What
+ * a graph cannot do is not skipped case by case but stated once, as features that it lacks, with the reason
+ * (graph-kinds.ts).
  */
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -12,8 +14,9 @@ import { InodeTable } from "../../src/core/inode.ts";
 import type { Session, SessionOptions } from "../support/session.ts";
 
 /**
- * What a case may need beyond POSIX. "brick": GlusterFS' rules for gfids, xdata and xattrop. "locks": lk, inodelk and entrylk.
- * "direct-io": alignment rules of O_DIRECT. "anonymous-fds": I/O by gfid without an open.
+ * What a case may need beyond POSIX. "brick": GlusterFS' rules for gfids, xdata and xattrop. "locks": lk,
+ * inodelk and entrylk. "direct-io": alignment rules of O_DIRECT. "anonymous-fds": I/O by gfid without an
+ * open.
  */
 export type Feature = "brick" | "locks" | "direct-io" | "anonymous-fds";
 
@@ -48,15 +51,23 @@ export interface GraphKind {
   make(): Promise<Made>;
 }
 
-/** Registers all cases that the graph is able to run. One graph serves them all; each case has a directory of its own. */
+/**
+ * Starting and removing a brick is hundreds of small files; on a machine that is busy that takes its time.
+ */
+const HOOK_TIMEOUT_MS = 120_000;
+
+/**
+ * Registers all cases that the graph is able to run. One graph serves them all; each case has a directory of
+ * its own.
+ */
 export function runSuite(kind: GraphKind, subjects: readonly Subject[]): void {
   describe(kind.name, () => {
     let made: Made | undefined;
     let directories = 0;
     beforeAll(async () => {
       made = await kind.make();
-    });
-    afterAll(() => made?.[Symbol.asyncDispose]());
+    }, HOOK_TIMEOUT_MS);
+    afterAll(() => made?.[Symbol.asyncDispose](), HOOK_TIMEOUT_MS);
     for (const { name, cases } of subjects) {
       const able = cases.filter(({ needs = [] }) => !needs.some((feature) => feature in kind.lacks));
       if (able.length === 0) continue;
@@ -87,7 +98,9 @@ async function within(made: Made, which: "a" | "b", directory: string): Promise<
   return made.session(which, { table, root: await outside.inode(directory) });
 }
 
-/** The errno that a fop rejected with, "ok" when it did not; anything but a FopError is a bug and passed on. */
+/**
+ * The errno that a fop rejected with, "ok" when it did not; anything but a FopError is a bug and passed on.
+ */
 export async function outcome(work: Promise<unknown>): Promise<string> {
   try {
     await work;

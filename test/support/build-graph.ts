@@ -69,8 +69,8 @@ const CONTRACT = "debug/contract";
 const SERVER = "protocol/server";
 
 /**
- * The same graph with a contract above every section, but for protocol/server, which nobody calls, and for its
- * children, whose names are known on the wire.
+ * The same graph with a contract above every section, but for protocol/server, which nobody calls, and for
+ * its children, whose names are known on the wire.
  */
 function withContracts(volfile: Volfile): Volfile {
   const guarded = new Set<string>();

@@ -1,11 +1,12 @@
 /**
- * storage/memory: a brick that keeps everything in memory, with the contract of storage/posix (spec translators.md 2, wire.md 8
- * and 9). For tests, for the simulation, and to see what the layers above cost.
+ * storage/memory: a brick that keeps everything in memory, with the contract of storage/posix (spec
+ * translators.md 2, wire.md 8 and 9). For tests, for the simulation, and to see what the layers above cost.
  *
- * Promises: what storage/posix promises, O_DIRECT rules included; each fop happens within one turn of the event loop, so every one
- * is atomic. Needs nothing below. What it is stored on (a MemoryDisk) outlives the graph and can crash.
- * Limits: reading leaves atime alone (as a disk mounted noatime); no gfid2path xattrs and no .glusterfs tree; a write that does
- * not fit writes nothing; permissions are the business of features/access-control.
+ * Promises: what storage/posix promises, O_DIRECT rules included; each fop happens within one turn of the
+ * event loop, so every one is atomic. Needs nothing below. What it is stored on (a MemoryDisk) outlives the
+ * graph and can crash.
+ * Limits: reading leaves atime alone (as a disk mounted noatime); no gfid2path xattrs and no .glusterfs tree;
+ * a write that does not fit writes nothing; permissions are the business of features/access-control.
  */
 
 import { createHash } from "node:crypto";

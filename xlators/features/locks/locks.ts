@@ -1,25 +1,26 @@
 /**
- * features/locks: the brick's lock table (spec translators.md 9, wire.md 10.2): lk, inodelk and entrylk with their domains, mandatory
- * locking, lock counts in xdata, contention messages, revocation, clear-locks.
+ * features/locks: the brick's lock table (spec translators.md 9, wire.md 10.2): lk, inodelk and entrylk with
+ * their domains, mandatory locking, lock counts in xdata, contention messages, revocation, clear-locks.
  *
- * Promises: a lock's owner is (lk-owner, connection); whoever waits is answered by grant, unlock, clear, its signal, its client's
- * disconnect or the graph's stop, never forgotten; release(fd) and clientDisconnect drop locks before they return. With mandatory
- * locking off and no count asked, I/O passes through untouched. Needs a brick below that answers stat and getxattr.
- * Limits: locks live in memory and go with the process; moving them to another brick (metalock, lockinfo, reservation) is not
- * supported; removal waits only for inodes that the caller names by a linked inode, or while somebody holds an inodelk.
+ * Promises: a lock's owner is (lk-owner, connection); whoever waits is answered by grant, unlock, clear, its
+ * signal, its client's disconnect or the graph's stop, never forgotten; release(fd) and clientDisconnect drop
+ * locks before they return. With mandatory locking off and no count asked, I/O passes through untouched.
+ * Needs a brick below that answers stat and getxattr.
+ * Limits: locks live in memory and go with the process; moving them to another brick (metalock, lockinfo,
+ * reservation) is not supported; removal waits only for inodes that the caller names by a linked inode, or
+ * while somebody holds an inodelk.
  */
 
 import type { Call, ClientIdentity } from "../../../src/core/call.ts";
 import { Dict } from "../../../src/core/dict.ts";
 import { FopError } from "../../../src/core/errors.ts";
-import type { ActiveLock, Args, FopName, Reply } from "../../../src/core/fops.ts";
+import type { ActiveLock, Args, FopName, Reply, Upcall } from "../../../src/core/fops.ts";
 import { type Gfid, gfidText, isNullGfid } from "../../../src/core/gfid.ts";
-import { S_IFMT, S_IFREG } from "../../../src/core/iatt.ts";
 import type { Fd, Inode, Loc } from "../../../src/core/inode.ts";
 import { iovSize } from "../../../src/core/iovec.ts";
 import { LOCK_KEY } from "../../../src/core/keys.ts";
-import { O_NONBLOCK, O_TRUNC } from "../../../src/core/open-flags.ts";
-import { type ByteRange, overlaps, RANGE_END, rangeOf } from "../../../src/core/ranges.ts";
+import { O_TRUNC } from "../../../src/core/open-flags.ts";
+import { type ByteRange, overlaps, rangeOf } from "../../../src/core/ranges.ts";
 import { defineXlator, exactly, type ParentEvent } from "../../../src/core/xlator.ts";
 import { brickOfPathinfo, clearLocks, clearSummary, isClearName, parseClear } from "./clear.ts";
 import { CountedFops, countedInode } from "./counted-fops.ts";
@@ -27,17 +28,15 @@ import type { Domain, DomainLock } from "./domain.ts";
 import { entrylkOf } from "./entrylk.ts";
 import type { InodeLocks } from "./inode-locks.ts";
 import { flockOf, inodelkDomain, inodelkOf } from "./inodelk.ts";
-import { enforcedIoAllowed, forbidsTruncatingOpen, type IoRequest, ioAllowed } from "./mandatory.ts";
+import { ENFORCE, hasMark, type Io, IoGate, rest, span } from "./io-gate.ts";
+import { forbidsTruncatingOpen } from "./mandatory.ts";
 import { locksOptions } from "./options.ts";
 import { ownerOf, requiredOwner } from "./owner.ts";
 import type { PosixLock } from "./posix-lk.ts";
 import { LockTable } from "./table.ts";
 
 const PATHINFO = "trusted.glusterfs.pathinfo";
-const ENFORCE = "trusted.glusterfs.enforce-mandatory-lock";
 const MODE_MANDATORY = 1;
-const S_ISGID = 0o2000;
-const S_IXGRP = 0o010;
 /** Share of unlocks that monkey-unlocking ignores. */
 const MONKEY_RATE = 0.01;
 
@@ -52,23 +51,25 @@ class Locks extends CountedFops {
   protected override readonly table = new LockTable({
     nowMs: () => this.env.clock.nowMs(),
     inodelkContended: (inode, domain, held) => {
-      if (!this.#mayNotify(held)) return;
-      const about = { client: held.owner.client?.id, gfid: inode.gfid, domain };
-      const upcall = { kind: "inodelk-contention" as const, ...about, flock: flockOf(held) };
-      this.notifyParents({ type: "upcall", upcall });
+      const { gfid } = inode;
+      this.#notify(held, { kind: "inodelk-contention", gfid, domain, flock: flockOf(held) });
     },
     entrylkContended: (inode, domain, held) => {
-      if (!this.#mayNotify(held)) return;
-      const about = { client: held.owner.client?.id, gfid: inode.gfid, domain };
-      const upcall = { kind: "entrylk-contention" as const, ...about, name: held.name ?? "" };
-      this.notifyParents({ type: "upcall", upcall });
+      const { gfid } = inode;
+      this.#notify(held, { kind: "entrylk-contention", gfid, domain, name: held.name ?? "" });
     },
     mandatoryMode: () => this.options["mandatory-locking"],
   });
-  /** Connections that ended: a lock call of theirs that was still on its way must not leave a lock for ever. */
+  /**
+   * Connections that ended: a lock call of theirs that was still on its way must not leave a lock for ever.
+   */
   readonly #gone = new WeakSet<ClientIdentity>();
-  /** Inodes of which it is known whether they carry the enforcement xattr. */
-  readonly #enforced = new WeakMap<Inode, boolean>();
+  readonly #gate = new IoGate({
+    table: this.table,
+    child: this.child,
+    mode: () => this.options["mandatory-locking"],
+    enforces: () => this.options["enforce-mandatory-lock"],
+  });
 
   override async fini(): Promise<void> {
     this.table.refuseAll();
@@ -110,9 +111,11 @@ class Locks extends CountedFops {
   }
 
   override async truncate(call: Call, args: Args<"truncate">): Promise<Reply<"truncate">> {
-    const { loc } = args;
-    if (this.#gates(call))
-      await this.#gate("truncate", call, loc.inode, undefined, "write", rest(args.offset));
+    const { loc, offset } = args;
+    if (this.#gate.concerns(call)) {
+      const io: Io = { inode: loc.inode, kind: "write", range: rest(offset) };
+      await this.#located("truncate", this.#gate.pass(call, io));
+    }
     return this.pass("truncate", call, args, countedInode(loc));
   }
 
@@ -124,12 +127,14 @@ class Locks extends CountedFops {
   }
 
   override readv(call: Call, args: Args<"readv">): Promise<Reply<"readv">> {
-    if (this.#gates(call)) return this.#gatedReadv(call, args);
+    if (this.#gate.concerns(call) && args.size > 0)
+      return this.#gated("readv", call, args, "read", span(args.offset, args.size));
     return args.xdata ? this.pass("readv", call, args, args.fd.inode) : this.child.readv(call, args);
   }
 
   override writev(call: Call, args: Args<"writev">): Promise<Reply<"writev">> {
-    if (this.#gates(call)) return this.#gatedWritev(call, args);
+    if (this.#gate.concerns(call))
+      return this.#gated("writev", call, args, "write", span(args.offset, iovSize(args.data)));
     return args.xdata ? this.pass("writev", call, args, args.fd.inode) : this.child.writev(call, args);
   }
 
@@ -147,7 +152,7 @@ class Locks extends CountedFops {
   override async setxattr(call: Call, args: Args<"setxattr">): Promise<Reply<"setxattr">> {
     const enforces = this.#checkEnforceKey("setxattr", args.xattrs.has(ENFORCE));
     const reply = await this.child.setxattr(call, args);
-    if (enforces) this.#enforced.set(args.loc.inode, true);
+    if (enforces) this.#gate.setEnforced(args.loc.inode, true);
     return reply;
   }
 
@@ -160,14 +165,13 @@ class Locks extends CountedFops {
   override async removexattr(call: Call, args: Args<"removexattr">): Promise<Reply<"removexattr">> {
     const enforces = this.#checkEnforceKey("removexattr", args.name === ENFORCE);
     const reply = await this.child.removexattr(call, args);
-    if (enforces) this.#enforced.set(args.loc.inode, false);
+    if (enforces) this.#gate.setEnforced(args.loc.inode, false);
     return reply;
   }
 
-  override async ftruncate(call: Call, args: Args<"ftruncate">): Promise<Reply<"ftruncate">> {
-    const { fd } = args;
-    if (this.#gates(call)) await this.#gate("ftruncate", call, fd.inode, fd, "write", rest(args.offset));
-    return this.pass("ftruncate", call, args, fd.inode);
+  override ftruncate(call: Call, args: Args<"ftruncate">): Promise<Reply<"ftruncate">> {
+    if (this.#gate.concerns(call)) return this.#gated("ftruncate", call, args, "write", rest(args.offset));
+    return this.pass("ftruncate", call, args, args.fd.inode);
   }
 
   override lk(call: Call, args: Args<"lk">): Promise<Reply<"lk">> {
@@ -206,7 +210,7 @@ class Locks extends CountedFops {
   override async fsetxattr(call: Call, args: Args<"fsetxattr">): Promise<Reply<"fsetxattr">> {
     const enforces = this.#checkEnforceKey("fsetxattr", args.xattrs.has(ENFORCE));
     const reply = await this.child.fsetxattr(call, args);
-    if (enforces) this.#enforced.set(args.fd.inode, true);
+    if (enforces) this.#gate.setEnforced(args.fd.inode, true);
     return reply;
   }
 
@@ -225,22 +229,20 @@ class Locks extends CountedFops {
   override async fremovexattr(call: Call, args: Args<"fremovexattr">): Promise<Reply<"fremovexattr">> {
     const enforces = this.#checkEnforceKey("fremovexattr", args.name === ENFORCE);
     const reply = await this.child.fremovexattr(call, args);
-    if (enforces) this.#enforced.set(args.fd.inode, false);
+    if (enforces) this.#gate.setEnforced(args.fd.inode, false);
     return reply;
   }
 
-  override async discard(call: Call, args: Args<"discard">): Promise<Reply<"discard">> {
-    const { fd } = args;
-    if (this.#gates(call))
-      await this.#gate("discard", call, fd.inode, fd, "write", span(args.offset, args.size));
-    return this.pass("discard", call, args, fd.inode);
+  override discard(call: Call, args: Args<"discard">): Promise<Reply<"discard">> {
+    if (this.#gate.concerns(call))
+      return this.#gated("discard", call, args, "write", span(args.offset, args.size));
+    return this.pass("discard", call, args, args.fd.inode);
   }
 
-  override async zerofill(call: Call, args: Args<"zerofill">): Promise<Reply<"zerofill">> {
-    const { fd } = args;
-    if (this.#gates(call))
-      await this.#gate("zerofill", call, fd.inode, fd, "write", span(args.offset, args.size));
-    return this.pass("zerofill", call, args, fd.inode);
+  override zerofill(call: Call, args: Args<"zerofill">): Promise<Reply<"zerofill">> {
+    if (this.#gate.concerns(call))
+      return this.#gated("zerofill", call, args, "write", span(args.offset, args.size));
+    return this.pass("zerofill", call, args, args.fd.inode);
   }
 
   override async getactivelk(call: Call, args: Args<"getactivelk">): Promise<Reply<"getactivelk">> {
@@ -287,8 +289,8 @@ class Locks extends CountedFops {
     if (flock.type === "unlck") return this.#unlk(owner, range, args);
     const mandatory = xdata?.number(LOCK_KEY.LK_MODE) === MODE_MANDATORY;
     const lock: PosixLock = { owner, fd, range, type: flock.type, mandatory };
-    const marked = this.options["mandatory-locking"] === "file" && (await this.#isMarked(call, fd));
-    const enforced = await this.#isEnforced(call, fd.inode);
+    const marked = await this.#gate.isMarked(call, fd);
+    const enforced = await this.#gate.isEnforced(call, fd.inode);
     this.#checkConnected(call);
     const inode = this.table.of(fd.inode.gfid);
     inode.markedMandatory = marked;
@@ -406,13 +408,15 @@ class Locks extends CountedFops {
     this.table.changed(inode);
   }
 
-  #mayNotify(held: DomainLock): boolean {
-    if (!this.options["notify-contention"]) return false;
+  /** Tells a lock's holder that somebody else wants it, unless it was told a short while ago. */
+  #notify(held: DomainLock, upcall: Upcall): void {
+    if (!this.options["notify-contention"]) return;
     const now = this.env.clock.nowMs();
     const delayMs = this.options["notify-contention-delay"] * 1000;
-    if (held.contendedMs !== undefined && now - held.contendedMs < delayMs) return false;
+    if (held.contendedMs !== undefined && now - held.contendedMs < delayMs) return;
     held.contendedMs = now;
-    return true;
+    const to = held.owner.client?.id;
+    this.notifyParents({ type: "upcall", upcall, ...(to === undefined ? {} : { to }) });
   }
 
   // Removal of names
@@ -442,7 +446,9 @@ class Locks extends CountedFops {
     await inode.removals.wait(removal, call.signal, () => this.table.changed(inode));
   }
 
-  /** The inode that a name leads to, if it can matter here: it is known to the caller, or something is locked. */
+  /**
+   * The inode that a name leads to, if it can matter here: it is known to the caller, or something is locked.
+   */
   async #removedGfid(call: Call, loc: Loc): Promise<Gfid | undefined> {
     if (loc.inode.linked) return loc.inode.gfid;
     if (this.table.size === 0) return undefined;
@@ -452,76 +458,28 @@ class Locks extends CountedFops {
 
   // Mandatory locks
 
-  /** Whether this call's I/O has to ask the lock table. Internal callers need not. */
-  #gates(call: Call): boolean {
-    return this.options["mandatory-locking"] !== "off" && call.pid >= 0;
-  }
-
-  async #gatedReadv(call: Call, args: Args<"readv">): Promise<Reply<"readv">> {
-    const { fd, offset, size } = args;
-    if (size > 0) await this.#gate("readv", call, fd.inode, fd, "read", span(offset, size));
-    return this.pass("readv", call, args, fd.inode);
-  }
-
-  async #gatedWritev(call: Call, args: Args<"writev">): Promise<Reply<"writev">> {
-    const { fd, offset } = args;
-    const size = iovSize(args.data);
-    if (size > 0) await this.#gate("writev", call, fd.inode, fd, "write", span(offset, size));
-    return this.pass("writev", call, args, fd.inode);
-  }
-
-  /** Waits until no lock forbids the I/O; refuses at once what must not wait. */
-  async #gate(
-    fop: FopName,
+  /** Lets I/O on an fd down when no lock forbids it. */
+  async #gated<F extends "readv" | "writev" | "ftruncate" | "discard" | "zerofill">(
+    fop: F,
     call: Call,
-    inode: Inode,
-    fd: Fd | undefined,
-    kind: IoRequest["kind"],
+    args: Args<F>,
+    kind: Io["kind"],
     range: ByteRange,
-  ): Promise<void> {
-    const request: IoRequest = { owner: ownerOf(call), kind, range };
-    const enforced = await this.#isEnforced(call, inode);
-    const locked = this.table.find(inode.gfid);
-    if (enforced) {
-      if (!enforcedIoAllowed(locked?.posix, request)) throw this.#error(fop, "EBUSY");
-      return;
-    }
-    if (!locked || ioAllowed(locked, request, this.options["mandatory-locking"])) return;
-    if (!fd || fd.flags & O_NONBLOCK) throw this.#error(fop, "EAGAIN");
-    await this.#located(
-      fop,
-      locked.io.wait(request, call.signal, () => this.table.changed(locked)),
-    );
+  ): Promise<Reply<F>> {
+    const { fd } = args;
+    await this.#located(fop, this.#gate.pass(call, { inode: fd.inode, fd, kind, range }));
+    return this.pass(fop, call, args, fd.inode);
   }
 
-  async #isMarked(call: Call, fd: Fd): Promise<boolean> {
-    const { stat } = await this.child.fstat(call, { fd });
-    return isMarked(stat.mode);
-  }
-
+  /** What files with the mark are told by changes with it (mode "file"). */
   #updateMark(post: { gfid: Gfid; mode: number }): void {
     const inode = this.table.find(post.gfid);
-    if (inode) inode.markedMandatory = isMarked(post.mode);
-  }
-
-  async #isEnforced(call: Call, inode: Inode): Promise<boolean> {
-    if (!this.options["enforce-mandatory-lock"] || this.options["mandatory-locking"] === "off") return false;
-    const known = this.#enforced.get(inode);
-    if (known !== undefined) return known;
-    try {
-      await this.child.getxattr(call, { loc: { inode }, name: ENFORCE });
-      this.#enforced.set(inode, true);
-      return true;
-    } catch (error) {
-      if (error instanceof FopError && error.code === "ENODATA") this.#enforced.set(inode, false);
-      return false;
-    }
+    if (inode) inode.markedMandatory = hasMark(post.mode);
   }
 
   /** Passes on whether a call is about the enforcement xattr; refuses it when enforcement is not on. */
   #checkEnforceKey(fop: FopName, concerned: boolean): boolean {
-    const on = this.options["enforce-mandatory-lock"] && this.options["mandatory-locking"] !== "off";
-    if (concerned && !on) throw this.#error(fop, "EINVAL");
+    if (concerned && !this.#gate.enforcing) throw this.#error(fop, "EINVAL");
     return concerned;
   }
 
@@ -581,7 +539,10 @@ class Locks extends CountedFops {
   }
 }
 
-/** An lk call's range; EINVAL when it cannot be, or when it is not from the start of the file (only the client knows others). */
+/**
+ * An lk call's range; EINVAL when it cannot be, or when it is not from the start of the file (only the client
+ * knows others).
+ */
 function lkRange(fd: Fd, flock: Args<"lk">["flock"]): ByteRange {
   const range = rangeOf(flock.start, flock.len);
   if (!range || flock.whence !== 0 || isNullGfid(fd.inode.gfid)) throw new FopError("EINVAL");
@@ -594,16 +555,4 @@ function preempt(inode: InodeLocks, lock: PosixLock): void {
   inode.io.refuse(() => true, "EBUSY");
   inode.posix.drop((held) => held.owner.key !== lock.owner.key && overlaps(held.range, lock.range));
   inode.posix.set(lock);
-}
-
-function isMarked(mode: number): boolean {
-  return (mode & S_IFMT) === S_IFREG && (mode & S_ISGID) !== 0 && (mode & S_IXGRP) === 0;
-}
-
-function span(offset: number, size: number): ByteRange {
-  return { start: BigInt(offset), end: BigInt(offset) + BigInt(Math.max(size, 1)) - 1n };
-}
-
-function rest(offset: number): ByteRange {
-  return { start: BigInt(offset), end: RANGE_END };
 }

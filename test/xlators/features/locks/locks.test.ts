@@ -23,7 +23,7 @@ interface Fixture extends AsyncDisposable {
   /** The same file, opened by each. */
   readonly fdA: Fd;
   readonly fdB: Fd;
-  readonly upcalls: Upcall[];
+  readonly upcalls: { readonly to: string | undefined; readonly upcall: Upcall }[];
 }
 
 /** Two clients, one file. */
@@ -34,8 +34,10 @@ async function fixture(options: Record<string, string> = {}): Promise<Fixture> {
     { name: "locks", type: "features/locks", options },
   ];
   const graph = await startGraph(stack(...layers), { env });
-  const upcalls: Upcall[] = [];
-  graph.graph.onEvent((event) => event.type === "upcall" && upcalls.push(event.upcall));
+  const upcalls: { to: string | undefined; upcall: Upcall }[] = [];
+  graph.graph.onEvent((event) => {
+    if (event.type === "upcall") upcalls.push({ to: event.to, upcall: event.upcall });
+  });
   const a = new Session(graph.top, { client: clientIdentity(), owner: "a" });
   const b = new Session(graph.top, { client: clientIdentity(), owner: "b" });
   const fdA = await a.create("f");
@@ -364,9 +366,8 @@ describe("contention", () => {
     await f.a.inodelk(f.inode, DOMAIN, "setlk", "wrlck");
     await expect(f.b.inodelk(f.inode, DOMAIN, "setlk", "wrlck")).rejects.toMatchObject({ code: "EAGAIN" });
     void watch(f.b.inodelk(f.inode, DOMAIN, "setlkw", "wrlck"));
-    expect(f.upcalls).toEqual([
-      expect.objectContaining({ kind: "inodelk-contention", client: f.a.call.client!.id, domain: DOMAIN }),
-    ]);
+    const upcall = expect.objectContaining({ kind: "inodelk-contention", domain: DOMAIN });
+    expect(f.upcalls).toEqual([{ to: f.a.call.client!.id, upcall }]);
     await f.env.clock.advance(5000);
     await expect(f.b.inodelk(f.inode, DOMAIN, "setlk", "wrlck")).rejects.toMatchObject({ code: "EAGAIN" });
     expect(f.upcalls).toHaveLength(2);
@@ -381,10 +382,7 @@ describe("contention", () => {
     await settle();
     await f.a.entrylk(f.a.root, DOMAIN, "unlock", "n");
     await settle();
-    expect(f.upcalls.map((upcall) => (upcall as { client?: string }).client)).toEqual([
-      f.a.call.client!.id,
-      f.b.call.client!.id,
-    ]);
+    expect(f.upcalls.map(({ to }) => to)).toEqual([f.a.call.client!.id, f.b.call.client!.id]);
   });
 
   it("is silent when switched off", async () => {
