@@ -46,8 +46,8 @@ export interface ServerFop<F extends FopName> {
 export function rdevOf(dev: number): number {
   const low = dev % 2 ** 32;
   const high = Math.floor(dev / 2 ** 32);
-  const major = ((low >>> 8) & 0xfff) + (high & ~0xfff);
-  const minor = (low & 0xff) + ((low >>> 12) & 0xfff00);
+  const major = ((low >>> 8) & 0xfff) + Math.floor(high / 2 ** 12) * 2 ** 12;
+  const minor = (low & 0xff) + (low >>> 20) * 2 ** 8 + (high & 0xfff) * 2 ** 20;
   return major * 2 ** 32 + minor;
 }
 

@@ -18,6 +18,7 @@ import { Session } from "../../support/session.ts";
 
 export const BRICK = "/bricks/b";
 export const PORT = 49200;
+export const VOLUME_ID = "5bfff28b-279d-4642-ab29-2af58dc983b0";
 
 type Options = Readonly<Record<string, string>>;
 
@@ -55,7 +56,7 @@ export class Rig implements AsyncDisposable {
     return this.#brick!.top;
   }
 
-  async startBrick(server: Options = {}): Promise<void> {
+  async startBrick(server: Options = {}, volumeId = VOLUME_ID): Promise<void> {
     const auth = Object.keys(server).some((key) => key.startsWith("auth."))
       ? {}
       : { [`auth.addr.${BRICK}.allow`]: "*" };
@@ -64,7 +65,7 @@ export class Rig implements AsyncDisposable {
         {
           name: "disk",
           type: "storage/memory",
-          options: { "volume-id": "5bfff28b-279d-4642-ab29-2af58dc983b0" },
+          options: { "volume-id": volumeId },
         },
         { name: "locks", type: "features/locks" },
         { name: BRICK, type: "performance/io-threads" },
