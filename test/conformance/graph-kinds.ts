@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MemoryNetwork } from "../../src/rpc/transport-memory.ts";
 import { clientOver } from "../../xlators/protocol/client.ts";
-import { serverOver } from "../../xlators/protocol/server.ts";
+import { type ProtocolServer, serverOver } from "../../xlators/protocol/server.ts";
 import {
   type Layer,
   type StartedGraph,
@@ -64,6 +64,11 @@ export const GRAPH_KINDS: readonly GraphKind[] = [
     },
   },
   {
+    name: "client and server over TCP, memory and locks behind",
+    lacks: {},
+    make: () => remote([MEMORY, LOCKS], {}, { kind: "tcp", port: 0 }),
+  },
+  {
     name: "client and server over a unix socket, posix and locks behind",
     lacks: {},
     make: () =>
@@ -92,6 +97,7 @@ async function local(layers: readonly Layer[], options: StartOptions = {}): Prom
   };
 }
 
+/** Where the server of a graph listens; a port of 0 is any free one. */
 type Address =
   | { readonly kind: "tcp"; readonly port: number }
   | { readonly kind: "unix"; readonly path: string };
@@ -100,14 +106,16 @@ type Address =
 async function remote(layers: readonly Layer[], options: StartOptions, address: Address): Promise<Made> {
   const brick: Layer = { name: REMOTE_SUBVOLUME, type: "debug/io-stats" };
   const server: Layer = { name: "server", type: "protocol/server", options: serverOptions(address) };
-  const client: Layer = { name: "client", type: "protocol/client", options: clientOptions(address) };
   const graphs: StartedGraph[] = [];
   const dispose = async (): Promise<void> => {
     for (const graph of graphs.splice(0).toReversed()) await graph[Symbol.asyncDispose]();
   };
   try {
-    for (const volfile of [stack(...layers, brick, server), stack(client), stack(client)])
-      graphs.push(await startGraph(volfile, options));
+    const bricks = await startGraph(stack(...layers, brick, server), options);
+    graphs.push(bricks);
+    const { port } = bricks.xlator<ProtocolServer>("server");
+    const client: Layer = { name: "client", type: "protocol/client", options: clientOptions(address, port) };
+    for (let which = 0; which < 2; which++) graphs.push(await startGraph(stack(client), options));
   } catch (error) {
     await dispose();
     throw error;
@@ -124,15 +132,16 @@ function serverOptions(address: Address): Record<string, string> {
   const auth = { [`auth.addr.${REMOTE_SUBVOLUME}.allow`]: "*", "rpc-auth-allow-insecure": "on" };
   if (address.kind === "unix")
     return { ...auth, "transport-type": "unix", "transport.socket.listen-path": address.path };
+  const bind = { "transport.socket.bind-address": "127.0.0.1", "transport.address-family": "inet" };
   const port = String(address.port);
-  return { ...auth, "transport-type": "tcp", "transport.socket.listen-port": port };
+  return { ...auth, ...bind, "transport-type": "tcp", "transport.socket.listen-port": port };
 }
 
-function clientOptions(address: Address): Record<string, string> {
+function clientOptions(address: Address, port: number): Record<string, string> {
   const subvolume = { "remote-subvolume": REMOTE_SUBVOLUME };
   if (address.kind === "unix")
     return { ...subvolume, "transport-type": "unix", "transport.socket.connect-path": address.path };
-  return { ...subvolume, "remote-host": "127.0.0.1", "remote-port": String(address.port) };
+  return { ...subvolume, "remote-host": "127.0.0.1", "remote-port": String(port) };
 }
 
 /** A graph on a new directory, which goes with it; what lies beside it goes as well. */
