@@ -1,5 +1,6 @@
 /**
- * Hostile records at both ends, seeded: the brick and the client survive them, answer or drop, and go on serving honest peers.
+ * Hostile records at both ends, seeded: brick and client survive them, answer or drop, and go on serving honest
+ * peers.
  */
 
 import { describe, expect, it } from "vitest";
@@ -160,7 +161,8 @@ describe("hostile peers", () => {
       for (const one of work) void one.then(() => waiting--);
       await settle();
       armed.on = false;
-      // A record of the wrong length swallows what follows it: calls end by their timeout, the connection by the peer.
+      // A record of the wrong length swallows what follows it: calls end by their timeout, the connection by
+      // the peer.
       if (waiting > 0) {
         for (let turn = 0; waiting > 0 && turn < 8; turn++) await rig.env.clock.advance(10_000);
         client.link().close();
