@@ -10,6 +10,7 @@ import { readdir } from "./readdir.ts";
 import { rename } from "./rename.ts";
 import { sizes } from "./sizes.ts";
 import { runSuite } from "./suite.ts";
+import { trees } from "./trees.ts";
 import { xattropSubject } from "./xattrop.ts";
 import { xattrs } from "./xattrs.ts";
 
@@ -18,6 +19,7 @@ const SUBJECTS = [
   links,
   openUnlinked,
   rename,
+  trees,
   readdir,
   data,
   sizes,

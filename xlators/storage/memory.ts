@@ -239,8 +239,8 @@ class Memory extends XlatorBase<typeof options> {
     return this.#run("link", () => {
       const node = this.#names.byGfid(args.from.inode);
       const slot = this.#names.slot(args.to);
-      if (node.isDir) throw new FopError("EPERM");
       if (slot.node) throw new FopError("EEXIST");
+      if (node.isDir) throw new FopError("EPERM");
       return this.#addLink(call, slot, node);
     });
   }

@@ -121,6 +121,8 @@ export class Namespace {
     if (moved === to.node) return false;
     if (moved.isDir && isBelow(to.dir, moved)) throw new FopError("EINVAL");
     if (to.node) {
+      // What is above the moved entry is not empty, whatever else is wrong with it.
+      if (to.node.isDir && isBelow(from.dir, to.node)) throw new FopError("ENOTEMPTY");
       if (moved.isDir && !to.node.isDir) throw new FopError("ENOTDIR");
       if (!moved.isDir && to.node.isDir) throw new FopError("EISDIR");
       if (to.node.isDir && to.node.entries!.size > 0) throw new FopError("ENOTEMPTY");
