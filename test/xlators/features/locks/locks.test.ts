@@ -8,6 +8,7 @@ import { Dict } from "../../../../src/core/dict.ts";
 import type { Upcall } from "../../../../src/core/fops.ts";
 import type { Fd, Inode } from "../../../../src/core/inode.ts";
 import { O_NONBLOCK, O_RDWR, O_TRUNC } from "../../../../src/core/open-flags.ts";
+import type { DelayGen } from "../../../../xlators/debug/delay-gen.ts";
 import { stack, startGraph } from "../../../support/build-graph.ts";
 import { type FakeEnv, fakeEnv, settle } from "../../../support/fake-env.ts";
 import { clientIdentity, Session } from "../../../support/session.ts";
@@ -437,6 +438,35 @@ describe("removing a name", () => {
     await settle();
     expect([removal.state, late.state]).toEqual(["done", "done"]);
     expect(await f.a.exists("f")).toBe(false);
+    await f.b.inodelk(f.inode, DOMAIN, "setlk", "wrlck", 20n, 1n);
+  });
+
+  it("keeps new inodelks waiting while the removal is on its way in the brick, those of a holder too", async () => {
+    const layers = [
+      { name: "brick", type: "storage/memory" },
+      { name: "delay", type: "debug/delay-gen", options: { "delay-percentage": "0" } },
+      { name: "locks", type: "features/locks" },
+    ];
+    await using graph = await startGraph(stack(...layers), { env: fakeEnv() });
+    const [a, b] = [0, 1].map(() => new Session(graph.top, { client: clientIdentity() }));
+    await a!.create("f");
+    const inode = await a!.inode("f");
+    await a!.inodelk(inode, DOMAIN, "setlk", "wrlck", 0n, 1n);
+    const hold = graph.xlator<DelayGen>("delay").hold("unlink");
+    const loc = { inode, parent: a!.root, name: "f" };
+    const removal = watch(a!.top.unlink(a!.call, { loc, flags: 0 }));
+    await hold.arrived();
+    for (const session of [a!, b!])
+      await expect(session.inodelk(inode, DOMAIN, "setlk", "wrlck", 5n, 1n)).rejects.toMatchObject({
+        code: "EAGAIN",
+      });
+    await a!.as({ pid: -6 }).inodelk(inode, DOMAIN, "setlk", "wrlck", 7n, 1n);
+    const waiting = watch(b!.inodelk(inode, DOMAIN, "setlkw", "wrlck", 5n, 1n));
+    await settle();
+    expect(waiting.state).toBe("waiting");
+    graph.xlator<DelayGen>("delay").unhold(hold);
+    await settle();
+    expect([removal.state, waiting.state]).toEqual(["done", "done"]);
   });
 
   it("does not wait for the caller's own inodelks nor for those of internal callers", async () => {
