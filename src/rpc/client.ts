@@ -44,10 +44,10 @@ export abstract class PendingCall {
 
 export interface RpcClientOptions {
   readonly env: Env;
-  /** 0 for none. */
-  readonly frameTimeoutMs: number;
-  /** 0 for none. */
-  readonly pingTimeoutMs: number;
+  /** 0 for none. Asked again and again, as it may change. */
+  frameTimeoutMs(): number;
+  /** The same. */
+  pingTimeoutMs(): number;
   /** xid of the call before the first; goes on over reconnects. */
   readonly lastXid?: number;
   /**
@@ -247,7 +247,8 @@ export class RpcClient {
   }
 
   #armScan(): void {
-    const { frameTimeoutMs, env } = this.#options;
+    const { env } = this.#options;
+    const frameTimeoutMs = this.#options.frameTimeoutMs();
     if (frameTimeoutMs === 0) return;
     const scanMs = Math.min(SCAN_MS, frameTimeoutMs / 4);
     this.#scanTimer = env.clock.after(scanMs, () => {
@@ -273,13 +274,14 @@ export class RpcClient {
   }
 
   #startPings(): void {
-    const { pingTimeoutMs, env } = this.#options;
+    const { env } = this.#options;
+    const pingTimeoutMs = this.#options.pingTimeoutMs();
     if (pingTimeoutMs === 0) return;
     const startedMs = env.clock.nowMs();
     this.#lastTrafficMs = startedMs;
     this.#trafficSeen = this.#traffic();
     this.#pingUnanswered = true;
-    this.#watch(pingTimeoutMs);
+    this.#watch(pingTimeoutMs, pingTimeoutMs);
     const answered = (): void => {
       this.#pingUnanswered = false;
       this.#options.onPing?.(env.clock.nowMs() - startedMs);
@@ -293,8 +295,8 @@ export class RpcClient {
   }
 
   /** Looks at the traffic four times in a ping timeout, and exactly when one has passed without any. */
-  #watch(delayMs: number): void {
-    const { pingTimeoutMs, env } = this.#options;
+  #watch(delayMs: number, pingTimeoutMs: number): void {
+    const { env } = this.#options;
     const step = Math.min(delayMs, pingTimeoutMs / 4);
     this.#pingTimer = env.clock.after(step, () => {
       const now = env.clock.nowMs();
@@ -309,17 +311,13 @@ export class RpcClient {
           timeoutSec: pingTimeoutMs / 1000,
         });
         this.transport.close();
-        return;
+      } else if (this.#pingUnanswered) this.#watch(pingTimeoutMs - silentMs, pingTimeoutMs);
+      else if (delayMs > step) this.#watch(delayMs - step, pingTimeoutMs);
+      else {
+        this.#pingTimer = undefined;
+        if (this.#pending.size > 0) this.#startPings();
       }
-      this.#nextWatch(delayMs - step, pingTimeoutMs - silentMs);
     });
-  }
-
-  #nextWatch(leftMs: number, untilSilentMs: number): void {
-    if (this.#pingUnanswered) this.#watch(untilSilentMs);
-    else if (leftMs > 0) this.#watch(leftMs);
-    else if (this.#pending.size > 0) this.#startPings();
-    else this.#pingTimer = undefined;
   }
 }
 

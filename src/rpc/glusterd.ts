@@ -75,8 +75,8 @@ export class GlusterdClient {
       const transport = await connect(target);
       const rpc = new RpcClient(transport, {
         env,
-        frameTimeoutMs: answerTimeoutMs,
-        pingTimeoutMs: 0,
+        frameTimeoutMs: () => answerTimeoutMs,
+        pingTimeoutMs: () => 0,
         onCallback: (program, procedure) => {
           if (program === CALLBACK_PROGRAM.number && procedure === CALLBACK_PROC.FETCHSPEC)
             options.onVolfileChanged?.();

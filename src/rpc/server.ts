@@ -160,7 +160,7 @@ export class RpcPeer {
     const max = this.#server.options.outstandingMax();
     while (this.#waiting.length > 0 && (this.#inFlight < max || max === 0))
       this.#runWaiting(this.#waiting.shift()!);
-    if (this.#paused && this.#waiting.length < max && !this.closed) {
+    if (this.#paused && (this.#waiting.length < max || max === 0) && !this.closed) {
       this.#paused = false;
       this.transport.resume();
     }

@@ -60,8 +60,8 @@ function connect(options: Partial<RpcClientOptions> = {}): Setup {
   const closes: (string | undefined)[] = [];
   const rpc = new RpcClient(end, {
     env,
-    frameTimeoutMs: 0,
-    pingTimeoutMs: 0,
+    frameTimeoutMs: () => 0,
+    pingTimeoutMs: () => 0,
     onClose: (why) => closes.push(why),
     ...options,
   });
@@ -167,7 +167,7 @@ describe("rpc client", () => {
 
 describe("frame timeout", () => {
   it("fails the call and keeps the connection; a reply that comes late is dropped", async () => {
-    const { rpc, peer, env } = connect({ frameTimeoutMs: 60_000 });
+    const { rpc, peer, env } = connect({ frameTimeoutMs: () => 60_000 });
     const pending = outcome(ask(rpc));
     await env.clock.advance(59_000);
     expect(rpc.outstanding).toBe(1);
@@ -195,7 +195,7 @@ describe("frame timeout", () => {
         this.result = error.code;
       }
     }
-    const { rpc, peer, env } = connect({ frameTimeoutMs: 10_000 });
+    const { rpc, peer, env } = connect({ frameTimeoutMs: () => 10_000 });
     const lock = new Lock();
     rpc.send(PORTMAP_PROGRAM, 1, SELF, u32, 1, lock);
     await env.clock.advance(1_000_000);
@@ -206,7 +206,7 @@ describe("frame timeout", () => {
   });
 
   it("ends the connection when the call has not even left, as its payload may still be read", async () => {
-    const { rpc, peer, env } = connect({ frameTimeoutMs: 60_000 });
+    const { rpc, peer, env } = connect({ frameTimeoutMs: () => 60_000 });
     await settle();
     peer.transport.pause();
     const pending = outcome(ask(rpc));
@@ -218,7 +218,7 @@ describe("frame timeout", () => {
 
 describe("ping", () => {
   it("drops a peer that is silent for the ping timeout while a call is outstanding", async () => {
-    const { rpc, end, env } = connect({ pingTimeoutMs: 42_000 });
+    const { rpc, end, env } = connect({ pingTimeoutMs: () => 42_000 });
     end.silent = true;
     const pending = outcome(ask(rpc));
     await env.clock.advance(41_000);
@@ -230,7 +230,7 @@ describe("ping", () => {
 
   it("leaves a peer alone that answers pings, however long a call takes", async () => {
     const latencies: number[] = [];
-    const { rpc, env } = connect({ pingTimeoutMs: 42_000, onPing: (ms) => latencies.push(ms) });
+    const { rpc, env } = connect({ pingTimeoutMs: () => 42_000, onPing: (ms) => latencies.push(ms) });
     void outcome(ask(rpc));
     await env.clock.advance(1_000_000);
     expect(rpc.closed).toBe(false);
@@ -238,7 +238,7 @@ describe("ping", () => {
   });
 
   it("counts any traffic as life", async () => {
-    const { rpc, peer, env } = connect({ pingTimeoutMs: 40_000 });
+    const { rpc, peer, env } = connect({ pingTimeoutMs: () => 40_000 });
     peer.answersPings = false;
     const calls = Array.from({ length: 12 }, () => outcome(ask(rpc)));
     await settle();
@@ -254,7 +254,7 @@ describe("ping", () => {
   });
 
   it("does not ping an idle connection", async () => {
-    const { rpc, peer, env } = connect({ pingTimeoutMs: 42_000 });
+    const { rpc, peer, env } = connect({ pingTimeoutMs: () => 42_000 });
     const call = ask(rpc);
     await settle();
     peer.answer(peer.calls[0]!.xid);

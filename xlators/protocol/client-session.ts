@@ -48,6 +48,8 @@ export interface SessionEvents {
   onReopen(rpc: RpcClient): Promise<void>;
   onUp(): void;
   onDown(): void;
+  /** The connection has ended, and all that the brick kept for it. */
+  onLost(): void;
   onConnecting(why: string): void;
   onRefused(why: string): void;
   onVolfileModified(): void;
@@ -99,6 +101,11 @@ export class ClientSession {
   constructor(init: SessionInit) {
     this.#init = init;
     this.#contextId = gfidText(gfidOf(init.env.random.bytes(16)));
+  }
+
+  /** The connection on which the open files have their numbers, also while the brick's own disk is down. */
+  get connection(): RpcClient | undefined {
+    return this.#ready;
   }
 
   start(): void {
@@ -190,12 +197,11 @@ export class ClientSession {
 
   async #connect(target: ConnectTarget): Promise<RpcClient> {
     const transport = await this.#transport(target);
-    const options = this.#init.options();
-    const { env, events, log } = this.#init;
+    const { env, events, log, options } = this.#init;
     const rpc = new RpcClient(transport, {
       env: { ...env, log },
-      frameTimeoutMs: options["frame-timeout"] * 1000,
-      pingTimeoutMs: options["ping-timeout"] * 1000,
+      frameTimeoutMs: () => options()["frame-timeout"] * 1000,
+      pingTimeoutMs: () => options()["ping-timeout"] * 1000,
       lastXid: this.#lastXid,
       onCallback: (program, procedure, reader) => this.#onCallback(program, procedure, reader),
       onPing: (latencyMs) => events.onPing(latencyMs),
@@ -243,6 +249,7 @@ export class ClientSession {
       this.#init.log.warn("disconnected", { why });
       this.#retryLater();
     }
+    this.#init.events.onLost();
     if (wasUp) this.#init.events.onDown();
   }
 

@@ -72,10 +72,8 @@ class ProtocolClient extends ForwardingXlator<typeof CLIENT_OPTIONS> {
       events: {
         onReopen: (rpc) => this.#reopen(rpc),
         onUp: () => this.notifyParents({ type: "child-up" }),
-        onDown: () => {
-          this.#fds.invalidate();
-          this.notifyParents({ type: "child-down" });
-        },
+        onDown: () => this.notifyParents({ type: "child-down" }),
+        onLost: () => this.#fds.invalidate(),
         onConnecting: (why) => this.notifyParents({ type: "child-connecting", why }),
         onRefused: (why) => this.notifyParents({ type: "auth-failed", why }),
         onVolfileModified: () => this.notifyParents({ type: "volfile-modified" }),
@@ -220,9 +218,9 @@ class ProtocolClient extends ForwardingXlator<typeof CLIENT_OPTIONS> {
 
   #release(fd: Fd, procedure: "release" | "releasedir"): void {
     const remote = this.#fds.released(fd);
-    const { rpc } = this.#session;
-    if (remote === undefined || remote.number === NONE || rpc === undefined) return;
-    this.#sendRelease(rpc, procedure, remote.fd, remote.number);
+    const { connection } = this.#session;
+    if (remote === undefined || remote.number === NONE || connection === undefined) return;
+    this.#sendRelease(connection, procedure, remote.fd, remote.number);
   }
 
   #sendRelease(rpc: RpcClient, procedure: "release" | "releasedir", fd: Fd, number: number): void {

@@ -66,14 +66,15 @@ export class FopProgram implements ServedProgram {
       this.#answerError(exchange, fop, new FopError("EOVERFLOW", { fop, message: error.message }));
       return;
     }
-    if (blocks(fop, wire)) exchange.uncount();
+    const patient = blocks(fop, wire);
+    if (patient) exchange.uncount();
     const call = this.#init.squash(exchange.call, session);
     let payload = EMPTY_IOVEC;
     if (codec.callPayload) {
       payload = record.from(reader.offset);
       exchange.peer.transport.receiver.expectLike(record, reader.offset);
     } else record.release();
-    void this.#serve(exchange, fop, wire, { session, call, payload });
+    void this.#serve(exchange, fop, wire, { session, call, payload }, patient);
   }
 
   async #serve<F extends FopName>(
@@ -81,23 +82,26 @@ export class FopProgram implements ServedProgram {
     fop: F,
     wire: WireCall<F>,
     served: Served,
+    patient: boolean,
   ): Promise<void> {
     const { session, call } = served;
     const handler = SERVER_FOPS[fop] as ServerFop<F>;
     const inUse: ReturnType<ServerSession["use"]>[] = [];
+    if (!patient) session.begin();
     try {
       holdFds(session, fop, wire, inUse);
       const prepared = handler.args(wire, served);
       const args = prepared instanceof Promise ? await prepared : prepared;
       if (session.closed) throw new FopError("ENOTCONN", { fop });
       const reply = await wind(session.brick.top, fop, call, args);
-      if (session.closed) dropOpened(session, fop, args);
+      if (session.closed) dropUnheard(session, fop, args, reply);
       else this.#answer(exchange, fop, handler.reply(reply, served, args), reply);
     } catch (error) {
       this.#answerError(exchange, fop, error);
     } finally {
       for (const open of inUse) session.unuse(open);
       exchange.record.release();
+      if (!patient) session.end();
     }
   }
 
@@ -133,11 +137,17 @@ export class FopProgram implements ServedProgram {
   }
 }
 
-/** The file an open or create made for a client that is gone by now. */
-function dropOpened<F extends FopName>(session: ServerSession, fop: F, args: Args<F>): void {
+/** What a fop did for a client that is gone by now: a file it opened, memory it took. */
+function dropUnheard<F extends FopName>(
+  session: ServerSession,
+  fop: F,
+  args: Args<F>,
+  reply: Reply<F>,
+): void {
   const { top } = session.brick;
   if (fop === "open" || fop === "create") void top.release((args as Args<"open">).fd);
   else if (fop === "opendir") void top.releasedir((args as Args<"opendir">).fd);
+  else if (fop === "readv") (reply as Reply<"readv">).lease?.release();
 }
 
 /**

@@ -7,6 +7,7 @@
  */
 
 import { type Call, type ClientIdentity, internalCall } from "../../src/core/call.ts";
+import { Deferred } from "../../src/core/concurrency.ts";
 import { type ErrnoName, FopError } from "../../src/core/errors.ts";
 import { type Gfid, gfidEquals, isNullGfid, ROOT_GFID } from "../../src/core/gfid.ts";
 import { type Iatt, S_IFDIR } from "../../src/core/iatt.ts";
@@ -55,6 +56,10 @@ export class ServerSession {
   readonly #wholeVolume: boolean;
   readonly #fds: (OpenFd | undefined)[] = [];
   readonly #freeNumbers: number[] = [];
+  #running = 0;
+  #idle: Deferred<void> | undefined;
+  /** Releases below that nobody waits for but `close`. */
+  readonly #releases = new Set<Promise<void>>();
 
   constructor(init: { client: ClientIdentity; brick: Brick; trusted: boolean; root: Gfid }) {
     this.client = init.client;
@@ -187,7 +192,7 @@ export class ServerSession {
   unuse(open: OpenFd | undefined): void {
     if (open === undefined) return;
     open.busy--;
-    if (open.busy === 0 && open.released) void this.#releaseBelow(open);
+    if (open.busy === 0 && open.released) this.#startRelease(open);
   }
 
   /** The client is done with a file. */
@@ -199,18 +204,38 @@ export class ServerSession {
     if (open.busy === 0) await this.#releaseBelow(open);
   }
 
+  /** A fop begins that will end by itself, as opposed to one that waits for others. */
+  begin(): void {
+    this.#running++;
+  }
+
+  end(): void {
+    this.#running--;
+    if (this.#running === 0) this.#idle?.resolve();
+  }
+
   /**
-   * The client is gone: nothing new begins, files in use are released by the last fop that uses them, the
-   * rest now.
+   * The client is gone: nothing new begins, files in use are released by the last fop that uses them, the rest now.
+   * Settles when nothing of this client is left below.
    */
-  close(): void {
+  async close(): Promise<void> {
     this.closed = true;
     for (const open of this.#fds.splice(0)) {
       if (open === undefined) continue;
       open.released = true;
-      if (open.busy === 0) void this.#releaseBelow(open);
+      if (open.busy === 0) this.#startRelease(open);
     }
     this.#freeNumbers.length = 0;
+    if (this.#running > 0) {
+      this.#idle = new Deferred<void>();
+      await this.#idle.promise;
+    }
+    await Promise.all(this.#releases);
+  }
+
+  #startRelease(open: OpenFd): void {
+    const release: Promise<void> = this.#releaseBelow(open).finally(() => this.#releases.delete(release));
+    this.#releases.add(release);
   }
 
   async #releaseBelow({ fd, directory }: OpenFd): Promise<void> {

@@ -57,6 +57,8 @@ export class ProtocolServer extends ForwardingXlator<typeof SERVER_OPTIONS> {
   readonly #rpc: RpcServer;
   readonly #bricks = new Map<string, Brick>();
   readonly #sessions = new Map<RpcPeer, ServerSession>();
+  /** Sessions whose last fops and releases are still running below. */
+  readonly #closing = new Set<Promise<void>>();
   #listener: Listener | undefined;
 
   constructor(init: XlatorInit<typeof SERVER_OPTIONS>, listen: Listen, resolve: Resolve) {
@@ -117,6 +119,7 @@ export class ProtocolServer extends ForwardingXlator<typeof SERVER_OPTIONS> {
     const closed = this.#listener?.close();
     this.#rpc.close();
     await closed;
+    await Promise.all(this.#closing);
   }
 
   override onChildEvent(event: ChildEvent, from: XlatorBase): void {
@@ -149,7 +152,8 @@ export class ProtocolServer extends ForwardingXlator<typeof SERVER_OPTIONS> {
     const session = this.#sessions.get(peer);
     if (session === undefined) return;
     this.#sessions.delete(peer);
-    session.close();
+    const closing: Promise<void> = session.close().finally(() => this.#closing.delete(closing));
+    this.#closing.add(closing);
     session.brick.top.clientDisconnect(session.client);
     this.log.info("client disconnected", { peer: peer.address.host, client: session.client.id });
   }

@@ -459,11 +459,51 @@ describe("upcalls", () => {
   it("child down and up reach the clients of that brick", async () => {
     await using rig = await Rig.start();
     const client = await rig.client();
+    const fd = await client.session.create("f");
     rig.server.onChildEvent({ type: "child-down" }, rig.brickTop);
     await settle();
     expect(await outcome(client.session.lookup("x"))).toBe("ENOTCONN");
     rig.server.onChildEvent({ type: "child-up" }, rig.brickTop);
     await settle();
     expect(await outcome(client.session.lookup("x"))).toBe("ENOENT");
+    expect(await outcome(client.session.top.fstat(client.session.call, { fd }))).toBe("ok");
+  });
+});
+
+describe("the end of a brick", () => {
+  it("waits for fops that run below, before the layers below end", async () => {
+    await using rig = await Rig.start();
+    const client = await WireClient.bound(rig);
+    const { stat, fd } = await create(client, "f");
+    const steps: string[] = [];
+    const { writev, release, fini } = rig.brickTop;
+    let go: () => void = () => {};
+    rig.brickTop.writev = async function (call, args) {
+      await new Promise<void>((resolve) => {
+        go = resolve;
+      });
+      const reply = await writev.call(this, call, args);
+      steps.push("written");
+      return reply;
+    };
+    rig.brickTop.release = async function (released) {
+      await release.call(this, released);
+      steps.push("released");
+    };
+    rig.brickTop.fini = async function () {
+      steps.push("ended");
+      await fini.call(this);
+    };
+    const { gfid } = stat;
+    const write = { gfid, fd, offset: 0, size: 1, flags: 0, xdata };
+    const writing = client.errno("writev", write, [Buffer.from("x")]).catch(() => "gone");
+    await settle();
+    const stopped = rig.stopBrick();
+    await settle();
+    expect(steps).toEqual([]);
+    go();
+    await stopped;
+    expect(steps).toEqual(["written", "released", "ended"]);
+    expect(await writing).toBe("gone");
   });
 });

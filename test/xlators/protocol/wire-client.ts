@@ -37,8 +37,8 @@ export class WireClient {
     const transport = await rig.network.connect({ kind: "tcp", host: "brick.example", port: PORT });
     const rpc = new RpcClient(transport, {
       env: { ...rig.env, log: SILENT },
-      frameTimeoutMs: 0,
-      pingTimeoutMs: 0,
+      frameTimeoutMs: () => 0,
+      pingTimeoutMs: () => 0,
       onClose: () => {},
     });
     rpc.credentialVersion = "v3";
