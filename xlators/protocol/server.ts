@@ -145,9 +145,7 @@ export class ProtocolServer extends ForwardingXlator<typeof SERVER_OPTIONS> {
     );
   }
 
-  /**
-   * Files first, then locks: a lock that is free again must not be followed by a write of its old owner's.
-   */
+  /** Files first, then locks. What runs below goes on: blocked locks end by the second step, the rest by itself. */
   #disconnected(peer: RpcPeer): void {
     const session = this.#sessions.get(peer);
     if (session === undefined) return;
