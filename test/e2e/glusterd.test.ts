@@ -3,19 +3,18 @@
  * glusterd wrote, follows a brick that comes back elsewhere, and serves glusterd's own brick volfile.
  */
 
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { codeOf } from "../support/file-agent.ts";
 import { GlusterVolume } from "../support/glusterd.ts";
 import { mountAt } from "../support/mounts.ts";
-import { canConnect, freePort, Lab, MORTAR } from "../support/peers.ts";
-import { describeExit } from "../support/processes.ts";
+import { canConnect, freePort, Lab, MAKES, MORTAR } from "../support/peers.ts";
+import { describeExit, type Running } from "../support/processes.ts";
 import { pattern, writeSampleTree } from "../support/sample-tree.ts";
 import { embeddedVolfile } from "../support/volfiles.ts";
 import { until } from "../support/wait.ts";
 
-const VOLFILES = "/var/lib/glusterd/vols";
 const SOCKET = "/var/run/glusterd.socket";
 
 const lab = new Lab("glusterd");
@@ -88,34 +87,80 @@ describe("a volume of glusterd", () => {
 
   it("works from glusterd's volfiles alone, with Mortar in both places", async () => {
     await volume.gluster("volume", "stop", volume.name, "force");
-    const directory = join(VOLFILES, volume.name);
-    const name = `${volume.name}.${volume.host}.${volume.brick.slice(1).replaceAll("/", "-")}.vol`;
-    const port = await freePort();
-    const brick = lab.processes.start(MORTAR, [
-      "brick",
-      join(directory, name),
-      "--listen",
-      `127.0.0.1:${port}`,
-    ]);
-    await until(
-      "the brick listens",
-      () => {
-        if (brick.exit !== undefined) throw new Error(brick.output);
-        return canConnect(port);
-      },
-      { detail: () => brick.output },
-    );
-    const text = readFileSync(join(directory, `trusted-${volume.name}.tcp-fuse.vol`), "utf8");
-    const client = text.replace(
-      /option remote-host .*/,
-      `option remote-host 127.0.0.1\n option remote-port ${port}`,
-    );
+    const { brick, port } = await startBrickOf(volume);
+    const client = withPort(readFileSync(volume.clientVolfile, "utf8"), port);
     const mount = await lab.mount("mortar", lab.writeFile("client.vol", client));
     expect(await agent.list(mount.mountpoint)).toContain("text");
     await agent.writeFile(join(mount.mountpoint, "by Mortar"), "bytes");
     await lab.unmount(mount);
     expect((await brick.stop("SIGTERM")).code, brick.output).toBe(0);
     await volume.gluster("volume", "start", volume.name);
+  });
+});
+
+/** Serves glusterd's brick volfile with Mortar. */
+async function startBrickOf(volume: GlusterVolume): Promise<{ brick: Running; port: number }> {
+  const port = await freePort();
+  const brick = lab.processes.start(MORTAR, ["brick", volume.brickVolfile, "--listen", `127.0.0.1:${port}`]);
+  await until(
+    "the brick listens",
+    () => {
+      if (brick.exit !== undefined) throw new Error(brick.output);
+      return canConnect(port);
+    },
+    { deadlineMs: 30_000, detail: () => brick.output },
+  );
+  return { brick, port };
+}
+
+/** A client volfile that asks no port map. */
+function withPort(volfile: string, port: number): string {
+  return volfile.replace(
+    /option remote-host .*/,
+    `option remote-host 127.0.0.1\n    option remote-port ${port}`,
+  );
+}
+
+describe.each(MAKES)("libgfapi of GlusterFS on a %s brick", (make) => {
+  beforeAll(async () => {
+    if (make === "glusterfs") return;
+    // glusterd hands out the file as it is on disk, so a port in it leads its clients to our brick.
+    process.kill(volume.brickPid, "SIGKILL");
+    const { port } = await startBrickOf(volume);
+    writeFileSync(volume.clientVolfile, withPort(readFileSync(volume.clientVolfile, "utf8"), port));
+  });
+
+  // Each end of libgfapi takes GlusterFS ten seconds, so one process does all.
+  it("serves QEMU by gluster://, and the mount sees the same bytes", async () => {
+    const mount = await lab.mount("mortar", `${volume.host}:/${volume.name}`);
+    const name = `${make}.raw`;
+    const image = join(mount.mountpoint, name);
+    await lab.processes.run("qemu-img", ["create", "-q", "-f", "raw", image, "16M"]);
+    const written = ["write -P 1 0 4M", "write -z 1M 64k", "discard 2M 1M", "flush"];
+    const seen = ["read -P 0 1M 64k", "read -P 0 2M 1M", "read -P 1 3M 1M", "read -P 1 0 1M"];
+    const commands = [...written, ...seen].flatMap((command) => ["-c", command]);
+    const url = `gluster://${volume.host}/${volume.name}/${name}`;
+    for (const [place, args] of [
+      [url, commands],
+      [image, seen.flatMap((command) => ["-c", command])],
+    ] as const) {
+      const output = await lab.processes.run("qemu-io", ["-f", "raw", "-d", "unmap", ...args, place]);
+      expect(output).not.toMatch(/failed/i);
+    }
+    await lab.unmount(mount);
+  });
+
+  it("serves fio, which finds what it wrote", async () => {
+    await lab.processes.run("fio", [
+      ...[
+        `--name=${make}`,
+        "--ioengine=gfapi",
+        `--volume=${volume.name}`,
+        `--brick=${volume.host}`,
+        "--size=8m",
+      ],
+      ...["--bs=4k", "--rw=randrw", "--verify=crc32c", "--verify_fatal=1", "--randseed=5", "--thread"],
+    ]);
   });
 });
 

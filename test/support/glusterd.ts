@@ -6,12 +6,16 @@
  * it). Volumes are ours by name; `remove` takes them away whatever their state.
  */
 
+import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
+import { join } from "node:path";
 import { canConnect, type Lab } from "./peers.ts";
 import { until } from "./wait.ts";
 
 const GLUSTERD_PORT = 24007;
 const START_DEADLINE_MS = 30_000;
+const VOLFILES = "/var/lib/glusterd/vols";
+const RUN = "/var/run/gluster/vols";
 
 export class GlusterVolume {
   readonly lab: Lab;
@@ -36,6 +40,26 @@ export class GlusterVolume {
     return volume;
   }
 
+  /** Where glusterd keeps the volfile of the brick. */
+  get brickVolfile(): string {
+    return join(this.#directory, `${this.name}.${this.host}.${dashed(this.brick)}.vol`);
+  }
+
+  /** Where glusterd keeps the volfile that it hands to clients of this machine. */
+  get clientVolfile(): string {
+    return join(this.#directory, `trusted-${this.name}.tcp-fuse.vol`);
+  }
+
+  get #directory(): string {
+    return join(VOLFILES, this.name);
+  }
+
+  /** The pid of glusterd's own brick process. */
+  get brickPid(): number {
+    const file = `${this.host}-${dashed(this.brick)}.pid`;
+    return Number(readFileSync(join(RUN, this.name, file), "utf8"));
+  }
+
   /** Runs the administrator's command. */
   gluster(...args: string[]): Promise<string> {
     return this.lab.processes.run("gluster", ["--mode=script", ...args], { timeoutMs: 120_000 });
@@ -45,6 +69,11 @@ export class GlusterVolume {
     await this.lab.processes.tryRun("gluster", ["--mode=script", "volume", "stop", this.name, "force"]);
     await this.gluster("volume", "delete", this.name);
   }
+}
+
+/** A path as glusterd puts it into names of files. */
+function dashed(path: string): string {
+  return path.slice(1).replaceAll("/", "-");
 }
 
 async function requireGlusterd(lab: Lab): Promise<void> {
