@@ -9,6 +9,7 @@
 
 import { closeSync } from "node:fs";
 import { Socket } from "node:net";
+import { EVENT_LOOP } from "./busy-poll.ts";
 import { duplicateOnto, makePipe } from "./libc.ts";
 
 export interface FdHandler {
@@ -48,6 +49,7 @@ export function watchFd(fd: number, handler: FdHandler): FdStream {
         return current;
       },
       callback: (count: number) => {
+        EVENT_LOOP.touch();
         handler.onData(count, current);
         return true;
       },

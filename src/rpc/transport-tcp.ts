@@ -15,6 +15,7 @@ import { unlinkSync } from "node:fs";
 import { createServer, Socket, type SocketConstructorOpts } from "node:net";
 import { FopError, toFopError } from "../core/errors.ts";
 import type { IoVec, Lease } from "../core/iovec.ts";
+import { EVENT_LOOP } from "../os/busy-poll.ts";
 import { rest, writevNow } from "../os/send.ts";
 import { setSocketOption } from "../os/socket.ts";
 import { RecordReceiver } from "./record.ts";
@@ -212,6 +213,7 @@ class SocketTransport implements Transport {
   /** False stops reading. */
   #onRead(count: number): boolean {
     this.arrivals++;
+    EVENT_LOOP.touch();
     try {
       this.receiver.received(count);
     } catch (error) {
