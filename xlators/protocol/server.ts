@@ -145,7 +145,7 @@ export class ProtocolServer extends ForwardingXlator<typeof SERVER_OPTIONS> {
     );
   }
 
-  /** Files first, then locks. What runs below goes on: blocked locks end by the second step, the rest by itself. */
+  /** Files first, then locks. Fops below run on: the second step ends those that wait for locks. */
   #disconnected(peer: RpcPeer): void {
     const session = this.#sessions.get(peer);
     if (session === undefined) return;

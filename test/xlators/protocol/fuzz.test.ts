@@ -1,6 +1,6 @@
 /**
- * Hostile records at both ends, seeded: brick and client survive them, answer or drop, and go on serving honest
- * peers.
+ * Hostile records at both ends, seeded: brick and client survive them, answer or drop, and go on serving
+ * honest peers.
  */
 
 import { describe, expect, it } from "vitest";
