@@ -1,5 +1,5 @@
 /**
- * A glusterd of a few lines on a network in memory: volfiles, brick ports, the callback that a volume changed.
+ * A glusterd of a few lines on a network in memory: volfiles, brick ports, the callback for changes.
  */
 
 import { Dict } from "../../src/core/dict.ts";

@@ -215,8 +215,8 @@ export class ServerSession {
   }
 
   /**
-   * The client is gone: nothing new begins, files in use are released by the last fop that uses them, the rest
-   * now.
+   * The client is gone: nothing new begins, files in use are released by the last fop that uses them, the
+   * rest now.
    * Settles when nothing of this client is left below.
    */
   async close(): Promise<void> {
