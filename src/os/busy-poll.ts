@@ -1,9 +1,10 @@
 /**
- * Adaptive polling of the event loop, as QEMU's iothreads do it: for a moment after each event the loop asks for the next one
- * instead of going to sleep. To be woken from an idle core costs tens of microseconds, most of a small request's latency.
+ * Adaptive polling of the event loop, as QEMU's iothreads do it: for a moment after each event the loop asks
+ * for the next one instead of going to sleep. To be woken from an idle core costs tens of microseconds, most
+ * of a small request's latency.
  *
- * The window grows while events come in quick succession and shrinks to nothing when they do not, so that an idle
- * process sleeps. While it polls the process gives its core to anybody who wants it.
+ * The window grows while events come in quick succession and shrinks to nothing when they do not, so that an
+ * idle process sleeps. While it polls the process gives its core to anybody who wants it.
  */
 
 import { availableParallelism } from "node:os";

@@ -1,9 +1,10 @@
 /**
- * Bricks of a process that is not root: `trusted.*` xattrs are for root only, so they are kept as `user.trusted.*`.
+ * Bricks of a process that is not root: `trusted.*` xattrs are for root only, so they are kept as
+ * `user.trusted.*`.
  *
- * Symlinks, fifos and sockets cannot have `user.*` xattrs at all: theirs are those of a companion, an empty file
- * `.glusterfs/companions/<inode>-<birth time>`. A companion whose object is gone is removed at the next start of the
- * brick; birth times keep it from being taken for another's until then.
+ * Symlinks, fifos and sockets cannot have `user.*` xattrs at all: theirs are those of a companion, an empty
+ * file `.glusterfs/companions/<inode>-<birth time>`. A companion whose object is gone is removed at the next
+ * start of the brick; birth times keep it from being taken for another's until then.
  *
  * Limit: only Mortar reads such a brick, glusterfsd does not.
  */
