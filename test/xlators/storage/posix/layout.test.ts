@@ -20,8 +20,10 @@ import {
 import { describe, expect, it } from "vitest";
 import { TIME_FLAGS } from "../../../../src/core/call.ts";
 import { Dict } from "../../../../src/core/dict.ts";
+import { nodeEnv } from "../../../../src/core/env-node.ts";
 import { gfidText, newGfid, ROOT_GFID } from "../../../../src/core/gfid.ts";
 import { Fd, Inode } from "../../../../src/core/inode.ts";
+import { SILENT } from "../../../../src/core/log.ts";
 import { O_CREAT, O_EXCL, O_RDONLY, O_RDWR } from "../../../../src/core/open-flags.ts";
 import { getXattr, listXattrs, setXattr } from "../../../support/libc.ts";
 import { until } from "../../../support/wait.ts";
@@ -567,17 +569,21 @@ describe("lookup", () => {
   });
 
   it("gives an entry without gfid the proposed one, once it is a second old", async () => {
-    await using brick = await PosixFixture.start();
+    const real = nodeEnv(SILENT);
+    let offsetSec = -5;
+    const wall = () => {
+      const { sec, nsec } = real.clock.wall();
+      return { sec: sec + offsetSec, nsec };
+    };
+    await using brick = await PosixFixture.start({}, { ...real, clock: { ...real.clock, wall } });
     writeFileSync(brick.path("f"), "");
     mkdirSync(brick.path("d"));
     await expect(brick.lookup("f", { xdata: withGfid(new Dict()) })).rejects.toMatchObject({
       code: "ENOENT",
     });
+    offsetSec = 5;
     const xdata = withGfid(new Dict());
-    const stat = await until(
-      "adoption",
-      async () => (await brick.lookup("f", { xdata }).catch(() => undefined))?.stat,
-    );
+    const { stat } = await brick.lookup("f", { xdata });
     expect(stat.gfid).toEqual(xdata.gfid("gfid-req"));
     expect(stat.nlink).toBe(1);
     await expect(brick.lookup("d")).rejects.toMatchObject({ code: "ENODATA" });

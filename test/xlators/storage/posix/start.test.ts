@@ -194,8 +194,16 @@ describe("a brick", () => {
       return text().length === first.length && text() !== first;
     });
     expect(events).toEqual([]);
-    rmSync(file);
-    mkdirSync(file);
+    // A check that is under way may make the file again in between.
+    await until("a directory is in the way", () => {
+      rmSync(file, { force: true, recursive: true });
+      try {
+        mkdirSync(file);
+        return true;
+      } catch {
+        return false;
+      }
+    });
     await until("the brick is down", async () => {
       await env.clock.advance(7000);
       return events.length > 0;
