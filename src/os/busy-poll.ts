@@ -11,7 +11,7 @@ import { availableParallelism } from "node:os";
 import { declare } from "./libc.ts";
 
 /** Longest time without an event that is spent awake, in microseconds; 0 never polls. */
-const POLL_MAX_US = Number(process.env["MORTAR_POLL_MAX_US"] ?? (availableParallelism() > 1 ? 100 : 0));
+const POLL_MAX_US = Number(process.env["MORTAR_POLL_MAX_US"] ?? (availableParallelism() > 1 ? 200 : 0));
 const GROW_FROM_US = 8;
 
 /** What polling needs of the world; tests bring their own. */
