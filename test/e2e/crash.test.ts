@@ -10,6 +10,7 @@ import type { FileAgent } from "../support/file-agent.ts";
 import { mountAt } from "../support/mounts.ts";
 import { type Brick, Lab, MAKES, type Make, MORTAR, type Mount } from "../support/peers.ts";
 import { describeExit } from "../support/processes.ts";
+import { expectSameBytes } from "../support/same-bytes.ts";
 import { embeddedVolfile } from "../support/volfiles.ts";
 import { until } from "../support/wait.ts";
 
@@ -93,7 +94,7 @@ class Ledger {
     const reader = lab.agent();
     const fd = await reader.open(this.path, "O_RDONLY");
     for (let index = 0; index < this.acknowledged; index++)
-      expect(await reader.read(fd, RECORD, index * RECORD), `record ${index}`).toEqual(record(index));
+      expectSameBytes(await reader.read(fd, RECORD, index * RECORD), record(index), `record ${index}`);
     await reader.process.kill();
   }
 }
@@ -208,7 +209,7 @@ it("SIGTERM of a mount unmounts, and open files of others do not hold it back", 
   expect(exit.code, mount.process.output).toBe(0);
   await expectNoMount(mount.mountpoint);
   await volume.remount();
-  expect(await agent.readFile(join(mount.mountpoint, "open"))).toEqual(record(1));
+  expectSameBytes(await agent.readFile(join(mount.mountpoint, "open")), record(1));
 });
 
 it("a mount in the background outlives the command and ends by `mortar umount`", async () => {

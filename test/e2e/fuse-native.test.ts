@@ -300,8 +300,8 @@ describe("the limits of fuse-native", () => {
 
   it("locks are this host's own: another mount of the volume does not see them", async () => {
     const volume = lab.makeBrickDirectory("brick");
-    const { port } = await lab.startBrick("glusterfs", volume);
-    const source = lab.writeFile("client.vol", clientVolfile({ directory: volume, port }));
+    const { address } = await lab.startBrick("glusterfs", volume);
+    const source = lab.writeFile("client.vol", clientVolfile({ directory: volume, address }));
     const [one, two] = [await mount([], source), await mount([], source)];
     const lock = { kind: "posix", type: "write", start: 0, length: 10 } as const;
     const other = lab.agent();

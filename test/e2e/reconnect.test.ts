@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { codeOf, type FileAgent } from "../support/file-agent.ts";
 import { type Brick, Lab, MAKES, type Mount } from "../support/peers.ts";
+import { expectSameBytes } from "../support/same-bytes.ts";
 import { pattern } from "../support/sample-tree.ts";
 import { until } from "../support/wait.ts";
 
@@ -75,10 +76,10 @@ describe.each(MAKES)("a %s client", (client) => {
 
       await lab.restartBrick(brick);
       await served();
-      expect(await agent.read(direct, 2 * BLOCK, 0)).toEqual(first);
+      expectSameBytes(await agent.read(direct, 2 * BLOCK, 0), first);
       expect(await agent.write(direct, second, BLOCK)).toBe(BLOCK);
       await agent.fsync(direct);
-      expect(await agent.read(direct, 2 * BLOCK, 0)).toEqual(Buffer.concat([first, second]));
+      expectSameBytes(await agent.read(direct, 2 * BLOCK, 0), Buffer.concat([first, second]));
       await agent.write(appended, "after", 0);
       expect((await agent.read(readOnly, 100, 0)).toString()).toBe("before after");
       await agent.ftruncate(direct, BLOCK);
@@ -118,7 +119,7 @@ describe.each(MAKES)("a %s client", (client) => {
       }
       await served();
       expect(await agent.write(fd, data, BLOCK)).toBe(BLOCK);
-      expect(await agent.read(fd, 2 * BLOCK, 0)).toEqual(Buffer.concat([data, data]));
+      expectSameBytes(await agent.read(fd, 2 * BLOCK, 0), Buffer.concat([data, data]));
       await agent.close(fd);
     });
 

@@ -102,13 +102,16 @@ export async function codeOf(result: Promise<unknown>): Promise<string> {
 
 /** One line of JSON; Buffers travel in base64, bigints in decimal. */
 export function encode(value: unknown): string {
-  return JSON.stringify(value, (_, item: unknown) => {
-    if (typeof item === "bigint") return { $bigint: String(item) };
-    const { type, data } = (item ?? {}) as { type?: string; data?: unknown };
-    return type === "Buffer" && Array.isArray(data)
-      ? { $bytes: Buffer.from(data as number[]).toString("base64") }
-      : item;
-  });
+  return JSON.stringify(packed(value));
+}
+
+/** Not by a replacer: JSON.stringify makes an array of numbers of each Buffer before it asks one. */
+function packed(value: unknown): unknown {
+  if (typeof value === "bigint") return { $bigint: String(value) };
+  if (Buffer.isBuffer(value)) return { $bytes: value.toString("base64") };
+  if (Array.isArray(value)) return value.map(packed);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, packed(item)]));
 }
 
 export function decode(line: string): unknown {

@@ -9,10 +9,10 @@
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { canConnect, type Lab } from "./peers.ts";
+import { canConnect, type Lab, LOOPBACK } from "./peers.ts";
 import { until } from "./wait.ts";
 
-const GLUSTERD_PORT = 24007;
+const GLUSTERD = { host: LOOPBACK, port: 24007 };
 const START_DEADLINE_MS = 30_000;
 const VOLFILES = "/var/lib/glusterd/vols";
 const RUN = "/var/run/gluster/vols";
@@ -77,7 +77,7 @@ function dashed(path: string): string {
 }
 
 async function requireGlusterd(lab: Lab): Promise<void> {
-  if (await canConnect(GLUSTERD_PORT)) return;
+  if (await canConnect(GLUSTERD)) return;
   await lab.processes.run("glusterd", []);
-  await until("glusterd listens", () => canConnect(GLUSTERD_PORT), { deadlineMs: START_DEADLINE_MS });
+  await until("glusterd listens", () => canConnect(GLUSTERD), { deadlineMs: START_DEADLINE_MS });
 }

@@ -16,7 +16,7 @@ import { type FileAgent, startFileAgent } from "./file-agent.ts";
 import { getXattr, setXattr } from "./libc.ts";
 import { mountAt, unmountBelow } from "./mounts.ts";
 import { Processes, type Running } from "./processes.ts";
-import { brickVolfile, clientVolfile } from "./volfiles.ts";
+import { type Address, brickVolfile, clientVolfile } from "./volfiles.ts";
 import { until } from "./wait.ts";
 
 export const MAKES = ["mortar", "glusterfs"] as const;
@@ -26,12 +26,13 @@ export type Make = (typeof MAKES)[number];
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 export const MORTAR = join(ROOT, "src/cli/mortar");
 
+export const LOOPBACK = "127.0.0.1";
 const START_DEADLINE_MS = 30_000;
 
 export interface Brick {
   readonly make: Make;
   readonly directory: string;
-  readonly port: number;
+  readonly address: Address;
   readonly volfile: string;
   process: Running;
   readonly logFile: string;
@@ -89,21 +90,21 @@ export class Lab {
   async startBrick(
     make: Make,
     directory: string,
-    options: { port?: number; volumeId?: string; posix?: string[]; server?: string[] } = {},
+    options: { address?: Address; volumeId?: string; posix?: string[]; server?: string[] } = {},
   ): Promise<Brick> {
-    const port = options.port ?? (await freePort());
+    const address = options.address ?? { host: LOOPBACK, port: await freePort() };
     const volumeId = options.volumeId ?? readVolumeId(directory);
     const text = brickVolfile({
       directory,
       volumeId,
-      port,
+      address,
       ...(options.posix ? { posix: options.posix } : {}),
       ...(options.server ? { server: options.server } : {}),
     });
     const brick = {
       make,
       directory,
-      port,
+      address,
       volfile: this.writeFile("brick.vol", text),
       logFile: this.path(`${make}-brick.log`),
     };
@@ -116,16 +117,16 @@ export class Lab {
   }
 
   async #launch(brick: Omit<Brick, "process">): Promise<Brick> {
-    const { make, volfile, logFile, port } = brick;
+    const { make, volfile, logFile, address } = brick;
     const running =
       make === "mortar"
         ? this.processes.start(MORTAR, ["brick", volfile, "--log-file", logFile])
         : this.processes.start("glusterfsd", ["-N", "-f", volfile, "-l", logFile]);
     await until(
-      `${make} brick listens on port ${port}`,
+      `${make} brick listens`,
       () => {
         if (running.exit !== undefined) throw new Error(`brick ended: ${running.output}\n${tail(logFile)}`);
-        return canConnect(port);
+        return canConnect(address);
       },
       { deadlineMs: START_DEADLINE_MS, detail: () => `${running.output}\n${tail(logFile)}` },
     );
@@ -141,7 +142,7 @@ export class Lab {
     client: readonly string[] = [],
     options: { mountpoint?: string; options?: readonly string[] } = {},
   ): Promise<Mount> {
-    const text = clientVolfile({ directory: brick.directory, port: brick.port, client });
+    const text = clientVolfile({ directory: brick.directory, address: brick.address, client });
     return this.mount(make, this.writeFile("client.vol", text), options);
   }
 
@@ -201,22 +202,22 @@ export class Lab {
   }
 }
 
-/** A TCP port of loopback that nobody listened on a moment ago. */
-export function freePort(): Promise<number> {
+/** A TCP port of an address of this machine that nobody listened on a moment ago. */
+export function freePort(host: string = LOOPBACK): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.on("error", reject);
-    server.listen(0, "127.0.0.1", () => {
+    server.listen(0, host, () => {
       const address = server.address();
       server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
     });
   });
 }
 
-/** Whether somebody listens on a port of loopback. */
-export function canConnect(port: number, host = "127.0.0.1"): Promise<boolean> {
+/** Whether somebody listens there. */
+export function canConnect(address: Address): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect({ port, host });
+    const socket = connect(address);
     socket.on("connect", () => {
       socket.destroy();
       resolve(true);

@@ -3,12 +3,14 @@
  * graph, and the client graph over it. The same text serves both makes of brick and of client.
  */
 
+/** Where a brick listens. */
+export type Address = { readonly host: string; readonly port: number } | { readonly path: string };
+
 export interface BrickVolfile {
   /** The brick's directory, which is also its name on the wire. */
   readonly directory: string;
   readonly volumeId: string;
-  readonly host?: string;
-  readonly port: number;
+  readonly address: Address;
   /** More `option` lines of storage/posix and of protocol/server, "key value". */
   readonly posix?: readonly string[];
   readonly server?: readonly string[];
@@ -16,7 +18,7 @@ export interface BrickVolfile {
 
 /** A brick's server graph: the layers of glusterd's own file that do something for a plain volume. */
 export function brickVolfile(brick: BrickVolfile): string {
-  const { directory, host = "127.0.0.1", port } = brick;
+  const { directory, address } = brick;
   const access = brick.server ?? [`auth.addr.${directory}.allow *`];
   return [
     section("vol-posix", "storage/posix", [
@@ -36,14 +38,7 @@ export function brickVolfile(brick: BrickVolfile): string {
     section(
       "vol-server",
       "protocol/server",
-      [
-        "transport-type tcp",
-        "transport.address-family inet",
-        `transport.socket.bind-address ${host}`,
-        `transport.socket.listen-port ${port}`,
-        `auth-path ${directory}`,
-        ...access,
-      ],
+      [...listenOptions(address), `auth-path ${directory}`, ...access],
       directory,
     ),
   ].join("\n");
@@ -52,21 +47,17 @@ export function brickVolfile(brick: BrickVolfile): string {
 export interface ClientVolfile {
   /** Name of the brick on the wire: its directory. */
   readonly directory: string;
-  readonly host?: string;
-  readonly port: number;
+  readonly address: Address;
   /** More `option` lines of protocol/client, "key value". */
   readonly client?: readonly string[];
 }
 
 /** A client graph without caches: what is written through one client is seen by the others at once. */
 export function clientVolfile(volume: ClientVolfile): string {
-  const { directory, host = "127.0.0.1", port } = volume;
+  const { directory, address } = volume;
   return [
     section("vol-client-0", "protocol/client", [
-      "transport-type tcp",
-      "transport.address-family inet",
-      `remote-host ${host}`,
-      `remote-port ${port}`,
+      ...connectOptions(address),
       `remote-subvolume ${directory}`,
       ...(volume.client ?? []),
     ]),
@@ -82,6 +73,34 @@ export function embeddedVolfile(directory: string, posix: readonly string[] = []
     section("vol-locks", "features/locks", [], "vol-posix"),
     section("vol", "debug/io-stats", [], "vol-locks"),
   ].join("\n");
+}
+
+function listenOptions(address: Address): string[] {
+  if ("path" in address)
+    return [
+      ...["transport-type unix", "transport.address-family unix"],
+      `transport.socket.listen-path ${address.path}`,
+    ];
+  return [
+    ...tcpOptions(address.host),
+    `transport.socket.bind-address ${address.host}`,
+    `transport.socket.listen-port ${address.port}`,
+  ];
+}
+
+function connectOptions(address: Address): string[] {
+  if ("path" in address)
+    return [
+      ...["transport-type unix", "transport.address-family unix"],
+      `transport.socket.connect-path ${address.path}`,
+      // GlusterFS wants a host here too, and does not look at it.
+      "remote-host localhost",
+    ];
+  return [...tcpOptions(address.host), `remote-host ${address.host}`, `remote-port ${address.port}`];
+}
+
+function tcpOptions(host: string): string[] {
+  return ["transport-type tcp", `transport.address-family ${host.includes(":") ? "inet6" : "inet"}`];
 }
 
 /** One volume of a volfile; `options` are "key value". */
