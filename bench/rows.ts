@@ -92,22 +92,22 @@ async function startEmbedded(site: Site, edge: "dev-fuse" | "fuse-native"): Prom
 
 async function startTcp(site: Site): Promise<Station> {
   const directory = makeDirectory(site, "tcp-brick");
-  const port = await freePort();
+  const address = { host: "127.0.0.1", port: await freePort() };
   // A brick wants to find the volume's id on its directory, as `gluster volume create` leaves it.
   const volumeId = randomUUID();
   setXattr(directory, "trusted.glusterfs.volume-id", Buffer.from(volumeId.replaceAll("-", ""), "hex"));
-  const text = brickVolfile({ directory, port, volumeId });
+  const text = brickVolfile({ directory, address, volumeId });
   const log = join(site.directory, "tcp-brick.log");
   const brick = site.processes.start(
     MORTAR,
     ["brick", writeText(site, "tcp-brick.vol", text), "--log-file", log],
     { env: site.mortarEnv },
   );
-  await until("Mortar's brick listens", () => !failed(brick, log) && canConnect(port), {
+  await until("Mortar's brick listens", () => !failed(brick, log) && canConnect(address), {
     deadlineMs: START_DEADLINE_MS,
     detail: () => tail(log),
   });
-  const volfile = writeText(site, "tcp.vol", clientVolfile({ directory, port }));
+  const volfile = writeText(site, "tcp.vol", clientVolfile({ directory, address }));
   const mount = await mountMortar(site, "tcp", volfile, ["--edge", "dev-fuse"]);
   return {
     directory: mount.mountpoint,
