@@ -1,5 +1,6 @@
 /**
- * The roads between client and brick: IPv4, IPv6 and unix sockets, privileged ports, squashed users; every pairing of makes on each.
+ * The roads between client and brick: IPv4, IPv6 and unix sockets, privileged ports, squashed users; every
+ * pairing of makes on each.
  */
 
 import { join } from "node:path";

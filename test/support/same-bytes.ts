@@ -1,4 +1,7 @@
-/** Comparing payloads: at the speed of memcmp, and with a message that says where they differ, not all they hold. */
+/**
+ * Comparing payloads: at the speed of memcmp, and with a message that says where they differ, not all they
+ * hold.
+ */
 
 import { expect } from "vitest";
 
