@@ -1,0 +1,276 @@
+/**
+ * Options of cluster/replicate, spelled and defaulted as GlusterFS 10.3 does (spec translators.md 4.2;
+ * GlusterFS xlators/cluster/afr/src/afr.c), and Mortar's own two: what to do when quorum is lost.
+ */
+
+import { bool, choice, int, type OptionValues, size, string, time } from "../../../src/core/options.ts";
+
+const NOT_HERE = "Accepted and without effect, as in GlusterFS 10.3.";
+
+export const options = {
+  "afr-pending-xattr": string({
+    default: "",
+    describe:
+      "Brick ids, comma-separated, in the order of the subvolumes: what the pending xattrs are named after.",
+  }),
+  "afr-dirty-xattr": string({
+    default: "trusted.afr.dirty",
+    describe: "The dirty xattr; only this name is supported.",
+  }),
+  "arbiter-count": int({
+    default: 0,
+    min: 0,
+    max: 1,
+    volumeKey: "cluster.arbiter-count",
+    describe: "1: the last subvolume keeps names and marks but no data.",
+  }),
+  "thin-arbiter": string({ default: "", describe: "A remote witness of two copies; not supported." }),
+  "quorum-type": choice(["unset", "none", "auto", "fixed"], {
+    default: "unset",
+    live: true,
+    volumeKey: "cluster.quorum-type",
+    describe: "Copies that must be up: more than half (auto), quorum-count (fixed), any (none).",
+  }),
+  "quorum-count": int({
+    default: 0,
+    min: 0,
+    max: 2 ** 31 - 1,
+    live: true,
+    volumeKey: "cluster.quorum-count",
+    describe: "Copies that must be up with quorum-type fixed.",
+  }),
+  "quorum-reads": bool({ default: false, live: true, volumeKey: "cluster.quorum-reads", describe: NOT_HERE }),
+  "quorum-loss-policy": choice(["error", "suspend"], {
+    default: "error",
+    live: true,
+    describe: "Mortar's own. Without quorum calls fail (error) or wait for it (suspend).",
+  }),
+  "suspend-timeout": time({
+    default: 600,
+    min: 1,
+    live: true,
+    describe: "Mortar's own. Calls that waited this long for quorum fail with ENOTCONN.",
+  }),
+  "eager-lock": bool({
+    default: true,
+    live: true,
+    volumeKey: "cluster.eager-lock",
+    describe: "Keep the lock of an inode between its operations until somebody else wants it.",
+  }),
+  "post-op-delay-secs": time({
+    default: 1,
+    min: 0,
+    live: true,
+    volumeKey: "cluster.post-op-delay-secs",
+    describe: "Wait this long for another write before marks are cleared and the lock goes.",
+  }),
+  "ensure-durability": bool({
+    default: true,
+    live: true,
+    volumeKey: "cluster.ensure-durability",
+    describe: "Sync what was written before its mark is cleared.",
+  }),
+  "optimistic-change-log": bool({
+    default: true,
+    live: true,
+    volumeKey: "cluster.optimistic-change-log",
+    describe: "With all copies up, metadata and entry operations mark only what fails.",
+  }),
+  "pre-op-compat": bool({ default: true, live: true, describe: NOT_HERE }),
+  "full-lock": bool({
+    default: true,
+    live: true,
+    volumeKey: "cluster.full-lock",
+    describe: "Data locks cover the whole file.",
+  }),
+  "locking-scheme": choice(["full", "granular"], {
+    default: "full",
+    live: true,
+    volumeKey: "cluster.locking-scheme",
+    describe: NOT_HERE,
+  }),
+  "data-change-log": bool({
+    default: true,
+    live: true,
+    volumeKey: "cluster.data-change-log",
+    describe: NOT_HERE,
+  }),
+  "metadata-change-log": bool({
+    default: true,
+    live: true,
+    volumeKey: "cluster.metadata-change-log",
+    describe: NOT_HERE,
+  }),
+  "entry-change-log": bool({
+    default: true,
+    live: true,
+    volumeKey: "cluster.entry-change-log",
+    describe: NOT_HERE,
+  }),
+  "read-hash-mode": int({
+    default: 1,
+    min: 0,
+    max: 5,
+    live: true,
+    volumeKey: "cluster.read-hash-mode",
+    describe: "Copy to read: 0 first, 1 by gfid, 2 by gfid and client, 3 least busy, 4 nearest, 5 both.",
+  }),
+  "choose-local": bool({
+    default: true,
+    live: true,
+    volumeKey: "cluster.choose-local",
+    describe: "Read from a brick on this host when its copy is good.",
+  }),
+  "read-subvolume": string({
+    default: "",
+    live: true,
+    volumeKey: "cluster.read-subvolume",
+    describe: "Name of the subvolume to read from when its copy is good.",
+  }),
+  "read-subvolume-index": int({
+    default: -1,
+    min: -1,
+    live: true,
+    volumeKey: "cluster.read-subvolume-index",
+    describe: "Index of the subvolume to read from when its copy is good; -1: none.",
+  }),
+  "consistent-metadata": bool({
+    default: false,
+    live: true,
+    volumeKey: "cluster.consistent-metadata",
+    describe: "Zero the stats of replies that a later post-op will change.",
+  }),
+  "consistent-io": bool({
+    default: false,
+    live: true,
+    volumeKey: "cluster.consistent-io",
+    describe: "Serve only while all copies are up.",
+  }),
+  "data-self-heal": bool({
+    default: false,
+    live: true,
+    volumeKey: "cluster.data-self-heal",
+    describe: "This client heals data of files it opens.",
+  }),
+  "metadata-self-heal": bool({
+    default: false,
+    live: true,
+    volumeKey: "cluster.metadata-self-heal",
+    describe: "This client heals metadata of what it looks up.",
+  }),
+  "entry-self-heal": bool({
+    default: false,
+    live: true,
+    volumeKey: "cluster.entry-self-heal",
+    describe: "This client heals directories it looks up.",
+  }),
+  "data-self-heal-algorithm": choice(["dynamic", "full", "diff"], {
+    default: "dynamic",
+    live: true,
+    volumeKey: "cluster.data-self-heal-algorithm",
+    describe: "Copy all (full), compare checksums first (diff), or decide by the copies (dynamic).",
+  }),
+  "data-self-heal-window-size": int({
+    default: 8,
+    min: 1,
+    max: 1024,
+    live: true,
+    volumeKey: "cluster.self-heal-window-size",
+    describe: "Blocks of 128 KiB that a data heal locks and copies at a time.",
+  }),
+  "background-self-heal-count": int({
+    default: 8,
+    min: 0,
+    max: 256,
+    live: true,
+    volumeKey: "cluster.background-self-heal-count",
+    describe: "Heals on access that run at the same time.",
+  }),
+  "heal-wait-queue-length": int({
+    default: 128,
+    min: 0,
+    max: 10000,
+    live: true,
+    volumeKey: "cluster.heal-wait-queue-length",
+    describe: "Heals on access that wait for their turn.",
+  }),
+  "self-heal-daemon": bool({
+    default: true,
+    live: true,
+    volumeKey: "cluster.self-heal-daemon",
+    describe: "The heal daemon works on this replica set.",
+  }),
+  "iam-self-heal-daemon": bool({ default: false, describe: "This graph is the heal daemon's." }),
+  "iam-nfs-daemon": bool({ default: false, describe: "This graph is an NFS server's; without effect." }),
+  "heal-timeout": time({
+    default: 600,
+    min: 5,
+    live: true,
+    volumeKey: "cluster.heal-timeout",
+    describe: "The daemon looks for work this often.",
+  }),
+  "shd-max-threads": int({
+    default: 1,
+    min: 1,
+    max: 64,
+    live: true,
+    volumeKey: "cluster.shd-max-threads",
+    describe: "Heals of one brick's index that the daemon runs at the same time.",
+  }),
+  "shd-wait-qlength": int({
+    default: 1024,
+    min: 1,
+    max: 655536,
+    live: true,
+    volumeKey: "cluster.shd-wait-qlength",
+    describe: "Index entries that the daemon reads ahead.",
+  }),
+  "self-heal-readdir-size": size({
+    default: 1024,
+    min: 1024,
+    max: 131072,
+    live: true,
+    volumeKey: "cluster.self-heal-readdir-size",
+    describe: "Bytes asked of a directory at a time while healing it.",
+  }),
+  "granular-entry-heal": bool({
+    default: false,
+    live: true,
+    volumeKey: "cluster.granular-entry-heal",
+    describe: "Bricks remember which names of a directory a copy missed.",
+  }),
+  "use-anonymous-inode": bool({
+    default: false,
+    live: true,
+    volumeKey: "cluster.use-anonymous-inode",
+    describe: "Entries that a heal removes wait in a hidden directory, so that a move can find them again.",
+  }),
+  "volume-id": string({ default: "", describe: "Id of the volume; names the hidden directory above." }),
+  "favorite-child-policy": choice(["none", "size", "ctime", "mtime", "majority"], {
+    default: "none",
+    live: true,
+    volumeKey: "cluster.favorite-child-policy",
+    describe: "Which copy wins a split brain: none, the largest, the last changed, the majority's.",
+  }),
+  "metadata-splitbrain-forced-heal": bool({
+    default: false,
+    live: true,
+    volumeKey: "cluster.metadata-splitbrain-forced-heal",
+    describe: "Heal metadata split brain of directories from any copy.",
+  }),
+  "use-compound-fops": bool({ default: false, live: true, describe: NOT_HERE }),
+  "node-uuid": string({
+    default: "",
+    describe: "Id of the node of the daemon; bricks of that node are its own.",
+  }),
+  "inodelk-trace": bool({ default: false, live: true, describe: NOT_HERE }),
+  "entrylk-trace": bool({ default: false, live: true, describe: NOT_HERE }),
+  "halo-enabled": bool({
+    default: false,
+    live: true,
+    volumeKey: "cluster.halo-enabled",
+    describe: "Choose copies by latency; on is refused.",
+  }),
+} as const;
+
+export type ReplicateOptions = OptionValues<typeof options>;
