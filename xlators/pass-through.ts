@@ -90,12 +90,6 @@ const ROWS: readonly Row[] = [
     refuse: onlyOneChild("place files by pattern"),
   },
   {
-    type: "cluster/replicate",
-    reason: "over one subvolume there is no second copy to keep equal; more than one are refused",
-    children: atLeast(1),
-    refuse: onlyOneChild("replicate"),
-  },
-  {
     type: "features/barrier",
     reason: "holds calls back only while a snapshot is taken, which glusterd asks of glusterfsd alone",
     options: { barrier: off("Hold back acknowledgements.") },

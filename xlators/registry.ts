@@ -5,6 +5,7 @@
  */
 
 import type { XlatorDefinition } from "../src/core/xlator.ts";
+import { replicate } from "./cluster/replicate/replicate.ts";
 import { contract } from "./debug/contract.ts";
 import { delayGen } from "./debug/delay-gen.ts";
 import { errorGen } from "./debug/error-gen.ts";
@@ -22,6 +23,7 @@ import { storageMemory } from "./storage/memory.ts";
 import { posix } from "./storage/posix/posix.ts";
 
 const IMPLEMENTED: readonly XlatorDefinition[] = [
+  replicate,
   contract,
   delayGen,
   errorGen,

@@ -95,7 +95,7 @@ describe("refusal", () => {
     },
   );
 
-  it.each(["cluster/distribute", "cluster/replicate", "cluster/nufa", "cluster/switch"])(
+  it.each(["cluster/distribute", "cluster/nufa", "cluster/switch"])(
     "of %s over more than one subvolume",
     (type) => {
       expect(graphOf(type, {}, 2).build).toThrow(

@@ -29,6 +29,9 @@ export class ReplicaSet {
   /** Grows with every child that comes or goes; what was learned of an inode before is to be asked again. */
   generation = 1;
   quorum: QuorumRule;
+  /** By child: last round trip of a ping, in milliseconds; 0 while unknown. */
+  readonly latencyMs: number[];
+  readonly #watchers = new Set<() => void>();
 
   constructor(init: {
     readonly name: string;
@@ -47,6 +50,7 @@ export class ReplicaSet {
     this.arbiter = init.options["arbiter-count"] > 0 ? init.children.length - 1 : -1;
     this.all = allChildren(init.children.length);
     this.quorum = ruleOf(init.options, init.children.length);
+    this.latencyMs = init.children.map(() => 0);
   }
 
   get count(): number {
@@ -73,18 +77,32 @@ export class ReplicaSet {
 
   childIsUp(child: number): void {
     this.up = withChild(this.up, child);
-    this.generation++;
+    this.#changed();
   }
 
   childIsDown(child: number): void {
     this.up = withoutChild(this.up, child);
-    this.generation++;
+    this.#changed();
   }
 
   reconfigure(options: ReplicateOptions): void {
     this.options = options;
     this.quorum = ruleOf(options, this.count);
+    this.#changed();
+  }
+
+  /**
+   * Calls `watcher` after every change of `up`, options or quorum, until the returned function is called. It
+   * sets state and schedules work; it neither awaits nor throws.
+   */
+  watch(watcher: () => void): () => void {
+    this.#watchers.add(watcher);
+    return () => this.#watchers.delete(watcher);
+  }
+
+  #changed(): void {
     this.generation++;
+    for (const watcher of [...this.#watchers]) watcher();
   }
 }
 

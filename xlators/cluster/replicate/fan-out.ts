@@ -1,0 +1,106 @@
+/**
+ * A fop on several children at once, and one answer out of their answers (spec translators.md 4.3).
+ */
+
+import type { Call } from "../../../src/core/call.ts";
+import type { Outcome } from "../../../src/core/concurrency.ts";
+import { type ErrnoName, FopError, toFopError } from "../../../src/core/errors.ts";
+import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
+import { wind } from "../../../src/core/xlator.ts";
+import { type ChildSet, hasChild, NO_CHILDREN, withChild } from "./child-set.ts";
+import type { ReplicaSet } from "./replica-set.ts";
+
+/** By child; undefined where nothing was sent. */
+export type Outcomes<R> = readonly (Outcome<R> | undefined)[];
+
+/** Of several errors the one that tells most; any other is outranked by the one that came last. */
+const ERRNO_PRIORITY: readonly ErrnoName[] = ["ENODATA", "ENOENT", "ESTALE", "ENOSPC"];
+
+/** Sends to all of `children` at the same time and waits for all; never rejects. */
+export function fanoutTo<F extends FopName>(
+  set: ReplicaSet,
+  children: ChildSet,
+  fop: F,
+  call: Call,
+  args: Args<F>,
+): Promise<Outcomes<Reply<F>>> {
+  return Promise.all(
+    set.children.map(async (child, index): Promise<Outcome<Reply<F>> | undefined> => {
+      if (!hasChild(children, index)) return undefined;
+      try {
+        return { ok: true, reply: await wind(child, fop, call, args) };
+      } catch (error) {
+        return { ok: false, error: toFopError(error, { fop, xlator: child.name }) };
+      }
+    }),
+  );
+}
+
+/** The children that succeeded. */
+export function successes(outcomes: Outcomes<unknown>): ChildSet {
+  let set = NO_CHILDREN;
+  for (const [index, outcome] of outcomes.entries()) if (outcome?.ok) set = withChild(set, index);
+  return set;
+}
+
+/** The children that answered with an error. */
+export function failures(outcomes: Outcomes<unknown>): ChildSet {
+  let set = NO_CHILDREN;
+  for (const [index, outcome] of outcomes.entries()) if (outcome?.ok === false) set = withChild(set, index);
+  return set;
+}
+
+/** The error to answer with; undefined when no child answered with one. */
+export function mergedError(outcomes: Outcomes<unknown>): FopError | undefined {
+  let best: FopError | undefined;
+  for (const outcome of outcomes) {
+    if (outcome === undefined || outcome.ok) continue;
+    if (best === undefined || rank(outcome.error.code) >= rank(best.code)) best = outcome.error;
+  }
+  return best;
+}
+
+function rank(code: ErrnoName): number {
+  const place = ERRNO_PRIORITY.indexOf(code);
+  return place < 0 ? 0 : ERRNO_PRIORITY.length - place;
+}
+
+/** What a set without quorum answers. */
+export function noQuorum(set: ReplicaSet, fop: FopName): FopError {
+  return new FopError("ENOTCONN", { fop, xlator: set.name, message: "no quorum" });
+}
+
+/** On all up children: the first good reply, when those that gave one are a quorum; else the merged error. */
+export async function onAll<F extends FopName>(
+  set: ReplicaSet,
+  fop: F,
+  call: Call,
+  args: Args<F>,
+): Promise<Reply<F>> {
+  if (!set.hasQuorum()) throw noQuorum(set, fop);
+  const outcomes = await fanoutTo(set, set.up, fop, call, args);
+  if (!set.hasQuorum(successes(outcomes))) throw mergedError(outcomes) ?? noQuorum(set, fop);
+  for (const outcome of outcomes) if (outcome?.ok) return outcome.reply;
+  throw noQuorum(set, fop);
+}
+
+/** On one data child after the other until one answers without ENOTCONN. */
+export async function onFirst<F extends FopName>(
+  set: ReplicaSet,
+  fop: F,
+  call: Call,
+  args: Args<F>,
+): Promise<Reply<F>> {
+  if (!set.hasQuorum()) throw noQuorum(set, fop);
+  let last = noQuorum(set, fop);
+  for (const [index, child] of set.children.entries()) {
+    if (!hasChild(set.up & set.dataChildren, index)) continue;
+    try {
+      return await wind(child, fop, call, args);
+    } catch (error) {
+      last = toFopError(error, { fop, xlator: child.name });
+      if (last.code !== "ENOTCONN") throw last;
+    }
+  }
+  throw last;
+}

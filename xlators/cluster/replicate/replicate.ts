@@ -1,0 +1,270 @@
+/**
+ * cluster/replicate: the same files on every child, so that the loss of one goes unnoticed (spec
+ * translators.md 4; GlusterFS xlators/cluster/afr).
+ *
+ * Promises: an acknowledged change is on a quorum of copies, or marked as missing on those that lack it;
+ * reads come from copies that nobody blames. Agrees with GlusterFS' AFR about marks, lock domains and ranges,
+ * so that both kinds of client may serve the same bricks at the same time. Needs below: bricks with xattrop,
+ * locks and (for the heal daemon) index. This class only hands each fop to the part that does it.
+ * Limits: no thin arbiter, no halo; leases and moving locks are not answered.
+ */
+
+import type { Call } from "../../../src/core/call.ts";
+import { FopError } from "../../../src/core/errors.ts";
+import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
+import {
+  type ChildEvent,
+  defineXlator,
+  type ParentEvent,
+  Xlator,
+  XlatorBase,
+  type XlatorInit,
+} from "../../../src/core/xlator.ts";
+import { brickIds, checkSupported } from "./brick-ids.ts";
+import { CHILDREN_MAX } from "./child-set.ts";
+import { onAll, onFirst } from "./fan-out.ts";
+import { Membership } from "./membership.ts";
+import { options, type ReplicateOptions } from "./options.ts";
+import { ReplicaSet } from "./replica-set.ts";
+
+export const replicate = defineXlator({
+  type: "cluster/replicate",
+  children: { min: 1, max: CHILDREN_MAX },
+  options,
+  create: (init) => (init.children.length === 1 ? new SingleCopy(init) : new Replicate(init)),
+});
+
+/** Over one child there is no second copy to keep equal. */
+class SingleCopy extends Xlator<typeof options> {}
+
+export class Replicate extends XlatorBase<typeof options> {
+  readonly set: ReplicaSet;
+  readonly #membership: Membership;
+
+  constructor(init: XlatorInit<typeof options>) {
+    super(init);
+    checkSupported(this.name, init.options, init.children.length);
+    const names = init.children.map(({ name }) => name);
+    this.set = new ReplicaSet({
+      name: this.name,
+      children: init.children,
+      brickIds: brickIds(this.name, init.options["afr-pending-xattr"], names),
+      options: init.options,
+      env: this.env,
+      log: this.log,
+    });
+    this.#membership = new Membership(this.set, (event) => this.notifyParents(event));
+  }
+
+  override async fini(): Promise<void> {
+    this.#membership.stop();
+  }
+
+  override reconfigure(given: ReplicateOptions): void {
+    super.reconfigure(given);
+    this.set.reconfigure(given);
+  }
+
+  override onParentEvent(event: ParentEvent): void {
+    if (event.type === "parent-up") this.#membership.start();
+    else this.#membership.stop();
+    super.onParentEvent(event);
+  }
+
+  override onChildEvent(event: ChildEvent, from: XlatorBase): void {
+    const child = this.children.indexOf(from);
+    if (event.type === "child-up") this.#membership.childUp(child);
+    else if (event.type === "child-down") this.#membership.childDown(child);
+    else if (event.type === "child-connecting") this.#membership.childConnecting(child, event.why);
+    else if (event.type === "auth-failed") this.#membership.childRefused(child, event.why);
+    else if (event.type === "child-ping") this.set.latencyMs[child] = event.latencyMs;
+    else if (!isContention(event)) this.notifyParents(event);
+  }
+
+  // Names.
+
+  override lookup(call: Call, args: Args<"lookup">): Promise<Reply<"lookup">> {
+    return onAll(this.set, "lookup", call, args);
+  }
+  override mknod(call: Call, args: Args<"mknod">): Promise<Reply<"mknod">> {
+    return onAll(this.set, "mknod", call, args);
+  }
+  override mkdir(call: Call, args: Args<"mkdir">): Promise<Reply<"mkdir">> {
+    return onAll(this.set, "mkdir", call, args);
+  }
+  override unlink(call: Call, args: Args<"unlink">): Promise<Reply<"unlink">> {
+    return onAll(this.set, "unlink", call, args);
+  }
+  override rmdir(call: Call, args: Args<"rmdir">): Promise<Reply<"rmdir">> {
+    return onAll(this.set, "rmdir", call, args);
+  }
+  override symlink(call: Call, args: Args<"symlink">): Promise<Reply<"symlink">> {
+    return onAll(this.set, "symlink", call, args);
+  }
+  override rename(call: Call, args: Args<"rename">): Promise<Reply<"rename">> {
+    return onAll(this.set, "rename", call, args);
+  }
+  override link(call: Call, args: Args<"link">): Promise<Reply<"link">> {
+    return onAll(this.set, "link", call, args);
+  }
+  override create(call: Call, args: Args<"create">): Promise<Reply<"create">> {
+    return onAll(this.set, "create", call, args);
+  }
+  override icreate(call: Call, args: Args<"icreate">): Promise<Reply<"icreate">> {
+    return onAll(this.set, "icreate", call, args);
+  }
+  override namelink(call: Call, args: Args<"namelink">): Promise<Reply<"namelink">> {
+    return onAll(this.set, "namelink", call, args);
+  }
+  override put(call: Call, args: Args<"put">): Promise<Reply<"put">> {
+    return onAll(this.set, "put", call, args);
+  }
+
+  // Reads.
+
+  override stat(call: Call, args: Args<"stat">): Promise<Reply<"stat">> {
+    return onFirst(this.set, "stat", call, args);
+  }
+  override fstat(call: Call, args: Args<"fstat">): Promise<Reply<"fstat">> {
+    return onFirst(this.set, "fstat", call, args);
+  }
+  override access(call: Call, args: Args<"access">): Promise<Reply<"access">> {
+    return onFirst(this.set, "access", call, args);
+  }
+  override readlink(call: Call, args: Args<"readlink">): Promise<Reply<"readlink">> {
+    return onFirst(this.set, "readlink", call, args);
+  }
+  override readv(call: Call, args: Args<"readv">): Promise<Reply<"readv">> {
+    return onFirst(this.set, "readv", call, args);
+  }
+  override seek(call: Call, args: Args<"seek">): Promise<Reply<"seek">> {
+    return onFirst(this.set, "seek", call, args);
+  }
+  override rchecksum(call: Call, args: Args<"rchecksum">): Promise<Reply<"rchecksum">> {
+    return onFirst(this.set, "rchecksum", call, args);
+  }
+  override getxattr(call: Call, args: Args<"getxattr">): Promise<Reply<"getxattr">> {
+    return onFirst(this.set, "getxattr", call, args);
+  }
+  override fgetxattr(call: Call, args: Args<"fgetxattr">): Promise<Reply<"fgetxattr">> {
+    return onFirst(this.set, "fgetxattr", call, args);
+  }
+  override statfs(call: Call, args: Args<"statfs">): Promise<Reply<"statfs">> {
+    return onFirst(this.set, "statfs", call, args);
+  }
+
+  // Directories.
+
+  override opendir(call: Call, args: Args<"opendir">): Promise<Reply<"opendir">> {
+    return onAll(this.set, "opendir", call, args);
+  }
+  override readdir(call: Call, args: Args<"readdir">): Promise<Reply<"readdir">> {
+    return onFirst(this.set, "readdir", call, args);
+  }
+  override readdirp(call: Call, args: Args<"readdirp">): Promise<Reply<"readdirp">> {
+    return onFirst(this.set, "readdirp", call, args);
+  }
+  override fsyncdir(call: Call, args: Args<"fsyncdir">): Promise<Reply<"fsyncdir">> {
+    return onAll(this.set, "fsyncdir", call, args);
+  }
+
+  // Writes to an inode.
+
+  override writev(call: Call, args: Args<"writev">): Promise<Reply<"writev">> {
+    return onAll(this.set, "writev", call, args);
+  }
+  override truncate(call: Call, args: Args<"truncate">): Promise<Reply<"truncate">> {
+    return onAll(this.set, "truncate", call, args);
+  }
+  override ftruncate(call: Call, args: Args<"ftruncate">): Promise<Reply<"ftruncate">> {
+    return onAll(this.set, "ftruncate", call, args);
+  }
+  override fallocate(call: Call, args: Args<"fallocate">): Promise<Reply<"fallocate">> {
+    return onAll(this.set, "fallocate", call, args);
+  }
+  override discard(call: Call, args: Args<"discard">): Promise<Reply<"discard">> {
+    return onAll(this.set, "discard", call, args);
+  }
+  override zerofill(call: Call, args: Args<"zerofill">): Promise<Reply<"zerofill">> {
+    return onAll(this.set, "zerofill", call, args);
+  }
+  override setattr(call: Call, args: Args<"setattr">): Promise<Reply<"setattr">> {
+    return onAll(this.set, "setattr", call, args);
+  }
+  override fsetattr(call: Call, args: Args<"fsetattr">): Promise<Reply<"fsetattr">> {
+    return onAll(this.set, "fsetattr", call, args);
+  }
+  override setxattr(call: Call, args: Args<"setxattr">): Promise<Reply<"setxattr">> {
+    return onAll(this.set, "setxattr", call, args);
+  }
+  override fsetxattr(call: Call, args: Args<"fsetxattr">): Promise<Reply<"fsetxattr">> {
+    return onAll(this.set, "fsetxattr", call, args);
+  }
+  override removexattr(call: Call, args: Args<"removexattr">): Promise<Reply<"removexattr">> {
+    return onAll(this.set, "removexattr", call, args);
+  }
+  override fremovexattr(call: Call, args: Args<"fremovexattr">): Promise<Reply<"fremovexattr">> {
+    return onAll(this.set, "fremovexattr", call, args);
+  }
+  override xattrop(call: Call, args: Args<"xattrop">): Promise<Reply<"xattrop">> {
+    return onAll(this.set, "xattrop", call, args);
+  }
+  override fxattrop(call: Call, args: Args<"fxattrop">): Promise<Reply<"fxattrop">> {
+    return onAll(this.set, "fxattrop", call, args);
+  }
+  override fsync(call: Call, args: Args<"fsync">): Promise<Reply<"fsync">> {
+    return onAll(this.set, "fsync", call, args);
+  }
+  override copy_file_range(call: Call, args: Args<"copy_file_range">): Promise<Reply<"copy_file_range">> {
+    return onAll(this.set, "copy_file_range", call, args);
+  }
+
+  // Open files and locks of users.
+
+  override open(call: Call, args: Args<"open">): Promise<Reply<"open">> {
+    return onAll(this.set, "open", call, args);
+  }
+  override flush(call: Call, args: Args<"flush">): Promise<Reply<"flush">> {
+    return onAll(this.set, "flush", call, args);
+  }
+  override lk(call: Call, args: Args<"lk">): Promise<Reply<"lk">> {
+    return onAll(this.set, "lk", call, args);
+  }
+  override inodelk(call: Call, args: Args<"inodelk">): Promise<Reply<"inodelk">> {
+    return onAll(this.set, "inodelk", call, args);
+  }
+  override finodelk(call: Call, args: Args<"finodelk">): Promise<Reply<"finodelk">> {
+    return onAll(this.set, "finodelk", call, args);
+  }
+  override entrylk(call: Call, args: Args<"entrylk">): Promise<Reply<"entrylk">> {
+    return onAll(this.set, "entrylk", call, args);
+  }
+  override fentrylk(call: Call, args: Args<"fentrylk">): Promise<Reply<"fentrylk">> {
+    return onAll(this.set, "fentrylk", call, args);
+  }
+  override getactivelk(): Promise<never> {
+    return this.#notHere("getactivelk");
+  }
+  override setactivelk(): Promise<never> {
+    return this.#notHere("setactivelk");
+  }
+  override lease(): Promise<never> {
+    return this.#notHere("lease");
+  }
+
+  // The rest.
+
+  override ipc(): Promise<never> {
+    return this.#notHere("ipc");
+  }
+
+  #notHere(fop: FopName): Promise<never> {
+    return Promise.reject(new FopError("EOPNOTSUPP", { fop, xlator: this.name }));
+  }
+}
+
+/** Contention is seen in the lock counts of replies; the layers above know nothing of the locks held here. */
+function isContention(event: ChildEvent): boolean {
+  if (event.type !== "upcall") return false;
+  return event.upcall.kind === "inodelk-contention" || event.upcall.kind === "entrylk-contention";
+}
