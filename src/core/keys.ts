@@ -47,5 +47,42 @@ export const LOCK_KEY = {
   LK_MODE: "glusterfs.lk.lkmode",
 } as const;
 
+/**
+ * What features/index reads in calls and answers to a crawl (spec translators.md 3).
+ */
+export const INDEX_KEY = {
+  /** xdata of an xattrop on a directory: this name is about to change; listed in entry-changes first. */
+  ENTRY_CREATE: "glusterfs.xattrop-entry-create",
+  /** The same: this name is equal everywhere; leaves entry-changes after the xattrop. */
+  ENTRY_DELETE: "glusterfs.xattrop-entry-delete",
+  /** With an xattrop after which nothing is pending: the directory's entry-changes go too. Not 0. */
+  PURGE: "glusterfs.xattrop-purge-index",
+  /** getxattr on the root: sixteen bytes, the gfid of a directory that lists gfids with pending marks. */
+  PENDING_GFID: "glusterfs.xattrop_index_gfid",
+  /** The same for gfids with a dirty mark. */
+  DIRTY_GFID: "glusterfs.xattrop_dirty_gfid",
+  /** The same for directories (by gfid) with names to heal; each is itself a directory of names. */
+  ENTRY_CHANGES_GFID: "glusterfs.xattrop_entry_changes_gfid",
+  /** getxattr on the root: how many are listed. */
+  PENDING_COUNT: "glusterfs.xattrop_index_count",
+  DIRTY_COUNT: "glusterfs.xattrop_dirty_count",
+  /** xdata of lookup and fstat, with PENDING_COUNT as its value: answered 1 when anything is pending. */
+  LINK_COUNT: "link-count",
+  /** xdata of readdir on a virtual directory: fill in the types of the listed objects. */
+  GET_GFID_TYPE: "get-gfid-type",
+  /** xdata of a lookup of a virtual directory: what kind of objects does it list ... */
+  IA_TYPE_REQUEST: "glusterfs.index-ia-type-get-req",
+  /** ... answered as an ia_type number: 1 files, 2 directories. */
+  IA_TYPE_REPLY: "glusterfs.index-ia-type-get-rsp",
+} as const;
+
+/** Mortar's own (see changed-ranges.ts); bricks of GlusterFS ignore both. */
+export const CHANGED_RANGES_KEY = {
+  /** xdata of an xattrop that increments data counters: an encoded Change. */
+  CHANGE: "mortar.changed-ranges",
+  /** Followed by a pending key; getxattr of that name gives an encoded ChangeRecord, or ENODATA. */
+  RECORD_PREFIX: "trusted.mortar.changed-ranges:",
+} as const;
+
 /** Namespaces that Linux knows for xattr names. */
 export const XATTR_NAMESPACES = ["user.", "trusted.", "security.", "system."] as const;
