@@ -84,14 +84,31 @@ export class InodeStates {
     return readable;
   }
 
+  /** An object that was made just now, after `askedAt`, on these children. */
+  learnNew(inode: Inode, children: ChildSet, askedAt: number): void {
+    const data = children & this.#set.dataChildren;
+    const state = this.#of(inode);
+    state.generation = askedAt;
+    state.answered = children;
+    state.readableData = data & ~state.badData;
+    state.readableMetadata = data & ~state.badMetadata;
+  }
+
+  /** What is known may hold no longer; copies that were marked bad stay so. */
+  expire(inode: Inode): void {
+    const state = this.#states.get(inode);
+    if (state === undefined) return;
+    state.generation = 0;
+    state.version++;
+  }
+
   /** Nothing known holds any more, bad copies included: their marks are on disk, or nobody is to blame. */
   invalidate(inode: Inode): void {
     const state = this.#states.get(inode);
     if (state === undefined) return;
-    state.generation = 0;
     state.badData = NO_CHILDREN;
     state.badMetadata = NO_CHILDREN;
-    state.version++;
+    this.expire(inode);
   }
 
   /** This copy missed an operation: it is not read until `invalidate` and a refresh. */

@@ -22,9 +22,12 @@ import {
 } from "../../../src/core/xlator.ts";
 import { brickIds, checkSupported } from "./brick-ids.ts";
 import { CHILDREN_MAX } from "./child-set.ts";
+import { Entries } from "./entries.ts";
 import { onAll, onFirst } from "./fan-out.ts";
+import { InodeStates } from "./inode-state.ts";
 import { Membership } from "./membership.ts";
 import { options, type ReplicateOptions } from "./options.ts";
+import { ReadPolicy } from "./read-policy.ts";
 import { ReplicaSet } from "./replica-set.ts";
 
 export const replicate = defineXlator({
@@ -40,6 +43,9 @@ class SingleCopy extends Xlator<typeof options> {}
 export class Replicate extends XlatorBase<typeof options> {
   readonly set: ReplicaSet;
   readonly #membership: Membership;
+  readonly #states: InodeStates;
+  readonly #policy: ReadPolicy;
+  readonly #entries: Entries;
 
   constructor(init: XlatorInit<typeof options>) {
     super(init);
@@ -54,10 +60,15 @@ export class Replicate extends XlatorBase<typeof options> {
       log: this.log,
     });
     this.#membership = new Membership(this.set, (event) => this.notifyParents(event));
+    this.#states = new InodeStates(this.set);
+    this.#policy = new ReadPolicy(this.set);
+    this.set.watch(() => this.#policy.discoverLocal());
+    this.#entries = new Entries({ set: this.set, states: this.#states, policy: this.#policy });
   }
 
   override async fini(): Promise<void> {
     this.#membership.stop();
+    await this.#entries.settled();
   }
 
   override reconfigure(given: ReplicateOptions): void {
@@ -87,28 +98,28 @@ export class Replicate extends XlatorBase<typeof options> {
     return onAll(this.set, "lookup", call, args);
   }
   override mknod(call: Call, args: Args<"mknod">): Promise<Reply<"mknod">> {
-    return onAll(this.set, "mknod", call, args);
+    return this.#entries.mknod(call, args);
   }
   override mkdir(call: Call, args: Args<"mkdir">): Promise<Reply<"mkdir">> {
-    return onAll(this.set, "mkdir", call, args);
+    return this.#entries.mkdir(call, args);
   }
   override unlink(call: Call, args: Args<"unlink">): Promise<Reply<"unlink">> {
-    return onAll(this.set, "unlink", call, args);
+    return this.#entries.unlink(call, args);
   }
   override rmdir(call: Call, args: Args<"rmdir">): Promise<Reply<"rmdir">> {
-    return onAll(this.set, "rmdir", call, args);
+    return this.#entries.rmdir(call, args);
   }
   override symlink(call: Call, args: Args<"symlink">): Promise<Reply<"symlink">> {
-    return onAll(this.set, "symlink", call, args);
+    return this.#entries.symlink(call, args);
   }
   override rename(call: Call, args: Args<"rename">): Promise<Reply<"rename">> {
-    return onAll(this.set, "rename", call, args);
+    return this.#entries.rename(call, args);
   }
   override link(call: Call, args: Args<"link">): Promise<Reply<"link">> {
-    return onAll(this.set, "link", call, args);
+    return this.#entries.link(call, args);
   }
   override create(call: Call, args: Args<"create">): Promise<Reply<"create">> {
-    return onAll(this.set, "create", call, args);
+    return this.#entries.create(call, args);
   }
   override icreate(call: Call, args: Args<"icreate">): Promise<Reply<"icreate">> {
     return onAll(this.set, "icreate", call, args);

@@ -1,0 +1,299 @@
+/**
+ * Operations on names, on all copies or marked on those that did them: lock the names, say in the
+ * directories' dirty counts that something begins, do it, mark who missed it, unlock (spec translators.md
+ * 4.4; GlusterFS afr-dir-write.c, afr-transaction.c).
+ *
+ * With all copies locked the beginning is not announced (optimistic-change-log): a client that dies in
+ * between leaves names that differ, which lookup notices. The caller hears of success when no copy missed
+ * anything, or when that is marked on those that missed nothing. Needs below: entrylk, xattrop, index.
+ */
+
+import { type Call, internalCall } from "../../../src/core/call.ts";
+import { Dict } from "../../../src/core/dict.ts";
+import { type ErrnoName, FopError } from "../../../src/core/errors.ts";
+import { type Args, type Reply, XATTROP } from "../../../src/core/fops.ts";
+import { type Gfid, gfidEquals } from "../../../src/core/gfid.ts";
+import { S_IFMT } from "../../../src/core/iatt.ts";
+import { Inode } from "../../../src/core/inode.ts";
+import { KEY } from "../../../src/core/keys.ts";
+import { countsOf, DIRTY_KEY, decodeRow, rowIncrements } from "./changelog.ts";
+import { type ChildSet, hasChild, NO_CHILDREN, only } from "./child-set.ts";
+import { EntryLocks, type LockedName } from "./entry-locks.ts";
+import { composeReply, type EntryFop, statIn, withoutStats } from "./entry-reply.ts";
+import { type EntryVerdict, entryVerdict, newEntryCounts } from "./entry-verdict.ts";
+import { failures, fanoutTo, mergedError, noQuorum, type Outcomes, successes } from "./fan-out.ts";
+import type { InodeStates } from "./inode-state.ts";
+import type { ReadPolicy } from "./read-policy.ts";
+import type { ReplicaSet } from "./replica-set.ts";
+import { outOfService } from "./service.ts";
+
+/** xdata of an xattrop on a directory: the name that begins to differ, or does so no more (spec 3). */
+const GRANULAR = { BEGIN: "glusterfs.xattrop-entry-create", END: "glusterfs.xattrop-entry-delete" } as const;
+
+/** One operation: what it is and which names it is about. */
+export interface EntryPlan<F extends EntryFop> {
+  readonly fop: F;
+  readonly args: Args<F>;
+  /** Directory and name, once for each xattrop: a rename has two, also within one directory. */
+  readonly changed: readonly { readonly parent: Inode; readonly name: string }[];
+  readonly locked: readonly LockedName[];
+  /** The object that it makes, and whether copies without it are to be marked on it. */
+  readonly made?: { readonly inode: Inode; readonly marked: boolean };
+  /** Objects about which something is no longer known when a copy fails. */
+  readonly subjects: readonly Inode[];
+}
+
+/** Where it runs, one for all transactions of a set. */
+export interface EntryContext {
+  readonly set: ReplicaSet;
+  readonly states: InodeStates;
+  readonly policy: ReadPolicy;
+}
+
+/** Runs one transaction. `after` gets the promise of what goes on after the reply; it never rejects. */
+export async function runEntry<F extends EntryFop>(
+  context: EntryContext,
+  call: Call,
+  plan: EntryPlan<F>,
+  after: (rest: Promise<void>) => void,
+): Promise<{ readonly reply: Reply<F>; readonly good: ChildSet }> {
+  const { set } = context;
+  const refused = outOfService(set, plan.fop);
+  if (refused) throw refused;
+  const locks = await EntryLocks.take(set, call, plan.locked);
+  try {
+    const { children } = locks;
+    if (children === NO_CHILDREN || !set.hasQuorum(children)) throw locks.error ?? noQuorum(set, plan.fop);
+    return await new EntryTransaction(context, call, plan, children).run();
+  } finally {
+    after(locks.release());
+  }
+}
+
+class EntryTransaction<F extends EntryFop> {
+  readonly #set: ReplicaSet;
+  readonly #context: EntryContext;
+  readonly #call: Call;
+  readonly #plan: EntryPlan<F>;
+  readonly #locked: ChildSet;
+  readonly #generation: number;
+  /** Children that take part: fewer with each step that one of them fails. */
+  #asked: ChildSet;
+  #dirtied = false;
+
+  constructor(context: EntryContext, call: Call, plan: EntryPlan<F>, locked: ChildSet) {
+    this.#context = context;
+    this.#set = context.set;
+    this.#call = call;
+    this.#plan = plan;
+    this.#locked = locked;
+    this.#asked = locked;
+    this.#generation = context.set.generation;
+  }
+
+  async run(): Promise<{ reply: Reply<F>; good: ChildSet }> {
+    await this.#preOp();
+    const outcomes = this.#sameGfid(await this.#operate());
+    const verdict = this.#judge(outcomes);
+    const good = successes(outcomes);
+    const marked = await this.#mark(verdict, outcomes);
+    this.#learn(outcomes, verdict);
+    if (!verdict.ok || (verdict.blamed !== NO_CHILDREN && !this.#set.hasQuorum(marked & good))) {
+      this.#closeFailed(good);
+      throw mergedError(outcomes) ?? noQuorum(this.#set, this.#plan.fop);
+    }
+    return { reply: this.#reply(outcomes, good), good };
+  }
+
+  /** Raises dirty, unless all copies are at hand; who cannot do even that takes no part. */
+  async #preOp(): Promise<void> {
+    const set = this.#set;
+    if (set.options["optimistic-change-log"] && this.#locked === set.all) return;
+    this.#dirtied = true;
+    const results = await this.#xattrop(this.#locked, NO_CHILDREN, 1, GRANULAR.BEGIN);
+    const failed = results.reduce((some, outcomes) => some | failures(outcomes), NO_CHILDREN);
+    this.#asked = this.#locked & ~failed;
+    const why = !set.hasQuorum(this.#asked)
+      ? (mergedError(results.flat()) ?? noQuorum(set, this.#plan.fop))
+      : this.#onlyArbiterIsGood(results)
+        ? new FopError("ENOTCONN", {
+            fop: this.#plan.fop,
+            xlator: set.name,
+            message: "only the arbiter is good",
+          })
+        : undefined;
+    if (why === undefined) return;
+    await this.#xattrop(this.#asked, NO_CHILDREN, -1, undefined);
+    throw why;
+  }
+
+  /** The arbiter alone knows the names, yet none of the data that may be behind them. */
+  #onlyArbiterIsGood(results: readonly Outcomes<Reply<"xattrop">>[]): boolean {
+    const set = this.#set;
+    if (set.arbiter < 0) return false;
+    let blamed = NO_CHILDREN;
+    for (const outcome of results.flat()) {
+      if (!outcome?.ok) continue;
+      for (const [child, counts] of decodeRow(outcome.reply.xattrs, set.pendingKeys).pending.entries())
+        if (counts.entry !== 0) blamed |= only(child);
+    }
+    return (this.#asked & ~blamed) === only(set.arbiter);
+  }
+
+  #operate(): Promise<Outcomes<Reply<F>>> {
+    return fanoutTo(this.#set, this.#asked, this.#plan.fop, this.#call, this.#plan.args);
+  }
+
+  /**
+   * A copy that had another object under the name (create may open what is there) did not do what was asked
+   * for. Where all have the same one, it is what the caller gets.
+   */
+  #sameGfid(outcomes: Outcomes<Reply<F>>): Outcomes<Reply<F>> {
+    const wanted = this.#wantedGfid();
+    const first = outcomes.find((outcome) => outcome?.ok);
+    const found = first?.ok ? statIn(first.reply)?.gfid : undefined;
+    if (!wanted || !found || outcomes.every((outcome) => !outcome?.ok || hasGfid(outcome.reply, found)))
+      return outcomes;
+    const { fop } = this.#plan;
+    return outcomes.map((outcome, child) => {
+      if (!outcome?.ok || hasGfid(outcome.reply, wanted)) return outcome;
+      this.#closeFailed(only(child));
+      const message = "the name belongs to another object on this copy";
+      const error = new FopError("EIO", { fop, xlator: this.#set.children[child]!.name, message });
+      return { ok: false, error };
+    });
+  }
+
+  #wantedGfid(): Gfid | undefined {
+    return this.#plan.made ? this.#plan.args.xdata?.gfid(KEY.GFID_REQ) : undefined;
+  }
+
+  #judge(outcomes: Outcomes<Reply<F>>): EntryVerdict {
+    const errors = new Map<number, ErrnoName>();
+    for (const [child, outcome] of outcomes.entries())
+      if (outcome?.ok === false) errors.set(child, outcome.error.code);
+    const set = this.#set;
+    const verdict = entryVerdict({
+      all: set.all,
+      asked: this.#asked,
+      succeeded: successes(outcomes),
+      errors,
+      dirtied: this.#dirtied,
+      quorumRules: set.quorum.type !== "none",
+      hasQuorum: (children) => set.hasQuorum(children),
+    });
+    if (verdict.lostQuorum)
+      set.log.warn("an operation on names did not reach a quorum of copies", { fop: this.#plan.fop });
+    return verdict;
+  }
+
+  /** The post-op, and beside it the marks of a new object. The children on which all marks went well. */
+  async #mark(verdict: EntryVerdict, outcomes: Outcomes<Reply<F>>): Promise<ChildSet> {
+    const { markOn, blamed, dirty } = verdict;
+    if (markOn === NO_CHILDREN) return NO_CHILDREN;
+    const [results] = await Promise.all([
+      this.#xattrop(markOn, blamed, dirty, this.#granularEnd(verdict)),
+      verdict.ok ? this.#markNewEntry(outcomes, markOn, blamed) : undefined,
+    ]);
+    return results.reduce((all, one) => all & successes(one), markOn);
+  }
+
+  /** Which names differ is known until a post-op that finds all copies equal. */
+  #granularEnd({ ok, blamed, lostQuorum }: EntryVerdict): string | undefined {
+    const asked = this.#asked & blamed;
+    if (lostQuorum || asked !== NO_CHILDREN) return GRANULAR.BEGIN;
+    return ok && blamed === NO_CHILDREN ? GRANULAR.END : undefined;
+  }
+
+  async #markNewEntry(outcomes: Outcomes<Reply<F>>, on: ChildSet, blamed: ChildSet): Promise<void> {
+    const { made } = this.#plan;
+    if (!made?.marked || blamed === NO_CHILDREN) return;
+    const done = outcomes.find((outcome) => outcome?.ok);
+    const stat = done?.ok ? statIn(done.reply) : undefined;
+    if (stat === undefined) return;
+    const set = this.#set;
+    const counts = newEntryCounts(stat.mode, set.options["granular-entry-heal"]);
+    const xattrs = rowIncrements(set.pendingKeys, (child) => (hasChild(blamed, child) ? counts : undefined));
+    xattrs.delete(DIRTY_KEY);
+    const loc = { inode: new Inode(stat.gfid, stat.mode & S_IFMT) };
+    const marks = await fanoutTo(set, on, "xattrop", internalCall(), { loc, op: XATTROP.ADD_ARRAY, xattrs });
+    const failed = failures(marks);
+    if (failed !== NO_CHILDREN) set.log.warn("a new object could not be marked", { failed });
+  }
+
+  /** On each directory that changes; the names go along when names are recorded one by one. */
+  #xattrop(
+    children: ChildSet,
+    blamed: ChildSet,
+    dirty: number,
+    granular: string | undefined,
+  ): Promise<Outcomes<Reply<"xattrop">>[]> {
+    const set = this.#set;
+    const one = countsOf("entry", 1);
+    const xattrs = rowIncrements(
+      set.pendingKeys,
+      (child) => (hasChild(blamed, child) ? one : undefined),
+      countsOf("entry", dirty),
+    );
+    return Promise.all(
+      this.#plan.changed.map(({ parent, name }) =>
+        fanoutTo(set, children, "xattrop", internalCall(), {
+          loc: { inode: parent },
+          op: XATTROP.ADD_ARRAY,
+          xattrs,
+          ...(granular && set.options["granular-entry-heal"]
+            ? { xdata: new Dict().setStr(granular, name) }
+            : {}),
+        }),
+      ),
+    );
+  }
+
+  #learn(outcomes: Outcomes<Reply<F>>, verdict: EntryVerdict): void {
+    const { states } = this.#context;
+    const { changed, subjects, made } = this.#plan;
+    if (failures(outcomes) !== NO_CHILDREN || verdict.blamed !== NO_CHILDREN)
+      for (const inode of [...changed.map(({ parent }) => parent), ...subjects]) states.expire(inode);
+    if (!made || !verdict.ok) return;
+    const wanted = this.#wantedGfid();
+    const isNew = outcomes.every((outcome) => !outcome?.ok || !wanted || hasGfid(outcome.reply, wanted));
+    if (isNew) states.learnNew(made.inode, successes(outcomes), this.#generation);
+    else states.expire(made.inode);
+  }
+
+  /** An open file of a create that the caller is told to have failed belongs to nobody. */
+  #closeFailed(children: ChildSet): void {
+    const { args, fop } = this.#plan;
+    if (fop !== "create") return;
+    const { fd } = args as Args<"create">;
+    for (const [index, child] of this.#set.children.entries())
+      if (hasChild(children, index)) void child.release(fd);
+  }
+
+  /** Attributes of each object from the copy that later reads of it will take. */
+  #reply(outcomes: Outcomes<Reply<F>>, good: ChildSet): Reply<F> {
+    const { fop, changed, made, subjects } = this.#plan;
+    const parent = this.#replyFor(changed.at(-1)!.parent, outcomes, good);
+    const subject = made?.inode ?? subjects[0];
+    const reply = composeReply(fop, {
+      own: subject ? this.#replyFor(subject, outcomes, good) : parent,
+      parent,
+      newParent: this.#replyFor(changed[0]!.parent, outcomes, good),
+    });
+    return this.#set.options["consistent-metadata"] && this.#dirtied ? withoutStats(reply) : reply;
+  }
+
+  #replyFor(inode: Inode, outcomes: Outcomes<Reply<F>>, good: ChildSet): Reply<F> {
+    const { states, policy } = this.#context;
+    const state = states.peek(inode);
+    const readable = good & state.readableData & state.readableMetadata;
+    const outcome = outcomes[policy.choose(inode, readable || good & this.#set.dataChildren || good)];
+    if (!outcome?.ok) throw noQuorum(this.#set, this.#plan.fop);
+    return outcome.reply;
+  }
+}
+
+function hasGfid(reply: object, gfid: Gfid): boolean {
+  const stat = statIn(reply);
+  return stat === undefined || gfidEquals(stat.gfid, gfid);
+}
