@@ -113,7 +113,8 @@ describe("directories", () => {
     expect(made, describeExit(made)).toMatchObject({ code: 0 });
     const churn = lab.processes.start("sh", [
       "-c",
-      `cd ${mountpoint} && i=0; while :; do : > churn-$i; mv churn-$i churn-x; rm churn-x; i=$((i+1)); done`,
+      `trap 'over=1' TERM; cd ${mountpoint} && i=0; while [ -z "$over" ]; do
+         : > churn-$i; mv churn-$i churn-x; rm churn-x; i=$((i+1)); done`,
     ]);
     const agent = lab.agent();
     for (let round = 0; round < 3; round++) {
@@ -122,8 +123,7 @@ describe("directories", () => {
       expect(stable).toHaveLength(MANY);
       expect(new Set(stable)).toEqual(new Set(names));
     }
-    churn.killGroup();
-    await churn.exited;
+    await churn.stop("SIGTERM");
     // What was removed stays away, though listings brought attributes: none of it came back to life in the
     // cache.
     const gone = await lab.processes.tryRun("sh", [

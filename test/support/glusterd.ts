@@ -78,6 +78,6 @@ function dashed(path: string): string {
 
 async function requireGlusterd(lab: Lab): Promise<void> {
   if (await canConnect(GLUSTERD)) return;
-  await lab.processes.run("glusterd", []);
+  await lab.processes.run("glusterd", [], { unmarked: true });
   await until("glusterd listens", () => canConnect(GLUSTERD), { deadlineMs: START_DEADLINE_MS });
 }

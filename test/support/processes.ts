@@ -1,16 +1,24 @@
 /**
- * Child processes of end-to-end tests: started with their output kept, stopped by pid, and killed with
- * certainty.
+ * Child processes of end-to-end tests: started with their output kept, stopped by pid, and killed with certainty.
  *
- * Each child leads its own process group, so that what it starts goes with it at the end of a test file. A
- * child that outlives the tests' process by a crash of it is killed from the exit hook. Calls that touch a
- * mount belong into children: a mount that hangs then hangs a child that can be killed, never the test
- * runner.
+ * Every child carries a mark in its environment, which what it starts inherits, also into the background and
+ * other sessions. Whoever still has the mark at the end of a test file, or when the tests' process exits early,
+ * is killed. Numbers of processes that have ended are never used: the kernel gives them to others.
+ *
+ * Calls that touch a mount belong into children: a mount that hangs then hangs a child that can be killed,
+ * never the test runner.
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
+import { pause } from "./wait.ts";
 
 const OUTPUT_MAX = 4 << 20;
+/** Environment variable by which the children of one test file are known. */
+const MARK = "MORTAR_TEST_MARK";
+/** Rounds of looking for marked processes: one that is killed may have just started another. */
+const KILL_ROUNDS = 500;
 
 export interface Exit {
   readonly code: number | null;
@@ -27,6 +35,8 @@ export interface StartOptions {
   readonly input?: string | Buffer;
   /** Leaves standard input open as a pipe for the caller. */
   readonly interactive?: boolean;
+  /** For a daemon that is to outlive the tests. */
+  readonly unmarked?: boolean;
 }
 
 /** One child, from start to exit. */
@@ -96,7 +106,8 @@ export class Running {
 
   /** Signals this one process; a process that is gone is left alone. */
   signal(signal: NodeJS.Signals): void {
-    signalPid(this.pid, signal);
+    // Not by number: the child may have ended while something it started still holds its output.
+    this.child.kill(signal);
   }
 
   /** SIGKILL to this one process, and waits for its end. */
@@ -112,21 +123,17 @@ export class Running {
     const exit = await Promise.race([this.exited, timer.passed]);
     timer.cancel();
     if (exit !== undefined) return exit;
-    this.killGroup();
+    this.signal("SIGKILL");
     throw new Error(`did not end within ${deadlineMs} ms of ${signal}: ${this.output}`);
-  }
-
-  /** SIGKILL to the child and everything it started; does not wait. */
-  killGroup(): void {
-    if (this.child.pid !== undefined) signalPid(-this.child.pid, "SIGKILL");
   }
 }
 
 /** The children of one test file. */
 export class Processes {
+  readonly #mark: string = randomUUID();
   readonly #running = new Set<Running>();
   readonly #onExit = (): void => {
-    for (const running of this.#running) running.killGroup();
+    this.#killMarked();
   };
 
   constructor() {
@@ -135,7 +142,8 @@ export class Processes {
 
   /** Starts a child that runs until stopped or killed. */
   start(command: string, args: readonly string[], options: StartOptions = {}): Running {
-    const running = new Running(command, args, options);
+    const env = { ...options.env, ...(options.unmarked ? {} : { [MARK]: this.#mark }) };
+    const running = new Running(command, args, { ...options, env });
     this.#running.add(running);
     return running;
   }
@@ -151,7 +159,7 @@ export class Processes {
     const exit = await Promise.race([running.exited, timer.passed]);
     timer.cancel();
     if (exit === undefined) {
-      running.killGroup();
+      running.signal("SIGKILL");
       throw new Error(`still running after ${timeoutMs} ms: ${running.output}`);
     }
     this.#running.delete(running);
@@ -169,12 +177,37 @@ export class Processes {
     return exit.stdout;
   }
 
-  /** Kills everything that still runs, groups and all, and waits for it. */
+  /** Kills everything that still runs, with all that it started, and waits for it. */
   async killAll(): Promise<void> {
-    for (const running of this.#running) running.killGroup();
+    for (let round = 0; this.#killMarked() > 0; round++) {
+      if (round === KILL_ROUNDS) throw new Error(`processes that SIGKILL does not end: ${this.#marked()}`);
+      await pause();
+    }
     await Promise.all([...this.#running].map((running) => running.exited));
     this.#running.clear();
     process.off("exit", this.#onExit);
+  }
+
+  #killMarked(): number {
+    const pids = this.#marked();
+    for (const pid of pids) signalPid(pid, "SIGKILL");
+    return pids.length;
+  }
+
+  /** Processes with our mark, by /proc; those that have ended show no environment. */
+  #marked(): number[] {
+    const mark = `${MARK}=${this.#mark}`;
+    const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+    return pids.filter((pid) => environment(pid).includes(mark)).map(Number);
+  }
+}
+
+/** Variables that a process was started with; none when it has ended meanwhile or is not ours to read. */
+function environment(pid: string): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, "latin1").split("\0");
+  } catch {
+    return [];
   }
 }
 
