@@ -49,6 +49,7 @@ function program(): Command {
   addUmount(mortar);
   addGraph(mortar);
   addBrick(mortar);
+  addHealDaemon(mortar);
   addStart(mortar);
   addHelpers(mortar);
   return mortar;
@@ -104,6 +105,18 @@ function addBrick(mortar: Command): void {
     .addOption(repeatable("--xlator-option <pattern.key=value>", "set an option of matching volumes"))
     .action(async (volfile, options) => (await import("./brick-command.ts")).brickCommand(volfile, options));
   logOptions(brick);
+}
+
+function addHealDaemon(mortar: Command): void {
+  const daemon = mortar
+    .command("heal-daemon <source>")
+    .description("heal a replicated volume for as long as it runs: copies that come back are made alike")
+    .option("-f, --foreground", "stay and log to the terminal, end on SIGINT or SIGTERM")
+    .addHelpText("after", SOURCE_HELP)
+    .action(async (source, options) =>
+      (await import("./heal-daemon-command.ts")).healDaemonCommand(source, options),
+    );
+  logOptions(daemon);
 }
 
 function addStart(mortar: Command): void {

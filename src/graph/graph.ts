@@ -63,7 +63,7 @@ export class Graph implements EventSink {
   readonly nodes: readonly GraphNode[];
   readonly #init: GraphInit;
   readonly #listeners = new Set<(event: ChildEvent) => void>();
-  readonly #onStop: (() => void)[] = [];
+  readonly #onStop: (() => void | Promise<void>)[] = [];
   #volfile: Volfile;
   #state: State = "built";
   /** Translators whose init succeeded, in that order: exactly these are told to stop. */
@@ -101,8 +101,8 @@ export class Graph implements EventSink {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Runs `task` when the graph stops, before anything else of it does. */
-  onStop(task: () => void): void {
+  /** Runs `task` when the graph stops, before anything else of it does, and waits for it to end. */
+  onStop(task: () => void | Promise<void>): void {
     this.#onStop.push(task);
   }
 
@@ -209,8 +209,8 @@ export class Graph implements EventSink {
 
   async #stop(): Promise<void> {
     this.#state = "stopped";
-    for (const task of this.#onStop) task();
     this.#abandonStart?.();
+    for (const task of this.#onStop) await task();
     if (this.#initialised.length > 0) this.top.onParentEvent({ type: "parent-down" });
     this.#listeners.clear();
     for (const xlator of this.#initialised.toReversed()) {

@@ -7,34 +7,16 @@
  * pause that doubles, so that nobody waits for the timeout. Needs two children up, its own among them.
  */
 
-import { fanout } from "../../../../src/core/concurrency.ts";
 import type { Timer } from "../../../../src/core/env.ts";
-import { XATTROP } from "../../../../src/core/fops.ts";
-import { type Gfid, gfidKey, gfidText } from "../../../../src/core/gfid.ts";
-import { Inode } from "../../../../src/core/inode.ts";
-import { rowIncrements } from "../changelog.ts";
-import { childrenOf, countChildren } from "../child-set.ts";
-import type { HealOutcome } from "../heal/report.ts";
+import { countChildren } from "../child-set.ts";
 import { emptyAnonymous } from "./anonymous.ts";
 import type { HealQueue } from "./heal-queue.ts";
-import { INDEX_CLASSES, IndexDirectory, isGone } from "./index-directory.ts";
-import { forEachLimited } from "./limited.ts";
-import { pathOn } from "./names.ts";
+import { type CrawlCounts, crawlIndex } from "./index-crawl.ts";
 
 /** Between rounds that healed something. */
 const PAUSE_MS = 1000;
 /** Before the first try again of what could not be healed; doubles up to `heal-timeout`. */
 const RETRY_MS = 5000;
-
-/** What became of the entries of a round. */
-export interface CrawlCounts {
-  healed: number;
-  splitBrain: number;
-  /** Could not be healed now: copies down, errors, another healer. */
-  left: number;
-  /** Index entries without anything behind them. */
-  purged: number;
-}
 
 export class BrickCrawler {
   readonly child: number;
@@ -94,8 +76,9 @@ export class BrickCrawler {
   async #crawl(): Promise<void> {
     this.#woken = false;
     while (this.#mayCrawl()) {
-      const counts = await this.#round();
+      const counts = await crawlIndex(this.#queue, this.child);
       this.#last = counts;
+      this.#warnNoIndex(counts.noIndex);
       if (this.#queue.signal.aborted) return;
       if (counts.healed === 0) return this.#tidy();
       await this.#pause();
@@ -108,96 +91,6 @@ export class BrickCrawler {
     return set.isUp(this.child) && countChildren(set.up) >= 2;
   }
 
-  /** One pass over all classes of the index. Never rejects. */
-  async #round(): Promise<CrawlCounts> {
-    const { set, call, signal } = this.#queue;
-    const counts: CrawlCounts = { healed: 0, splitBrain: 0, left: 0, purged: 0 };
-    /** What a class lists again was seen to before, but its entry there may have to go as well. */
-    const seen = new Map<string, HealOutcome>();
-    const brick = set.children[this.child]!;
-    for (const which of INDEX_CLASSES) {
-      try {
-        const directory = await IndexDirectory.open(brick, call, which);
-        if (!directory) {
-          this.#noIndex(which === "xattrop");
-          continue;
-        }
-        try {
-          const entries = directory.entries(set.options["shd-wait-qlength"]);
-          const threads = set.options["shd-max-threads"];
-          await forEachLimited(entries, threads, (gfid) => this.#one(directory, gfid, seen, counts), signal);
-        } finally {
-          await directory.close();
-        }
-      } catch (error) {
-        counts.left++;
-        set.log.warn("an index could not be crawled", { child: brick.name, which, error });
-      }
-      if (signal.aborted) break;
-    }
-    return counts;
-  }
-
-  async #one(
-    directory: IndexDirectory,
-    gfid: Gfid,
-    seen: Map<string, HealOutcome>,
-    counts: CrawlCounts,
-  ): Promise<void> {
-    const key = gfidKey(gfid);
-    const before = seen.get(key);
-    if (before !== undefined && before !== "gone") return;
-    const outcome = before ?? (await this.#heal(gfid));
-    seen.set(key, outcome);
-    switch (outcome) {
-      case "gone":
-        await directory.purge(gfid);
-        counts.purged++;
-        return;
-      case "not-needed":
-        await this.#zeroXattrop(gfid);
-        counts.purged++;
-        return;
-      case "healed":
-      case "partial":
-        counts.healed++;
-        return;
-      case "split-brain":
-        counts.splitBrain++;
-        return;
-      case "clean":
-        return;
-      default:
-        counts.left++;
-    }
-  }
-
-  /** An entry of an object that this brick does not have is about nothing, whatever other copies have. */
-  async #heal(gfid: Gfid): Promise<HealOutcome> {
-    const { set, call } = this.#queue;
-    const brick = set.children[this.child]!;
-    let path: string | undefined;
-    try {
-      path = await pathOn(brick, call, gfid);
-    } catch (error) {
-      if (isGone(error)) return "gone";
-      set.log.debug("a listed object could not be looked at", { child: brick.name, gfid, error });
-      return "failed";
-    }
-    return (await this.#queue.heal(gfid, path)).outcome;
-  }
-
-  /**
-   * Increments of nothing: the brick compares its index with what is on disk and drops an entry that a crash
-   * between both left behind.
-   */
-  async #zeroXattrop(gfid: Gfid): Promise<void> {
-    const { set, call } = this.#queue;
-    const xattrs = rowIncrements(set.pendingKeys, () => undefined);
-    const args = { loc: { inode: new Inode(gfid) }, op: XATTROP.ADD_ARRAY, xattrs };
-    await fanout(childrenOf(set.up), (child) => set.children[child]!.xattrop(call, args));
-  }
-
   async #tidy(): Promise<void> {
     const { set, call } = this.#queue;
     try {
@@ -208,8 +101,8 @@ export class BrickCrawler {
     }
   }
 
-  #noIndex(wanted: boolean): void {
-    if (!wanted || this.#warnedNoIndex) return;
+  #warnNoIndex(noIndex: boolean): void {
+    if (!noIndex || this.#warnedNoIndex) return;
     this.#warnedNoIndex = true;
     const { set } = this.#queue;
     const child = set.children[this.child]!.name;
@@ -228,9 +121,4 @@ export class BrickCrawler {
       signal.addEventListener("abort", done, { once: true });
     });
   }
-}
-
-/** For logs. */
-export function described(gfid: Gfid, path: string | undefined): { gfid: string; path?: string } {
-  return { gfid: gfidText(gfid), ...(path === undefined ? {} : { path }) };
 }

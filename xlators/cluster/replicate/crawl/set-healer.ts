@@ -7,9 +7,10 @@
  */
 
 import { type Call, internalCall } from "../../../../src/core/call.ts";
+import { gfidText } from "../../../../src/core/gfid.ts";
 import { type ChildSet, countChildren, hasChild, NO_CHILDREN } from "../child-set.ts";
 import type { ReplicaSet } from "../replica-set.ts";
-import { BrickCrawler, described } from "./brick-crawler.ts";
+import { BrickCrawler } from "./brick-crawler.ts";
 import { type FullCounts, FullCrawl } from "./full-crawl.ts";
 import { type FinishedHeal, type Heal, HealQueue, type RunningHeal } from "./heal-queue.ts";
 
@@ -84,7 +85,8 @@ export class SetHealer {
   #tell({ gfid, path, report }: FinishedHeal): void {
     const { log } = this.set;
     const { outcome, why, bytesMoved } = report;
-    const fields = { ...described(gfid, path), ...(why === undefined ? {} : { why }) };
+    const what = path === undefined ? { gfid: gfidText(gfid) } : { gfid: gfidText(gfid), path };
+    const fields = { ...what, ...(why === undefined ? {} : { why }) };
     if (outcome === "healed" || outcome === "partial")
       log.info(outcome === "healed" ? "healed" : "healed in part", { ...fields, bytesMoved });
     else if (outcome === "split-brain") log.warn("in split brain; `mortar heal` settles it", fields);

@@ -1,0 +1,165 @@
+/**
+ * The replica sets of a volume, opened for healing: of its graph only what stands at and below each
+ * cluster/replicate, a graph of its own for each of them.
+ *
+ * A GlusterFS server is asked for the volfile of its own heal daemon first, as the client's lacks the daemon's
+ * options; older servers have only the latter. Heals on access stay off the way GlusterFS' daemon has it
+ * (spec translators.md 4.2): this process heals what it means to heal.
+ */
+
+import type { ReplicaSet } from "../../xlators/cluster/replicate/replica-set.ts";
+import { Replicate } from "../../xlators/cluster/replicate/replicate.ts";
+import { REGISTRY } from "../../xlators/registry.ts";
+import { readVolfile } from "../api/open.ts";
+import { ServerVolfile } from "../api/servers.ts";
+import { parseSource, type ServerSource, type Source, sourceText } from "../api/source.ts";
+import type { Env } from "../core/env.ts";
+import { UserError } from "../core/errors.ts";
+import { buildGraph, type Graph } from "../graph/graph.ts";
+import { linkVolfile } from "../graph/link.ts";
+import { type Volfile, type VolfileSection, withOptions } from "../graph/volfile.ts";
+import { VolfileRefused } from "../rpc/glusterd.ts";
+
+const TYPE = "cluster/replicate";
+
+/** What a healing process sets, whatever the volfile says. */
+const HEALER_OPTIONS = {
+  "iam-self-heal-daemon": "on",
+  "background-self-heal-count": "0",
+  "data-self-heal": "on",
+  "metadata-self-heal": "on",
+  "entry-self-heal": "on",
+} as const;
+
+/** One replica set of a volume. */
+export interface OpenSet {
+  readonly graph: Graph;
+  readonly set: ReplicaSet;
+  /** By child: `HOST:DIRECTORY`, as people and `gluster` name a brick. */
+  readonly bricks: readonly string[];
+}
+
+export class Replicas {
+  /** The source, for messages. */
+  readonly source: string;
+  readonly sets: readonly OpenSet[];
+  readonly #env: Env;
+  readonly #follow: ServerVolfile | undefined;
+
+  private constructor(source: string, sets: readonly OpenSet[], env: Env, follow: ServerVolfile | undefined) {
+    this.source = source;
+    this.sets = sets;
+    this.#env = env;
+    this.#follow = follow;
+    follow?.watch((fresh) => this.#changed(fresh));
+  }
+
+  /** Reads or fetches the volfile and builds the graphs; nothing connects yet. Rejects with UserError. */
+  static async open(text: string, env: Env): Promise<Replicas> {
+    const source = parseSource(text);
+    const { volfile, follow } = await load(source, env);
+    try {
+      return new Replicas(sourceText(source), buildSets(volfile, sourceText(source), env), env, follow);
+    } catch (error) {
+      follow?.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Connects. `onFailure` hears of a set that can never serve: all of its bricks refuse this client. What
+   * cannot be reached yet is tried for ever.
+   */
+  start(onFailure: (error: Error) => void): void {
+    for (const { graph } of this.sets) graph.start().catch(onFailure);
+  }
+
+  /**
+   * Connects and waits until all bricks have said whether they are there. Rejects with UserError when a set
+   * has none of its bricks after `timeoutMs`.
+   */
+  async connect(timeoutMs: number): Promise<void> {
+    await Promise.all(this.sets.map(({ graph }) => graph.start({ timeoutMs })));
+  }
+
+  async stop(): Promise<void> {
+    this.#follow?.close();
+    await Promise.all(this.sets.map(({ graph }) => graph.stop()));
+  }
+
+  /** Options that may change on a running graph are taken over; anything else needs a new start. */
+  #changed(fresh: Volfile): void {
+    for (const { graph, set } of this.sets) {
+      const result = graph.reconfigure(cut(fresh, set.name));
+      if (result.kind === "other-tree")
+        this.#env.log.warn("the volume changed in a way that needs a new start", { why: result.why });
+      else if (result.kind === "reconfigured")
+        this.#env.log.info("options changed", { changed: result.changed });
+    }
+  }
+}
+
+async function load(
+  source: Source,
+  env: Env,
+): Promise<{ volfile: Volfile; follow: ServerVolfile | undefined }> {
+  if (source.kind === "volfile") return { volfile: await readVolfile(source.path), follow: undefined };
+  if (source.directory !== "/")
+    throw new UserError(
+      `source "${sourceText(source)}": heals work on whole volumes; leave the directory out`,
+    );
+  const ofDaemon: ServerSource = { ...source, volume: `shd/${source.volume}` };
+  try {
+    const found = await ServerVolfile.fetch(ofDaemon, { env });
+    if (replicateSections(found.volfile).length > 0) return found;
+    found.follow.close();
+  } catch (error) {
+    if (!(error instanceof VolfileRefused)) throw error;
+  }
+  return ServerVolfile.fetch(source, { env });
+}
+
+function replicateSections(volfile: Volfile): readonly VolfileSection[] {
+  return volfile.sections.filter(({ type, subvolumes }) => type === TYPE && subvolumes.length > 1);
+}
+
+function buildSets(volfile: Volfile, source: string, env: Env): OpenSet[] {
+  const sections = replicateSections(volfile);
+  if (sections.length === 0)
+    throw new UserError(`"${source}": is not replicated: there is nothing that could be healed`);
+  return sections.map(({ name }) => {
+    const graph = buildGraph(cut(volfile, name), { registry: REGISTRY, env });
+    const { set } = graph.top as Replicate;
+    return { graph, set, bricks: set.children.map((child) => brickName(graph, child.name)) };
+  });
+}
+
+/** A replicate section and what it needs, with a healer's options. */
+function cut(volfile: Volfile, name: string): Volfile {
+  const { needed } = linkVolfile(volfile, name);
+  return withOptions({ fileName: volfile.fileName, sections: needed }, name, HEALER_OPTIONS);
+}
+
+/** The replica sets inside a graph that serves something else too. */
+export function setsIn(graph: Graph): OpenSet[] {
+  return graph.xlators
+    .filter((xlator) => xlator instanceof Replicate)
+    .map(({ set }) => ({
+      graph,
+      set,
+      bricks: set.children.map((child) => brickName(graph, child.name)),
+    }));
+}
+
+/** How people know the brick below this volume of a graph. */
+function brickName(graph: Graph, name: string): string {
+  const byName = new Map(graph.volfile.sections.map((section) => [section.name, section]));
+  for (let at = byName.get(name); at !== undefined; at = byName.get(at.subvolumes[0]?.name ?? "")) {
+    const option = (key: string): string | undefined =>
+      at?.options.findLast((given) => given.key === key)?.value;
+    const directory = option("remote-subvolume");
+    if (directory !== undefined) return `${option("remote-host") ?? "localhost"}:${directory}`;
+    if (at.type.startsWith("storage/")) return option("directory") ?? name;
+  }
+  return name;
+}
