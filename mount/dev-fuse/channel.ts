@@ -44,7 +44,8 @@ export class Channel implements ReplySink {
   readonly #log: Logger;
   readonly #spare: KernelRequest[] = [];
   #stream: FdStream | undefined;
-  #reading: KernelRequest;
+  /** Requests whose buffers wait for a message. */
+  readonly #reading = new Map<Buffer, KernelRequest>();
   #open = true;
   #inFlight = 0;
 
@@ -55,7 +56,6 @@ export class Channel implements ReplySink {
     this.#maxWrite = maxWriteBytes(options);
     this.#handler = handler;
     this.#log = log;
-    this.#reading = new KernelRequest(this, this.#maxWrite);
     this.closed = this.#closed.promise;
     this.ready = this.#ready.promise;
     this.ready.catch(() => {});
@@ -69,8 +69,9 @@ export class Channel implements ReplySink {
   /** Begins to read; the descriptor must belong to a mount. Keeps the process alive until closed. */
   start(): void {
     this.#stream = watchFd(this.#fd, {
-      buffer: () => this.#reading.buffer,
-      onData: (count) => this.#received(count),
+      buffer: () => this.#prepare(),
+      polled: true,
+      onData: (count, buffer) => this.#received(count, buffer),
       onError: (error) => this.#ended(error),
       onEnd: () => this.#ended(undefined),
     });
@@ -115,9 +116,15 @@ export class Channel implements ReplySink {
     this.#log.error("request failed by a bug", { opcode: request.opcode, error });
   }
 
-  #received(count: number): void {
-    const request = this.#reading;
-    this.#reading = this.#spare.pop() ?? new KernelRequest(this, this.#maxWrite);
+  #prepare(): Buffer {
+    const request = this.#spare.pop() ?? new KernelRequest(this, this.#maxWrite);
+    this.#reading.set(request.buffer, request);
+    return request.buffer;
+  }
+
+  #received(count: number, buffer: Buffer): void {
+    const request = this.#reading.get(buffer)!;
+    this.#reading.delete(buffer);
     this.#inFlight++;
     request.begin(count);
     if (request.words[HEADER_IN.len] !== count) {

@@ -10,7 +10,9 @@
 import { closeSync } from "node:fs";
 import { Socket } from "node:net";
 import { EVENT_LOOP } from "./busy-poll.ts";
-import { duplicateOnto, makePipe } from "./libc.ts";
+import { addressOf, declare, duplicateOnto, makePipe } from "./libc.ts";
+
+const readCall = declare("int64_t read(int fd, uintptr_t at, size_t size)");
 
 export interface FdHandler {
   /** Where the next read(2) goes; called before each. Its length bounds the read. */
@@ -20,6 +22,8 @@ export interface FdHandler {
   /** read(2) failed for good (ENODEV: the mount is gone); the stream is closed. */
   onError?(error: NodeJS.ErrnoException): void;
   onEnd?(): void;
+  /** Also read while the loop is awake, without epoll. */
+  readonly polled?: boolean;
 }
 
 export interface FdStream {
@@ -57,12 +61,30 @@ export function watchFd(fd: number, handler: FdHandler): FdStream {
   } as ConstructorParameters<typeof Socket>[0]);
   duplicateOnto(fd, readEnd);
   closeSync(writeEnd);
+  // The socket keeps a buffer for its next read, so a read beside it needs another one.
+  let spare: Buffer | undefined;
+  const source = {
+    poll: (): boolean => {
+      spare ??= handler.buffer();
+      const buffer = spare;
+      const count = readCall(readEnd, addressOf(buffer), buffer.length);
+      if (count <= 0) return false;
+      spare = undefined;
+      EVENT_LOOP.touch();
+      handler.onData(count, buffer);
+      return true;
+    },
+  };
+  if (handler.polled) EVENT_LOOP.add(source);
   socket.on("error", (error) => handler.onError?.(error));
   socket.on("end", () => handler.onEnd?.());
   socket.unref();
   return {
     fd: readEnd,
-    close: () => socket.destroy(),
+    close: () => {
+      EVENT_LOOP.remove(source);
+      socket.destroy();
+    },
     ref: () => void socket.ref(),
     unref: () => void socket.unref(),
   };

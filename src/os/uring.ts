@@ -9,6 +9,7 @@
 
 import { errnoName, FopError } from "../core/errors.ts";
 import type { IoVec } from "../core/iovec.ts";
+import { EVENT_LOOP } from "./busy-poll.ts";
 import type { DiskIo } from "./disk-io.ts";
 import { type FdStream, watchFd } from "./fd-stream.ts";
 import { addressOf, declare, mapShared } from "./libc.ts";
@@ -119,6 +120,7 @@ export class Uring implements DiskIo {
     workers.writeUInt32LE(WORKERS, 0);
     register(SYS_REGISTER, fd, REGISTER_IOWQ_MAX_WORKERS, workers, 2);
     uring.#wake = watchFd(signal, { buffer: () => counter, onData: () => uring.#reap() });
+    EVENT_LOOP.add({ poll: () => uring.#poll(), rest: () => uring.#rest() });
     return uring;
   }
 
@@ -169,7 +171,7 @@ export class Uring implements DiskIo {
     Atomics.store(this.#ring, this.#sqTail, (tail + 1) | 0);
     this.#ring[this.#cqFlags] = CQ_EVENTFD_DISABLED;
     const accepted = enter(SYS_ENTER, this.#fd, 1, 0, 0, null, 0);
-    this.#ring[this.#cqFlags] = 0;
+    if (!EVENT_LOOP.awake) this.#ring[this.#cqFlags] = 0;
     if (accepted !== 1) this.#takeBack(slot, tail);
     this.#reap();
   }
@@ -223,6 +225,21 @@ export class Uring implements DiskIo {
       at += 16;
     }
     return this.#iovecsAt + start;
+  }
+
+  /** While the loop is awake the kernel need not announce anything. */
+  #poll(): boolean {
+    const ring = this.#ring;
+    ring[this.#cqFlags] = CQ_EVENTFD_DISABLED;
+    if (ring[this.#cqHead]! === Atomics.load(ring, this.#cqTail)) return false;
+    EVENT_LOOP.touch();
+    this.#reap();
+    return true;
+  }
+
+  #rest(): boolean {
+    Atomics.store(this.#ring, this.#cqFlags, 0);
+    return this.#ring[this.#cqHead]! === Atomics.load(this.#ring, this.#cqTail);
   }
 
   /** Answers everything that completed; slots that came free go to the requests that wait. */

@@ -74,4 +74,55 @@ describe("adaptive polling", () => {
     events(loop, new BusyPoll(0, loop), 1, 100);
     expect(loop.turns).toBe(0);
   });
+
+  it("asks its sources while it is awake, and what they find keeps it awake", () => {
+    const loop = new FakeLoop();
+    const poll = new BusyPoll(100, loop);
+    let asked = 0;
+    const until = 2000;
+    const source = {
+      poll: () => {
+        asked++;
+        const found = asked % 40 === 0 && loop.nowUs < until;
+        if (found) poll.touch();
+        return found;
+      },
+    };
+    poll.add(source);
+    expect(asked).toBe(0);
+    events(loop, poll, 60, 10);
+    loop.runUntil(until);
+    expect(poll.awake).toBe(true);
+    expect(asked).toBeGreaterThan(400);
+    loop.runUntil(until + 200);
+    expect(poll.awake).toBe(false);
+    const before = asked;
+    loop.runUntil(until + 1000);
+    expect(asked).toBe(before);
+  });
+
+  it("does not go to sleep over something that came while a source was told to announce itself", () => {
+    const loop = new FakeLoop();
+    const poll = new BusyPoll(100, loop);
+    let late = 0;
+    poll.add({ poll: () => false, rest: () => late-- <= 0 });
+    events(loop, poll, 60, 10);
+    late = 3;
+    loop.runUntil(loop.nowUs + 70);
+    expect(poll.awake).toBe(true);
+    loop.runUntil(loop.nowUs + 100);
+    expect(poll.awake).toBe(false);
+    expect(late).toBe(-1);
+  });
+
+  it("does not ask a source that was removed", () => {
+    const loop = new FakeLoop();
+    const poll = new BusyPoll(100, loop);
+    let asked = 0;
+    const source = { poll: () => asked++ < 0 };
+    poll.add(source);
+    poll.remove(source);
+    events(loop, poll, 60, 10);
+    expect(asked).toBe(0);
+  });
 });
