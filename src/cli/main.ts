@@ -49,6 +49,7 @@ function program(): Command {
   addUmount(mortar);
   addGraph(mortar);
   addBrick(mortar);
+  addHeal(mortar);
   addHealDaemon(mortar);
   addStart(mortar);
   addHelpers(mortar);
@@ -105,6 +106,30 @@ function addBrick(mortar: Command): void {
     .addOption(repeatable("--xlator-option <pattern.key=value>", "set an option of matching volumes"))
     .action(async (volfile, options) => (await import("./brick-command.ts")).brickCommand(volfile, options));
   logOptions(brick);
+}
+
+const HEAL_HELP = `
+WORDS say what to do; without any, what the bricks list as due is healed, here and now
+  info [summary|split-brain]                    what waits for healing, as \`gluster volume heal VOL info\` has it
+  full                                          heal all that differs, listed or not; needed after a brick was lost
+  FILE...                                       heal these only; a path from the volume's root, or gfid:UUID
+  split-brain bigger-file FILE...               settle a split brain: the largest copy stays
+  split-brain latest-mtime FILE...              the copy that was modified last stays
+  split-brain majority FILE...                  what more than half of the copies say stays
+  split-brain source-brick BRICK [FILE...]      the copy on BRICK stays; without FILE of all that it lists
+A heal needs all bricks; \`mortar heal-daemon\` heals by itself when they come back.`;
+
+function addHeal(mortar: Command): void {
+  const heal = mortar
+    .command("heal <source> [words...]")
+    .description("show and heal what the copies of a replicated volume lack, settle split brain")
+    .option("--json", "for programs")
+    .option("--dry-run", "with split-brain: say which copy would stay, change nothing")
+    .addHelpText("after", `${HEAL_HELP}\n${SOURCE_HELP}`)
+    .action(async (source, words, options) =>
+      (await import("./heal-command.ts")).healCommand(source, words, options),
+    );
+  logOptions(heal);
 }
 
 function addHealDaemon(mortar: Command): void {
