@@ -15,20 +15,17 @@ import { type Args, type Reply, XATTROP } from "../../../src/core/fops.ts";
 import { type Gfid, gfidEquals } from "../../../src/core/gfid.ts";
 import { S_IFMT } from "../../../src/core/iatt.ts";
 import { Inode } from "../../../src/core/inode.ts";
-import { KEY } from "../../../src/core/keys.ts";
+import { INDEX_KEY, KEY } from "../../../src/core/keys.ts";
 import { countsOf, DIRTY_KEY, decodeRow, rowIncrements } from "./changelog.ts";
 import { type ChildSet, hasChild, NO_CHILDREN, only } from "./child-set.ts";
 import { EntryLocks, type LockedName } from "./entry-locks.ts";
 import { composeReply, type EntryFop, statIn, withoutStats } from "./entry-reply.ts";
 import { type EntryVerdict, entryVerdict, newEntryCounts } from "./entry-verdict.ts";
 import { failures, fanoutTo, mergedError, noQuorum, type Outcomes, successes } from "./fan-out.ts";
-import type { InodeStates } from "./inode-state.ts";
+import type { Asked, InodeStates } from "./inode-state.ts";
 import type { ReadPolicy } from "./read-policy.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 import { outOfService } from "./service.ts";
-
-/** xdata of an xattrop on a directory: the name that begins to differ, or does so no more (spec 3). */
-const GRANULAR = { BEGIN: "glusterfs.xattrop-entry-create", END: "glusterfs.xattrop-entry-delete" } as const;
 
 /** One operation: what it is and which names it is about. */
 export interface EntryPlan<F extends EntryFop> {
@@ -76,7 +73,7 @@ class EntryTransaction<F extends EntryFop> {
   readonly #call: Call;
   readonly #plan: EntryPlan<F>;
   readonly #locked: ChildSet;
-  readonly #generation: number;
+  readonly #begun: Asked;
   /** Children that take part: fewer with each step that one of them fails. */
   #asked: ChildSet;
   #dirtied = false;
@@ -88,7 +85,7 @@ class EntryTransaction<F extends EntryFop> {
     this.#plan = plan;
     this.#locked = locked;
     this.#asked = locked;
-    this.#generation = context.set.generation;
+    this.#begun = context.states.now();
   }
 
   async run(): Promise<{ reply: Reply<F>; good: ChildSet }> {
@@ -110,7 +107,7 @@ class EntryTransaction<F extends EntryFop> {
     const set = this.#set;
     if (set.options["optimistic-change-log"] && this.#locked === set.all) return;
     this.#dirtied = true;
-    const results = await this.#xattrop(this.#locked, NO_CHILDREN, 1, GRANULAR.BEGIN);
+    const results = await this.#xattrop(this.#locked, NO_CHILDREN, 1, INDEX_KEY.ENTRY_CREATE);
     const failed = results.reduce((some, outcomes) => some | failures(outcomes), NO_CHILDREN);
     this.#asked = this.#locked & ~failed;
     const why = !set.hasQuorum(this.#asked)
@@ -201,8 +198,8 @@ class EntryTransaction<F extends EntryFop> {
   /** Which names differ is known until a post-op that finds all copies equal. */
   #granularEnd({ ok, blamed, lostQuorum }: EntryVerdict): string | undefined {
     const asked = this.#asked & blamed;
-    if (lostQuorum || asked !== NO_CHILDREN) return GRANULAR.BEGIN;
-    return ok && blamed === NO_CHILDREN ? GRANULAR.END : undefined;
+    if (lostQuorum || asked !== NO_CHILDREN) return INDEX_KEY.ENTRY_CREATE;
+    return ok && blamed === NO_CHILDREN ? INDEX_KEY.ENTRY_DELETE : undefined;
   }
 
   async #markNewEntry(outcomes: Outcomes<Reply<F>>, on: ChildSet, blamed: ChildSet): Promise<void> {
@@ -256,8 +253,10 @@ class EntryTransaction<F extends EntryFop> {
       for (const inode of [...changed.map(({ parent }) => parent), ...subjects]) states.expire(inode);
     if (!made || !verdict.ok) return;
     const wanted = this.#wantedGfid();
+    const first = outcomes.find((outcome) => outcome?.ok);
+    const gfid = first?.ok ? statIn(first.reply)?.gfid : undefined;
     const isNew = outcomes.every((outcome) => !outcome?.ok || !wanted || hasGfid(outcome.reply, wanted));
-    if (isNew) states.learnNew(made.inode, successes(outcomes), this.#generation);
+    if (isNew && gfid) states.learnNew(made.inode, gfid, successes(outcomes), this.#begun);
     else states.expire(made.inode);
   }
 

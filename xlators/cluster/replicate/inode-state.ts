@@ -5,14 +5,19 @@
  * states stale, a failed operation the state of its inode. `ensureFresh` asks the bricks again, once for all
  * who wait. What `markBad` takes away stays away, whatever the bricks say, until `invalidate`: between the
  * failure of a copy and its mark on the others' disks nobody but this client knows.
+ *
+ * Inodes of the same gfid share their state. Limit: what other clients find out is seen when asked again.
  */
 
+import { LRUCache } from "lru-cache";
 import { type Call, internalCall } from "../../../src/core/call.ts";
+import { Dict } from "../../../src/core/dict.ts";
 import type { FopError } from "../../../src/core/errors.ts";
+import { type Gfid, gfidKey, isNullGfid } from "../../../src/core/gfid.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
-import { LOCK_KEY } from "../../../src/core/keys.ts";
+import { INDEX_KEY, LOCK_KEY } from "../../../src/core/keys.ts";
 import { requestRow, type Slot } from "./changelog.ts";
-import { type ChildSet, NO_CHILDREN, withChild } from "./child-set.ts";
+import { type ChildSet, hasChild, NO_CHILDREN, withChild } from "./child-set.ts";
 import { fanoutTo, mergedError, noQuorum, type Outcomes, successes } from "./fan-out.ts";
 import { type CopyReply, type Readable, readableOf } from "./readable.ts";
 import type { ReplicaSet } from "./replica-set.ts";
@@ -28,6 +33,15 @@ export interface InodeState {
   readonly answered: ChildSet;
   /** Copy that a person chose to read in a split brain, -1 for none. */
   readonly splitBrainChoice: number;
+  /** Kept by who reads: the copy that was chosen, and at which version of the choice; -1 for none. */
+  readChild: number;
+  readChildVersion: number;
+}
+
+/** A moment in which bricks were asked. */
+export interface Asked {
+  readonly generation: number;
+  readonly tick: number;
 }
 
 class State implements InodeState {
@@ -36,20 +50,29 @@ class State implements InodeState {
   readableMetadata: ChildSet = NO_CHILDREN;
   answered: ChildSet = NO_CHILDREN;
   splitBrainChoice = -1;
+  readChild = -1;
+  readChildVersion = -1;
   /** Taken away by markBad. */
   badData: ChildSet = NO_CHILDREN;
   badMetadata: ChildSet = NO_CHILDREN;
-  /** Grows with markBad and invalidate: answers to questions from before are not the last word. */
-  version = 0;
+  /** When it last got worse: answers to questions from before are not the last word. */
+  changedAt = 0;
   refreshing: Promise<void> | undefined;
 }
 
 /** An answer that was overtaken is asked again; who is overtaken as often as this takes what there is. */
 const ATTEMPTS_MAX = 4;
+/** States that are found by gfid; others are found by their inode alone. */
+const STATES_MAX = 65_536;
 
 export class InodeStates {
   readonly #set: ReplicaSet;
-  readonly #states = new WeakMap<Inode, State>();
+  readonly #byInode = new WeakMap<Inode, State>();
+  readonly #byGfid = new LRUCache<string, State>({ max: STATES_MAX });
+  /** Counts what makes states worse. */
+  #tick = 1;
+  /** False when all bricks said, when last asked, that nothing on them waits for a heal. */
+  healPending = true;
 
   constructor(set: ReplicaSet) {
     this.#set = set;
@@ -61,7 +84,7 @@ export class InodeStates {
   }
 
   isFresh(inode: Inode): boolean {
-    return this.#states.get(inode)?.generation === this.#set.generation;
+    return this.#of(inode).generation === this.#set.generation;
   }
 
   /**
@@ -77,35 +100,35 @@ export class InodeStates {
     return state;
   }
 
-  /** Takes what replies to a lookup told; they were asked for when `askedAt` was the generation. */
-  learn(inode: Inode, outcomes: Outcomes<CopyReply>, askedAt: number): Readable {
+  /** To be taken before bricks are asked what `learn` or `learnNew` then gets. */
+  now(): Asked {
+    return { generation: this.#set.generation, tick: this.#tick };
+  }
+
+  /** Takes what replies to a lookup told of the object with this gfid. */
+  learn(inode: Inode, gfid: Gfid, outcomes: Outcomes<CopyReply>, asked: Asked): Readable {
     const readable = readableOf(this.#set, outcomes);
-    this.#take(this.#of(inode), readable, askedAt);
+    this.#noticePending(outcomes);
+    this.#take(this.#of(inode, gfid), readable, asked);
     return readable;
   }
 
-  /** An object that was made just now, after `askedAt`, on these children. */
-  learnNew(inode: Inode, children: ChildSet, askedAt: number): void {
-    const data = children & this.#set.dataChildren;
-    const state = this.#of(inode);
-    state.generation = askedAt;
-    state.answered = children;
-    state.readableData = data & ~state.badData;
-    state.readableMetadata = data & ~state.badMetadata;
+  /** An object that was made on these children. */
+  learnNew(inode: Inode, gfid: Gfid, children: ChildSet, asked: Asked): void {
+    const good = children & this.#set.dataChildren;
+    this.#take(this.#of(inode, gfid), { answered: children, data: good, metadata: good }, asked);
   }
 
   /** What is known may hold no longer; copies that were marked bad stay so. */
   expire(inode: Inode): void {
-    const state = this.#states.get(inode);
-    if (state === undefined) return;
+    const state = this.#of(inode);
     state.generation = 0;
-    state.version++;
+    state.changedAt = ++this.#tick;
   }
 
   /** Nothing known holds any more, bad copies included: their marks are on disk, or nobody is to blame. */
   invalidate(inode: Inode): void {
-    const state = this.#states.get(inode);
-    if (state === undefined) return;
+    const state = this.#of(inode);
     state.badData = NO_CHILDREN;
     state.badMetadata = NO_CHILDREN;
     this.expire(inode);
@@ -114,11 +137,20 @@ export class InodeStates {
   /** This copy missed an operation: it is not read until `invalidate` and a refresh. */
   markBad(inode: Inode, child: number, slot: Slot): void {
     const state = this.#of(inode);
-    state.version++;
+    state.changedAt = ++this.#tick;
+    this.healPending = true;
     if (slot === "metadata") state.badMetadata = withChild(state.badMetadata, child);
     else state.badData = withChild(state.badData, child);
     state.readableData &= ~state.badData;
     state.readableMetadata &= ~state.badMetadata;
+    state.readChild = -1;
+  }
+
+  /** Whether this copy of the object is known to be good; nothing is asked. */
+  isKnownGood(gfid: Gfid, child: number): boolean {
+    const state = this.#byGfid.get(gfidKey(gfid));
+    if (state === undefined || state.generation !== this.#set.generation) return false;
+    return hasChild(state.readableData & state.readableMetadata, child);
   }
 
   /** The copy to read though it is in split brain; -1 takes the choice back. */
@@ -126,35 +158,58 @@ export class InodeStates {
     this.#of(inode).splitBrainChoice = child;
   }
 
-  #of(inode: Inode): State {
-    let state = this.#states.get(inode);
+  /** The inode is in nobody's table any more. */
+  forget(inode: Inode): void {
+    this.#byInode.delete(inode);
+    this.#byGfid.delete(gfidKey(inode.gfid));
+  }
+
+  #of(inode: Inode, gfid = inode.gfid): State {
+    let state = this.#byInode.get(inode);
+    if (state !== undefined) return state;
+    if (isNullGfid(gfid)) return new State();
+    const key = gfidKey(gfid);
+    state = this.#byGfid.get(key);
     if (state === undefined) {
       state = new State();
-      this.#states.set(inode, state);
+      this.#byGfid.set(key, state);
     }
+    this.#byInode.set(inode, state);
     return state;
   }
 
   async #refresh(inode: Inode, state: State, fd: Fd | undefined): Promise<void> {
     const set = this.#set;
-    const { generation } = set;
-    const { version } = state;
+    const asked = this.now();
     try {
       const outcomes = await askCopies(set, set.up, inode, fd);
       if (!set.hasQuorum(successes(outcomes))) throw mergedError(outcomes) ?? noQuorum(set, "lookup");
-      // Overtaken: kept as the best there is, yet stale.
-      this.#take(state, readableOf(set, outcomes), version === state.version ? generation : 0);
+      this.#noticePending(outcomes);
+      this.#take(state, readableOf(set, outcomes), asked);
     } finally {
       state.refreshing = undefined;
     }
   }
 
-  #take(state: State, readable: Readable, generation: number): void {
-    state.generation = generation;
+  #noticePending(outcomes: Outcomes<CopyReply>): void {
+    this.healPending = outcomes.some(
+      (outcome) => outcome?.ok && outcome.reply.xdata?.number(INDEX_KEY.LINK_COUNT) !== 0,
+    );
+  }
+
+  /** What was overtaken is kept as the best there is, yet as stale. */
+  #take(state: State, readable: Pick<Readable, "answered" | "data" | "metadata">, asked: Asked): void {
+    state.generation = state.changedAt > asked.tick ? 0 : asked.generation;
     state.answered = readable.answered;
     state.readableData = readable.data & ~state.badData;
     state.readableMetadata = readable.metadata & ~state.badMetadata;
+    state.readChild = -1;
   }
+}
+
+/** Adds what a lookup or fstat has to ask for so that `learn` can judge. */
+export function askForState(set: ReplicaSet, xdata = new Dict()): Dict {
+  return requestRow(set.pendingKeys, xdata).setStr(INDEX_KEY.LINK_COUNT, INDEX_KEY.PENDING_COUNT);
 }
 
 /**
@@ -167,7 +222,7 @@ export async function askCopies(
   inode: Inode,
   fd?: Fd,
 ): Promise<Outcomes<CopyReply>> {
-  const xdata = requestRow(set.pendingKeys).setStr(LOCK_KEY.INODELK_DOM_COUNT, set.name);
+  const xdata = askForState(set).setStr(LOCK_KEY.INODELK_DOM_COUNT, set.name);
   const call = internalCall();
   const found: Outcomes<CopyReply> = await fanoutTo(set, children, "lookup", call, { loc: { inode }, xdata });
   if (fd === undefined || fd.anonymous) return found;

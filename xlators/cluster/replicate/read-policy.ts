@@ -28,6 +28,9 @@ const PATHINFO = "trusted.glusterfs.pathinfo";
 const ROOT_LOC = { inode: new Inode(ROOT_GFID, S_IFDIR) };
 const NO_GFID = Buffer.alloc(16);
 
+/** What is read, as far as the choice depends on it. */
+export type ReadObject = Pick<Inode, "gfid" | "type">;
+
 export class ReadPolicy {
   readonly #set: ReplicaSet;
   readonly #pid: number;
@@ -60,7 +63,7 @@ export class ReadPolicy {
   }
 
   /** One of `readable`, -1 when it is empty. */
-  choose(inode: Inode, readable: ChildSet): number {
+  choose(inode: ReadObject, readable: ChildSet): number {
     if (readable === NO_CHILDREN) return -1;
     const named = this.#named();
     if (named >= 0 && hasChild(readable, named)) return named;
@@ -107,7 +110,7 @@ export class ReadPolicy {
     return index < children.length ? index : -1;
   }
 
-  #byMode(inode: Inode, among: ChildSet): number {
+  #byMode(inode: ReadObject, among: ChildSet): number {
     switch (this.#set.options["read-hash-mode"]) {
       case MODE.GFID:
         return superFastHash(inode.gfid) % this.#set.count;
@@ -125,7 +128,7 @@ export class ReadPolicy {
   }
 
   /** Directories are read alike by all clients. */
-  #mixed(inode: Inode): Buffer {
+  #mixed(inode: ReadObject): Buffer {
     if (inode.type === S_IFDIR) return NO_GFID;
     const bytes = Buffer.from(inode.gfid);
     bytes.writeInt32LE(bytes.readInt32LE(0) ^ this.#pid, 0);

@@ -12,6 +12,7 @@
 import type { Call } from "../../../src/core/call.ts";
 import { FopError } from "../../../src/core/errors.ts";
 import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
+import type { Inode } from "../../../src/core/inode.ts";
 import {
   type ChildEvent,
   defineXlator,
@@ -22,11 +23,15 @@ import {
 } from "../../../src/core/xlator.ts";
 import { brickIds, checkSupported } from "./brick-ids.ts";
 import { CHILDREN_MAX } from "./child-set.ts";
+import { Directories } from "./directory.ts";
 import { Entries } from "./entries.ts";
-import { onAll, onFirst } from "./fan-out.ts";
+import { onAll } from "./fan-out.ts";
+import { healOnAccess } from "./heal-on-access.ts";
 import { InodeStates } from "./inode-state.ts";
+import { Lookups } from "./lookup.ts";
 import { Membership } from "./membership.ts";
 import { options, type ReplicateOptions } from "./options.ts";
+import { type ReadContext, Reads } from "./read.ts";
 import { ReadPolicy } from "./read-policy.ts";
 import { ReplicaSet } from "./replica-set.ts";
 
@@ -46,6 +51,9 @@ export class Replicate extends XlatorBase<typeof options> {
   readonly #states: InodeStates;
   readonly #policy: ReadPolicy;
   readonly #entries: Entries;
+  readonly #reads: Reads;
+  readonly #directories: Directories;
+  readonly #lookups: Lookups;
 
   constructor(init: XlatorInit<typeof options>) {
     super(init);
@@ -63,7 +71,17 @@ export class Replicate extends XlatorBase<typeof options> {
     this.#states = new InodeStates(this.set);
     this.#policy = new ReadPolicy(this.set);
     this.set.watch(() => this.#policy.discoverLocal());
-    this.#entries = new Entries({ set: this.set, states: this.#states, policy: this.#policy });
+    const heals = healOnAccess(this.set);
+    const context: ReadContext = {
+      set: this.set,
+      states: this.#states,
+      policy: this.#policy,
+      settle: heals.settle,
+    };
+    this.#entries = new Entries(context);
+    this.#reads = new Reads(context);
+    this.#directories = new Directories(context, this.#reads);
+    this.#lookups = new Lookups(context, heals.healName);
   }
 
   override async fini(): Promise<void> {
@@ -92,10 +110,15 @@ export class Replicate extends XlatorBase<typeof options> {
     else if (!isContention(event)) this.notifyParents(event);
   }
 
+  override forget(inode: Inode): void {
+    this.#states.forget(inode);
+    super.forget(inode);
+  }
+
   // Names.
 
   override lookup(call: Call, args: Args<"lookup">): Promise<Reply<"lookup">> {
-    return onAll(this.set, "lookup", call, args);
+    return this.#lookups.lookup(call, args);
   }
   override mknod(call: Call, args: Args<"mknod">): Promise<Reply<"mknod">> {
     return this.#entries.mknod(call, args);
@@ -134,46 +157,46 @@ export class Replicate extends XlatorBase<typeof options> {
   // Reads.
 
   override stat(call: Call, args: Args<"stat">): Promise<Reply<"stat">> {
-    return onFirst(this.set, "stat", call, args);
+    return this.#reads.stat(call, args);
   }
   override fstat(call: Call, args: Args<"fstat">): Promise<Reply<"fstat">> {
-    return onFirst(this.set, "fstat", call, args);
+    return this.#reads.fstat(call, args);
   }
   override access(call: Call, args: Args<"access">): Promise<Reply<"access">> {
-    return onFirst(this.set, "access", call, args);
+    return this.#reads.byInode("access", "metadata", call, args, args.loc.inode);
   }
   override readlink(call: Call, args: Args<"readlink">): Promise<Reply<"readlink">> {
-    return onFirst(this.set, "readlink", call, args);
+    return this.#reads.byInode("readlink", "data", call, args, args.loc.inode);
   }
   override readv(call: Call, args: Args<"readv">): Promise<Reply<"readv">> {
-    return onFirst(this.set, "readv", call, args);
+    return this.#reads.readv(call, args);
   }
   override seek(call: Call, args: Args<"seek">): Promise<Reply<"seek">> {
-    return onFirst(this.set, "seek", call, args);
+    return this.#reads.byFd("seek", "data", call, args, args.fd);
   }
   override rchecksum(call: Call, args: Args<"rchecksum">): Promise<Reply<"rchecksum">> {
-    return onFirst(this.set, "rchecksum", call, args);
+    return this.#reads.byFd("rchecksum", "data", call, args, args.fd);
   }
   override getxattr(call: Call, args: Args<"getxattr">): Promise<Reply<"getxattr">> {
-    return onFirst(this.set, "getxattr", call, args);
+    return this.#reads.byInode("getxattr", "metadata", call, args, args.loc.inode);
   }
   override fgetxattr(call: Call, args: Args<"fgetxattr">): Promise<Reply<"fgetxattr">> {
-    return onFirst(this.set, "fgetxattr", call, args);
+    return this.#reads.byFd("fgetxattr", "metadata", call, args, args.fd);
   }
   override statfs(call: Call, args: Args<"statfs">): Promise<Reply<"statfs">> {
-    return onFirst(this.set, "statfs", call, args);
+    return this.#reads.statfs(call, args);
   }
 
   // Directories.
 
   override opendir(call: Call, args: Args<"opendir">): Promise<Reply<"opendir">> {
-    return onAll(this.set, "opendir", call, args);
+    return this.#directories.opendir(call, args);
   }
   override readdir(call: Call, args: Args<"readdir">): Promise<Reply<"readdir">> {
-    return onFirst(this.set, "readdir", call, args);
+    return this.#directories.readdir(call, args);
   }
   override readdirp(call: Call, args: Args<"readdirp">): Promise<Reply<"readdirp">> {
-    return onFirst(this.set, "readdirp", call, args);
+    return this.#directories.readdirp(call, args);
   }
   override fsyncdir(call: Call, args: Args<"fsyncdir">): Promise<Reply<"fsyncdir">> {
     return onAll(this.set, "fsyncdir", call, args);

@@ -1,0 +1,40 @@
+/**
+ * Heals that clients cause by what they touch: names that differ between copies, and split brains for which
+ * the volume names a policy (spec translators.md 4.6, 4.9, 4.10).
+ */
+
+import type { Call } from "../../../src/core/call.ts";
+import type { Inode } from "../../../src/core/inode.ts";
+import { healInode, healName } from "./heal/heal.ts";
+import type { HealName } from "./lookup.ts";
+import type { Settle } from "./read.ts";
+import type { ReplicaSet } from "./replica-set.ts";
+
+export interface HealsOnAccess {
+  readonly healName: HealName;
+  readonly settle: Settle;
+}
+
+export function healOnAccess(set: ReplicaSet): HealsOnAccess {
+  return {
+    healName: async (call: Call, parent: Inode, name: string): Promise<void> => {
+      try {
+        const { outcome, why } = await healName(set, call, parent, name);
+        if (outcome !== "clean" && outcome !== "healed")
+          set.log.debug("a name differs between copies", { name, outcome, why });
+      } catch (error) {
+        set.log.error("a name could not be healed", { name, error: String(error) });
+      }
+    },
+    settle: async (inode: Inode): Promise<boolean> => {
+      if (set.options["favorite-child-policy"] === "none") return false;
+      try {
+        const { outcome } = await healInode(set, inode, {});
+        return outcome === "healed" || outcome === "partial" || outcome === "clean";
+      } catch (error) {
+        set.log.error("a split brain could not be settled", { error: String(error) });
+        return false;
+      }
+    },
+  };
+}

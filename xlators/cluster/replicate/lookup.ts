@@ -1,0 +1,246 @@
+/**
+ * Lookup: what all copies say of a name or a gfid, and one answer out of it (spec translators.md 4.6;
+ * GlusterFS afr-common.c, afr_lookup_done).
+ *
+ * On the way it learns which copies may be read, and has names healed that are not the same everywhere. An
+ * answer needs a quorum of copies that say something; copies that disagree about the gfid are EIO unless one
+ * of them is known to be behind, or an operation on the name is under way. A file in split brain is found,
+ * so that tools can name it: reading it is EIO.
+ */
+
+import type { Call } from "../../../src/core/call.ts";
+import { Dict } from "../../../src/core/dict.ts";
+import { type ErrnoName, FopError } from "../../../src/core/errors.ts";
+import type { Args, Reply } from "../../../src/core/fops.ts";
+import { type Gfid, gfidEquals, ROOT_GFID } from "../../../src/core/gfid.ts";
+import type { Inode, Loc } from "../../../src/core/inode.ts";
+import { KEY, LOCK_KEY } from "../../../src/core/keys.ts";
+import { type ChildSet, countChildren, firstChild, hasChild, NO_CHILDREN, withChild } from "./child-set.ts";
+import { fanoutTo, mergedError, noQuorum, type Outcomes, successes } from "./fan-out.ts";
+import { type Asked, askForState } from "./inode-state.ts";
+import { isPrivateName } from "./private-names.ts";
+import type { ReadContext } from "./read.ts";
+import { withMetadata } from "./read.ts";
+import { nameLocked, type Readable } from "./readable.ts";
+
+type Replies = Outcomes<Reply<"lookup">>;
+type NamedLoc = Loc & { readonly parent: Inode; readonly name: string };
+
+/** Heals one name of a directory; what came of it shows in the next lookup. Must not reject. */
+export type HealName = (call: Call, parent: Inode, name: string) => Promise<void>;
+
+const PID = { HEAL_TOOL: -7, ADD_REPLICA: -12 } as const;
+/** Reply xdata: content of small files, which only a good copy may tell. */
+const CONTENT = "glusterfs.content";
+/** Reply xdata: the name has another object than the caller believes. */
+const GFID_CHANGED = "gfid-changed";
+/** An operation on the name is waited for so often, and so long each time, when copies disagree. */
+const LOCKED_TRIES_MAX = 5;
+const LOCKED_WAIT_MS = 20;
+
+export class Lookups {
+  readonly #context: ReadContext;
+  readonly #healName: HealName;
+
+  constructor(context: ReadContext, healName: HealName) {
+    this.#context = context;
+    this.#healName = healName;
+  }
+
+  async lookup(call: Call, args: Args<"lookup">): Promise<Reply<"lookup">> {
+    const { set } = this.#context;
+    const { loc } = args;
+    if (!isNamed(loc)) return this.#nameless(call, args);
+    const inRoot = gfidEquals(loc.parent.gfid, ROOT_GFID);
+    if (inRoot && isPrivateName(set, loc.name, call.pid)) throw this.#error("EPERM");
+    for (let tries = 1; ; tries++) {
+      const asked = this.#context.states.now();
+      let replies = await this.#ask(call, args);
+      if (await this.#nameDiffers(call, loc.parent, replies)) {
+        await this.#healName(call, loc.parent, loc.name);
+        replies = await this.#ask(call, args);
+      }
+      const answer = await this.#decide(call, loc, replies, asked);
+      if (answer !== "in flight") return answer;
+      if (tries === LOCKED_TRIES_MAX) throw this.#error("ESTALE");
+      await new Promise<void>((resolve) => set.env.clock.after(LOCKED_WAIT_MS, resolve));
+    }
+  }
+
+  async #nameless(call: Call, args: Args<"lookup">): Promise<Reply<"lookup">> {
+    const asked = this.#context.states.now();
+    const replies = await this.#ask(call, args);
+    this.#checkQuorum(call, args.loc, replies);
+    return this.#answer(call, args.loc, replies, asked);
+  }
+
+  #ask(call: Call, args: Args<"lookup">): Promise<Replies> {
+    const { set } = this.#context;
+    if (set.up === NO_CHILDREN) throw noQuorum(set, "lookup");
+    const xdata = askForState(set, args.xdata?.clone([KEY.GFID_REQ]) ?? new Dict())
+      .setInt(LOCK_KEY.INODELK_COUNT, 0)
+      .setInt(LOCK_KEY.ENTRYLK_COUNT, 0)
+      .setInt(LOCK_KEY.PARENT_ENTRYLK, 0);
+    return fanoutTo(set, set.up, "lookup", call, { ...args, xdata });
+  }
+
+  /**
+   * Whether the copies of the directory that matter have not all got the name, or not the same object under
+   * it. A quorum with the name, and without it only copies whose directory is known to be behind, can wait for
+   * the heal of the directory.
+   */
+  async #nameDiffers(call: Call, parent: Inode, replies: Replies): Promise<boolean> {
+    const { set, states } = this.#context;
+    const found = successes(replies);
+    const codes = replies.map((reply) => (reply?.ok === false ? reply.error.code : undefined));
+    if (codes.includes("ENODATA")) return true;
+    if (found === NO_CHILDREN) return false;
+    if (gfidsOf(replies).length > 1) return true;
+    const missing = codes.reduce(
+      (some, code, child) => (code === "ENOENT" || code === "ESTALE" ? withChild(some, child) : some),
+      NO_CHILDREN,
+    );
+    if (missing === NO_CHILDREN) return false;
+    if (set.quorum.type === "none" || !set.hasQuorum(found)) return true;
+    const good = await states.ensureFresh(call, parent).then(
+      (state) => state.readableData,
+      () => NO_CHILDREN,
+    );
+    return good === NO_CHILDREN || (missing & good) !== NO_CHILDREN;
+  }
+
+  /** Throws unless a quorum of copies said something; heal tools may look at what there is. */
+  #checkQuorum(call: Call, { inode }: Loc, replies: Replies): void {
+    const { set } = this.#context;
+    if (call.pid === PID.HEAL_TOOL) return;
+    if (call.pid === PID.ADD_REPLICA && gfidEquals(inode.gfid, ROOT_GFID)) return;
+    const answered = replies.reduce(
+      (some, reply, child) =>
+        reply && (reply.ok || reply.error.code !== "ENOTCONN") ? withChild(some, child) : some,
+      NO_CHILDREN,
+    );
+    if (!set.hasQuorum(answered)) throw noQuorum(set, "lookup");
+  }
+
+  async #decide(
+    call: Call,
+    loc: NamedLoc,
+    replies: Replies,
+    asked: Asked,
+  ): Promise<Reply<"lookup"> | "in flight"> {
+    const { set } = this.#context;
+    this.#checkQuorum(call, loc, replies);
+    const found = successes(replies);
+    if (replies.some((reply) => (reply?.ok ? reply.reply : reply?.error)?.xdata?.has(GFID_CHANGED)))
+      throw this.#error("ESTALE");
+    const locked = nameLocked(replies);
+    const missing = replies.some((reply) => reply?.ok === false && reply.error.code === "ENOENT");
+    // It is being made, or removed: not there yet, or no more.
+    if (locked && missing && !set.hasQuorum(found)) throw this.#error("ENOENT");
+    if (gfidsOf(replies).length <= 1) return this.#answer(call, loc, replies, asked);
+    const chosen = await this.#gfidToBelieve(call, loc.parent, replies, locked);
+    if (chosen === undefined) throw this.#error("EIO", "the copies have different objects under this name");
+    const agreeing = replies.map((reply) =>
+      reply?.ok && !gfidEquals(reply.reply.stat.gfid, chosen) ? undefined : reply,
+    );
+    if (set.hasQuorum(successes(agreeing))) return this.#answer(call, loc, agreeing, asked);
+    if (locked) return "in flight";
+    throw this.#error("ENOTCONN", "the copies that are not behind are no quorum");
+  }
+
+  /** Of a good copy of the directory, provided that all others are behind or something is under way. */
+  async #gfidToBelieve(
+    call: Call,
+    parent: Inode,
+    replies: Replies,
+    locked: boolean,
+  ): Promise<Gfid | undefined> {
+    const state = await this.#context.states.ensureFresh(call, parent).catch(() => undefined);
+    const good = state?.readableData ?? NO_CHILDREN;
+    const found = successes(replies);
+    const gfidsOfGood = gfidsOf(replies, found & good);
+    if (gfidsOfGood.length === 1) return gfidsOfGood[0];
+    return locked ? mostCommon(gfidsOf(replies), replies) : undefined;
+  }
+
+  /** The replies are of one object. */
+  async #answer(call: Call, loc: Loc, replies: Replies, asked: Asked): Promise<Reply<"lookup">> {
+    const { set, states } = this.#context;
+    const found = successes(replies);
+    const first = replies[firstChild(found)];
+    if (!first?.ok) throw mergedError(replies) ?? noQuorum(set, "lookup");
+    const { gfid } = first.reply.stat;
+    const readable = states.learn(loc.inode, gfid, replies, asked);
+    const child = this.#readChild(call, loc, gfid, found, readable);
+    const chosen = replies[child];
+    if (!chosen?.ok) throw noQuorum(set, "lookup");
+    const good = hasChild(readable.data & readable.metadata, child);
+    const clean = (readable.accusedData | readable.accusedMetadata) === NO_CHILDREN;
+    const metadata = good ? undefined : replies[firstChild(readable.metadata)];
+    const parent = replies[this.#parentChild(loc, found)];
+    return {
+      ...chosen.reply,
+      ...(metadata?.ok ? { stat: withMetadata(chosen.reply.stat, metadata.reply.stat) } : {}),
+      ...(parent?.ok ? { postParent: parent.reply.postParent } : {}),
+      ...(clean ? {} : { xdata: chosen.reply.xdata?.clone([CONTENT]) }),
+    };
+  }
+
+  /** The copy whose attributes are answered. */
+  #readChild(call: Call, loc: Loc, gfid: Gfid, found: ChildSet, readable: Readable): number {
+    const { set, states, policy } = this.#context;
+    const inode = { gfid, type: loc.inode.type };
+    const good = readable.data & readable.metadata;
+    if (good !== NO_CHILDREN) return policy.choose(inode, good);
+    if (readable.data !== NO_CHILDREN && readable.metadata !== NO_CHILDREN)
+      return policy.choose(inode, readable.data);
+    const { splitBrainChoice } = states.peek(loc.inode);
+    if (hasChild(found, splitBrainChoice)) return splitBrainChoice;
+    const data = firstChild(found & set.dataChildren);
+    const anything = found === set.all || set.quorum.type === "none" || call.pid === PID.HEAL_TOOL;
+    if (!anything || data < 0) throw this.#error("ENOTCONN", "the good copies are away");
+    return data;
+  }
+
+  #parentChild({ parent }: Loc, found: ChildSet): number {
+    const { set, states, policy } = this.#context;
+    if (!parent) return -1;
+    const { readableData, readableMetadata } = states.peek(parent);
+    return policy.choose(
+      parent,
+      found & readableData & readableMetadata || found & set.dataChildren || found,
+    );
+  }
+
+  #error(code: ErrnoName, message?: string): FopError {
+    const where = { fop: "lookup", xlator: this.#context.set.name };
+    return new FopError(code, message === undefined ? where : { ...where, message });
+  }
+}
+
+function isNamed(loc: Loc): loc is NamedLoc {
+  return loc.parent !== undefined && loc.name !== undefined;
+}
+
+/** Each once, of these children. */
+function gfidsOf(replies: Replies, among: ChildSet = -1): readonly Gfid[] {
+  const gfids: Gfid[] = [];
+  for (const [child, reply] of replies.entries()) {
+    if (!reply?.ok || !hasChild(among, child)) continue;
+    const { gfid } = reply.reply.stat;
+    if (!gfids.some((known) => gfidEquals(known, gfid))) gfids.push(gfid);
+  }
+  return gfids;
+}
+
+function mostCommon(gfids: readonly Gfid[], replies: Replies): Gfid | undefined {
+  const copiesOf = (gfid: Gfid): number =>
+    countChildren(
+      replies.reduce(
+        (some, reply, child) =>
+          reply?.ok && gfidEquals(reply.reply.stat.gfid, gfid) ? withChild(some, child) : some,
+        NO_CHILDREN,
+      ),
+    );
+  return [...gfids].sort((a, b) => copiesOf(b) - copiesOf(a))[0];
+}

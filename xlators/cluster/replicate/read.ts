@@ -1,0 +1,267 @@
+/**
+ * Reads: each from one copy that is good, and from another when that one fails (spec translators.md 4.5, 4.7;
+ * GlusterFS afr-read-txn.c, afr-inode-read.c).
+ *
+ * Promises: a copy that is known to have missed something is not read; a file without a good copy is EIO, as
+ * is one whose data or metadata is in split brain, until somebody chooses a copy; without quorum ENOTCONN.
+ * While an inode's state is fresh a read costs one call to one child and no allocation besides its own.
+ */
+
+import type { Call } from "../../../src/core/call.ts";
+import { type ErrnoName, FopError, toFopError } from "../../../src/core/errors.ts";
+import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
+import { type Iatt, S_IFDIR, S_IFMT } from "../../../src/core/iatt.ts";
+import type { Fd, Inode } from "../../../src/core/inode.ts";
+import { wind } from "../../../src/core/xlator.ts";
+import { type ChildSet, childrenOf, NO_CHILDREN, only } from "./child-set.ts";
+import { fanoutTo, mergedError, noQuorum } from "./fan-out.ts";
+import type { InodeState, InodeStates } from "./inode-state.ts";
+import type { ReadPolicy } from "./read-policy.ts";
+import type { ReplicaSet } from "./replica-set.ts";
+import { outOfService } from "./service.ts";
+
+/** Reads that go to one copy. */
+type ReadFop =
+  | "stat"
+  | "fstat"
+  | "access"
+  | "readlink"
+  | "readv"
+  | "seek"
+  | "rchecksum"
+  | "getxattr"
+  | "fgetxattr"
+  | "readdir"
+  | "readdirp";
+
+/** What the answer depends on: content and names, or owner, mode and xattrs. */
+export type ReadSlot = "data" | "metadata";
+
+/** Errors that say what is so, on a good copy; others say that this copy could not answer. */
+const ANSWERS: ReadonlySet<ErrnoName> = new Set<ErrnoName>([
+  "ENODATA",
+  "EOPNOTSUPP",
+  "ERANGE",
+  "ENAMETOOLONG",
+  "EACCES",
+  "EPERM",
+  "EINVAL",
+  "ENXIO",
+  "ENOTDIR",
+  "EISDIR",
+  "EINTR",
+  "EAGAIN",
+  "EOVERFLOW",
+]);
+
+/** Settles a split brain by the volume's favorite-child-policy, and tells whether a copy is good now. */
+export type Settle = (inode: Inode) => Promise<boolean>;
+
+export interface ReadContext {
+  readonly set: ReplicaSet;
+  readonly states: InodeStates;
+  readonly policy: ReadPolicy;
+  readonly settle: Settle;
+}
+
+export class Reads {
+  readonly #set: ReplicaSet;
+  readonly #states: InodeStates;
+  readonly #policy: ReadPolicy;
+  readonly #settle: Settle;
+
+  constructor({ set, states, policy, settle }: ReadContext) {
+    this.#set = set;
+    this.#states = states;
+    this.#policy = policy;
+    this.#settle = settle;
+  }
+
+  readv(call: Call, args: Args<"readv">): Promise<Reply<"readv">> {
+    const child = this.#readyChild(args.fd.inode, "data");
+    if (child < 0) return this.#read("readv", "data", call, args, args.fd.inode, args.fd, NO_CHILDREN);
+    return this.#set.children[child]!.readv(call, args).catch((error) =>
+      this.#afterFailure(error, child, "readv", "data", call, args, args.fd.inode, args.fd),
+    );
+  }
+
+  async stat(call: Call, args: Args<"stat">): Promise<Reply<"stat">> {
+    const { inode } = args.loc;
+    const reply = await this.byInode("stat", "data", call, args, inode);
+    return this.#ownMetadata(reply, call, inode);
+  }
+
+  async fstat(call: Call, args: Args<"fstat">): Promise<Reply<"fstat">> {
+    const { inode } = args.fd;
+    const reply = await this.byFd("fstat", "data", call, args, args.fd);
+    return this.#ownMetadata(reply, call, inode);
+  }
+
+  /** From one good copy of the inode. */
+  byInode<F extends ReadFop>(
+    fop: F,
+    slot: ReadSlot,
+    call: Call,
+    args: Args<F>,
+    inode: Inode,
+  ): Promise<Reply<F>> {
+    return this.#byEither(fop, slot, call, args, inode, undefined);
+  }
+
+  byFd<F extends ReadFop>(fop: F, slot: ReadSlot, call: Call, args: Args<F>, fd: Fd): Promise<Reply<F>> {
+    return this.#byEither(fop, slot, call, args, fd.inode, fd);
+  }
+
+  /** Of the data copies the one with the least room: what fits there fits everywhere. */
+  async statfs(call: Call, args: Args<"statfs">): Promise<Reply<"statfs">> {
+    const set = this.#set;
+    const refused = outOfService(set, "statfs");
+    if (refused) throw refused;
+    const outcomes = await fanoutTo(set, set.up & set.dataChildren, "statfs", call, args);
+    let least: Reply<"statfs"> | undefined;
+    for (const outcome of outcomes)
+      if (outcome?.ok && (!least || outcome.reply.statfs.bavail < least.statfs.bavail)) least = outcome.reply;
+    if (!least) throw mergedError(outcomes) ?? noQuorum(set, "statfs");
+    return least;
+  }
+
+  /**
+   * Copies that this read may take; none means EIO. A directory in entry split brain is still listed, from any
+   * copy: what it has is there.
+   */
+  candidates(state: InodeState, inode: Inode, slot: ReadSlot, listing = false): ChildSet {
+    const { readableData: data, readableMetadata: metadata } = state;
+    const both = data & metadata;
+    if (both !== NO_CHILDREN) return both;
+    if (inode.type === S_IFDIR) {
+      if (!listing) return metadata;
+      return data || this.#set.up & this.#set.dataChildren & state.answered;
+    }
+    if (data === NO_CHILDREN || metadata === NO_CHILDREN) return NO_CHILDREN;
+    return slot === "data" ? data : metadata;
+  }
+
+  #byEither<F extends ReadFop>(
+    fop: F,
+    slot: ReadSlot,
+    call: Call,
+    args: Args<F>,
+    inode: Inode,
+    fd: Fd | undefined,
+  ): Promise<Reply<F>> {
+    const child = this.#readyChild(inode, slot);
+    if (child < 0) return this.#read(fop, slot, call, args, inode, fd, NO_CHILDREN);
+    return wind(this.#set.children[child]!, fop, call, args).catch((error) =>
+      this.#afterFailure(error, child, fop, slot, call, args, inode, fd),
+    );
+  }
+
+  /** The copy to read at once, -1 when something is to be asked or counted first. */
+  #readyChild(inode: Inode, slot: ReadSlot): number {
+    const set = this.#set;
+    const policy = this.#policy;
+    const state = this.#states.peek(inode);
+    if (state.generation !== set.generation || policy.dynamic || outOfService(set, "readv") !== undefined)
+      return -1;
+    if (state.readChild >= 0 && state.readChildVersion === policy.version) return state.readChild;
+    const both = state.readableData & state.readableMetadata & set.up;
+    if (both === NO_CHILDREN) return policy.choose(inode, this.candidates(state, inode, slot) & set.up);
+    state.readChild = policy.choose(inode, both);
+    state.readChildVersion = policy.version;
+    return state.readChild;
+  }
+
+  /** A first copy failed: the state is asked again before others are tried. */
+  #afterFailure<F extends ReadFop>(
+    caught: unknown,
+    child: number,
+    fop: F,
+    slot: ReadSlot,
+    call: Call,
+    args: Args<F>,
+    inode: Inode,
+    fd: Fd | undefined,
+  ): Promise<Reply<F>> {
+    const error = toFopError(caught, { fop, xlator: this.#set.children[child]!.name });
+    if (ANSWERS.has(error.code)) return Promise.reject(error);
+    this.#states.expire(inode);
+    return this.#read(fop, slot, call, args, inode, fd, only(child), error);
+  }
+
+  /** Copies in `tried` have failed with `error`. */
+  async #read<F extends ReadFop>(
+    fop: F,
+    slot: ReadSlot,
+    call: Call,
+    args: Args<F>,
+    inode: Inode,
+    fd: Fd | undefined,
+    tried: ChildSet,
+    error?: FopError,
+  ): Promise<Reply<F>> {
+    const set = this.#set;
+    const refused = outOfService(set, fop);
+    if (refused) throw error ?? refused;
+    const state = await this.#states.ensureFresh(call, inode, fd);
+    const good = await this.#goodCopies(state, inode, slot, fop, call, fd);
+    const child = this.#policy.choose(inode, good & set.up & ~tried);
+    if (child < 0) throw error ?? noQuorum(set, fop);
+    this.#policy.begin(child);
+    try {
+      return await wind(set.children[child]!, fop, call, args);
+    } catch (caught) {
+      const failure = toFopError(caught, { fop, xlator: set.children[child]!.name });
+      if (ANSWERS.has(failure.code)) throw failure;
+      if (tried === NO_CHILDREN) this.#states.expire(inode);
+      return this.#read(fop, slot, call, args, inode, fd, tried | only(child), failure);
+    } finally {
+      this.#policy.end(child);
+    }
+  }
+
+  /** Never empty: EIO when there is none, nor one that somebody chose. */
+  async #goodCopies(
+    state: InodeState,
+    inode: Inode,
+    slot: ReadSlot,
+    fop: FopName,
+    call: Call,
+    fd: Fd | undefined,
+  ): Promise<ChildSet> {
+    const listing = fop === "readdir" || fop === "readdirp";
+    const good = this.candidates(state, inode, slot, listing);
+    if (good !== NO_CHILDREN) return good;
+    if (state.splitBrainChoice >= 0 && this.#set.isUp(state.splitBrainChoice))
+      return only(state.splitBrainChoice);
+    if (await this.#settle(inode)) {
+      this.#states.invalidate(inode);
+      const settled = await this.#states.ensureFresh(call, inode, fd);
+      const copies = this.candidates(settled, inode, slot, listing);
+      if (copies !== NO_CHILDREN) return copies;
+    }
+    throw new FopError("EIO", { fop, xlator: this.#set.name, message: "no good copy" });
+  }
+
+  /**
+   * Where no copy is good in both slots the size comes from one and the owner from another: attributes of
+   * the copy that was read, with what belongs to metadata of one that is good in that.
+   */
+  async #ownMetadata<R extends { readonly stat: Iatt }>(reply: R, call: Call, inode: Inode): Promise<R> {
+    if ((reply.stat.mode & S_IFMT) === S_IFDIR) return reply;
+    const { readableData, readableMetadata, splitBrainChoice } = this.#states.peek(inode);
+    if ((readableData & readableMetadata) !== NO_CHILDREN || splitBrainChoice >= 0) return reply;
+    for (const child of childrenOf(readableMetadata & this.#set.up)) {
+      const [metadata] = await fanoutTo(this.#set, only(child), "stat", call, { loc: { inode } }).then(
+        (outcomes) => outcomes.filter((outcome) => outcome?.ok),
+      );
+      if (metadata?.ok) return { ...reply, stat: withMetadata(reply.stat, metadata.reply.stat) };
+    }
+    return reply;
+  }
+}
+
+/** `data` with the fields that a metadata heal brings over. */
+export function withMetadata(data: Iatt, metadata: Iatt): Iatt {
+  const { mode, uid, gid, nlink } = metadata;
+  return { ...data, mode, uid, gid, nlink };
+}
