@@ -1,6 +1,6 @@
 /**
- * Three kinds of tests: unit (pure, parallel), conformance (every graph), e2e (real processes and mounts, one
- * file at a time).
+ * Four kinds of tests: unit (pure, parallel), conformance (every graph), sim (a cluster on virtual time), e2e
+ * (real processes and mounts, one file at a time).
  */
 
 import { defineConfig } from "vitest/config";
@@ -15,7 +15,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/e2e/**", "test/conformance/**"],
+          exclude: ["test/e2e/**", "test/conformance/**", "test/sim/**"],
           testTimeout: 60_000,
           sequence: { groupOrder: 0 },
         },
@@ -32,12 +32,21 @@ export default defineConfig({
       {
         extends: true,
         test: {
+          name: "sim",
+          include: ["test/sim/**/*.test.ts"],
+          testTimeout: 60_000,
+          sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        extends: true,
+        test: {
           name: "e2e",
           include: ["test/e2e/**/*.test.ts"],
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 3 },
         },
       },
     ],

@@ -1,5 +1,5 @@
 /**
- * Sets a fresh clone up, then runs one of the project's jobs: `node src/cli/setup.mjs start|test|bench
+ * Sets a fresh clone up, then runs one of the project's jobs: `node src/cli/setup.mjs start|test|bench|sim
  * [ARGUMENTS]`.
  *
  * Plain Node without packages, because it runs before there are any. npm packages come by `npm ci` when they
@@ -46,6 +46,7 @@ const JOBS = {
   start: (args) => [join(ROOT, "src", "cli", "mortar"), ["start", ...args]],
   bench: (args) => [process.execPath, ["--import", "tsx", join(ROOT, "bench", "run.ts"), ...args]],
   test: (args) => [process.execPath, [join(ROOT, "test", "run.mjs"), ...args]],
+  sim: (args) => [process.execPath, ["--import", "tsx", join(ROOT, "test", "sim", "main.ts"), ...args]],
 };
 
 function fail(message) {
@@ -115,10 +116,10 @@ function debianPackages(wanted) {
 }
 
 const [job, ...args] = process.argv.slice(2);
-if (!Object.hasOwn(JOBS, job ?? "")) fail(`setup: "${job ?? ""}" is no job: start, test or bench`);
+if (!Object.hasOwn(JOBS, job ?? "")) fail(`setup: "${job ?? ""}" is no job: start, test, bench or sim`);
 checkNode();
 npmPackages();
-debianPackages(PACKAGES[job]);
+debianPackages(PACKAGES[job] ?? {});
 const [command, commandArgs] = JOBS[job](args);
 const child = spawn(command, commandArgs, {
   cwd: ROOT,

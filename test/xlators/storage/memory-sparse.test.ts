@@ -136,6 +136,28 @@ describe("SparseData", () => {
     }
   });
 
+  it("tears a page at sectors when the crash says which were written", () => {
+    const data = new SparseData();
+    data.write([Buffer.alloc(PAGE_BYTES, "a")], 0);
+    data.sync();
+    data.write([Buffer.alloc(PAGE_BYTES, "b")], 0);
+    data.crash(() => 0b101);
+    const expected = Buffer.alloc(PAGE_BYTES, "a").fill("b", 0, 512).fill("b", 1024, 1536);
+    expect(data.read(0, PAGE_BYTES).equals(expected)).toBe(true);
+  });
+
+  it("keeps over a crash what was written back before, at the state it had then", () => {
+    const data = new SparseData();
+    data.write([Buffer.from("a")], 0);
+    data.sync();
+    data.write([Buffer.from("b")], 0);
+    data.writeBack(() => true);
+    data.write([Buffer.from("c")], 0);
+    data.write([Buffer.from("d")], PAGE_BYTES);
+    data.crash(() => false);
+    expect(data.read(0, 2 * PAGE_BYTES).toString()).toBe("b");
+  });
+
   it("keeps a synchronous write over a crash and loses the others", () => {
     const data = new SparseData();
     data.write([Buffer.alloc(2 * PAGE_BYTES, "a")], 0);

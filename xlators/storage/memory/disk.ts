@@ -59,11 +59,17 @@ export class MemoryDisk {
     this.#usedPages -= node.data?.pageCount ?? 0;
   }
 
+  /** The kernel writes some of the unsynced data to the disk, as it does at times of its own. */
+  writeBack(choose: (unsynced: Unsynced) => boolean): void {
+    for (const { gfid, data } of this.#nodes.values()) data?.writeBack((what) => choose({ gfid, what }));
+  }
+
   /**
    * Power failure: open fds are gone, and so is all file data that was not synced, but for what `keep` says
-   * had reached the disk in time. The graph over this disk must have been stopped, or dropped.
+   * had reached the disk in time: all of a page or, by a bit mask, some of its sectors. The graph over this
+   * disk must have been stopped, or dropped.
    */
-  crash(keep: (unsynced: Unsynced) => boolean = () => false): void {
+  crash(keep: (unsynced: Unsynced) => boolean | number = () => false): void {
     for (const node of [...this.#nodes.values()]) {
       node.opens = 0;
       if (node.data) this.changeData(node, () => node.data!.crash((what) => keep({ gfid: node.gfid, what })));

@@ -11,6 +11,8 @@ import type { IoVec } from "../../../src/core/iovec.ts";
 
 /** Granularity of holes, of allocation and of what a crash loses. */
 export const PAGE_BYTES = 4096;
+/** What a disk writes at once or not at all, also when its power goes. */
+const SECTOR_BYTES = 512;
 
 const RESERVED = Buffer.alloc(PAGE_BYTES);
 
@@ -120,15 +122,23 @@ export class SparseData {
     this.#syncedSize = this.#size;
   }
 
+  /** The disk takes some of what was not synced by itself: the pages (by index) and the size that are chosen. */
+  writeBack(choose: (what: number | "size") => boolean): void {
+    for (const index of [...this.#synced.keys()]) if (choose(index)) this.#synced.delete(index);
+    if (this.#size !== this.#syncedSize && choose("size")) this.#syncedSize = this.#size;
+  }
+
   /**
    * Puts back what was not synced, but for the pages (by index) and the size ("size") that `keep` says were
-   * written in time.
+   * written in time. For a page torn by the crash it tells the sectors that were: bit i is sector i.
    */
-  crash(keep: (what: number | "size") => boolean): void {
+  crash(keep: (what: number | "size") => boolean | number): void {
     for (const [index, page] of this.#synced) {
-      if (keep(index)) continue;
-      if (page === undefined) this.#pages.delete(index);
-      else this.#pages.set(index, page);
+      const kept = keep(index);
+      if (kept === true) continue;
+      const left = kept === false ? page : torn(page, this.#pages.get(index), kept);
+      if (left === undefined) this.#pages.delete(index);
+      else this.#pages.set(index, left);
     }
     if (this.#size !== this.#syncedSize && !keep("size")) {
       this.#drop(this.#syncedSize, Number.POSITIVE_INFINITY);
@@ -168,6 +178,18 @@ export class SparseData {
     if (page === undefined) this.#pages.delete(index);
     else this.#pages.set(index, page);
   }
+}
+
+/** The old page with the chosen sectors of the new one. */
+function torn(before: Page, after: Page, sectors: number): Buffer {
+  const out = before ? Buffer.from(before) : Buffer.alloc(PAGE_BYTES);
+  for (let i = 0; i < PAGE_BYTES / SECTOR_BYTES; i++) {
+    if ((sectors & (1 << i)) === 0) continue;
+    const from = i * SECTOR_BYTES;
+    if (after) after.copy(out, from, from, from + SECTOR_BYTES);
+    else out.fill(0, from, from + SECTOR_BYTES);
+  }
+  return out;
 }
 
 function isData(page: Page): boolean {

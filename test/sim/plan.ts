@@ -1,0 +1,148 @@
+/**
+ * What a seed stands for: the shape of the cluster, its options, the workload and the faults. Each run leaves
+ * some kinds of calls and of faults out altogether (swarm testing), so that odd combinations occur that an
+ * even mixture would hide.
+ */
+
+import type { Prng } from "../support/prng.ts";
+import { randomOf } from "./clock.ts";
+import type { ClusterPlan } from "./cluster.ts";
+import { FAULTS, type Fault, type FaultPlan } from "./faults.ts";
+import { ACTIONS, type Action, type WorkloadPlan } from "./workload.ts";
+
+export interface Plan {
+  readonly seed: number;
+  readonly cluster: ClusterPlan;
+  readonly workload: WorkloadPlan;
+  readonly faults: FaultPlan;
+  /** How long clients work. */
+  readonly workMs: number;
+  /** Heal daemons that run all the time. */
+  readonly healers: number;
+}
+
+/** How often a kind of call occurs where it does. */
+const ACTION_WEIGHTS: Readonly<Record<Action, number>> = {
+  write: 12,
+  read: 10,
+  truncate: 1,
+  fsync: 3,
+  allocate: 1,
+  punch: 1,
+  chmod: 2,
+  setxattr: 2,
+  look: 2,
+  create: 4,
+  unlink: 3,
+  rename: 3,
+  lookup: 5,
+  list: 1,
+  reopen: 2,
+};
+
+export const SHAPES = [
+  ...(["replica 3", "replica 3", "replica 3", "arbiter", "arbiter", "arbiter"] as const),
+  ...(["replica 2", "replica 2", "one brick"] as const),
+] as const;
+export type Shape = (typeof SHAPES)[number];
+
+/** `shapes`: only these. */
+export function planOf(seed: number, shapes: readonly Shape[] = SHAPES): Plan {
+  const random = randomOf(seed, "plan");
+  const shape = random.pick(shapes);
+  const bricks = { "replica 3": 3, arbiter: 3, "replica 2": 2, "one brick": 1 }[shape];
+  const clients = random.pick([1, 2, 2, 3]);
+  const cluster: ClusterPlan = {
+    bricks,
+    arbiter: shape === "arbiter",
+    replicate: shape !== "one brick",
+    options: replicateOptions(random, shape),
+    pingTimeoutSec: random.pick([3, 8]),
+    network: random.pick([
+      { latencyMs: 0.1, jitterMs: 0.1 },
+      { latencyMs: 0.5, jitterMs: 5 },
+    ]),
+    disk: random.pick([
+      { latencyMs: 0.1, jitterMs: 0.2 },
+      { latencyMs: 2, jitterMs: 10 },
+    ]),
+    skewMs: random.pick([0, 0, 50, 5000]),
+  };
+  const faults = faultPlan(random, bricks, clients);
+  const freshReads = clients > 1 && UNSEEN.some((fault) => faults.weights[fault] > 0);
+  return {
+    seed,
+    cluster,
+    workload: workloadPlan(random, clients, freshReads || random.chance(0.2)),
+    faults,
+    workMs: random.pick([5_000, 20_000, 60_000]),
+    healers: shape === "one brick" ? 0 : random.pick([0, 1, 1, 2]),
+  };
+}
+
+function replicateOptions(random: Prng, shape: Shape): Record<string, string> {
+  const options: Record<string, string> = {
+    "quorum-type": "auto",
+    "granular-entry-heal": random.pick(["on", "off"]),
+    "use-anonymous-inode": random.pick(["on", "off"]),
+    "eager-lock": random.chance(0.8) ? "on" : "off",
+    "post-op-delay-secs": random.pick(["0", "1", "1", "3"]),
+    "read-hash-mode": random.pick(["0", "1", "3", "4", "5"]),
+    "data-self-heal-algorithm": random.pick(["dynamic", "full", "diff"]),
+    "data-self-heal-window-size": "1",
+    "optimistic-change-log": random.chance(0.8) ? "on" : "off",
+  };
+  if (shape === "replica 3" && random.chance(0.2))
+    Object.assign(options, { "quorum-type": "fixed", "quorum-count": random.pick(["2", "3"]) });
+  if (random.chance(0.3))
+    Object.assign(options, { "data-self-heal": "on", "metadata-self-heal": "on", "entry-self-heal": "on" });
+  return options;
+}
+
+function workloadPlan(random: Prng, clients: number, freshReads: boolean): WorkloadPlan {
+  const weights = { ...ACTION_WEIGHTS };
+  for (const action of ACTIONS) if (random.chance(0.25)) weights[action] = 0;
+  if (weights.write + weights.create === 0) weights.write = ACTION_WEIGHTS.write;
+  return {
+    clients,
+    files: random.pick([1, 1, 2, 3]),
+    pauseMs: random.pick([5, 50, 400]),
+    weights,
+    cells: random.pick([64, 600]),
+    writeCellsMax: random.pick([4, 16, 64]),
+    freshReads,
+    dsyncShare: random.pick([0, 0.2, 1]),
+  };
+}
+
+/**
+ * What one client may notice and mark without another one hearing of it: a copy is stale then for those alone
+ * who look again (spec 4.5), as in GlusterFS.
+ */
+const UNSEEN: readonly Fault[] = [
+  ...(["brick-freeze", "cut", "cut-one", "reset", "disk-errors", "disk-full", "client-freeze"] as const),
+];
+const MILD: readonly Fault[] = ["write-back", "disk-slow"];
+
+function faultPlan(random: Prng, bricks: number, clients: number): FaultPlan {
+  const weights = Object.fromEntries(FAULTS.map((fault) => [fault, random.pick([0, 0, 1, 2])])) as Record<
+    Fault,
+    number
+  >;
+  // Some runs have no faults to speak of: then nothing may need a heal.
+  if (random.chance(0.1)) for (const fault of FAULTS) weights[fault] = MILD.includes(fault) ? 1 : 0;
+  if (clients === 1) weights["client-kill"] = Math.min(weights["client-kill"], 1);
+  const all = Array.from({ length: bricks }, (_, index) => index);
+  return {
+    weights,
+    pauseMs: random.pick([500, 3_000, 10_000]),
+    lastMs: random.pick([200, 2_000, 15_000]),
+    bricksMax: random.pick([1, 1, 2, bricks]),
+    bricks: random.chance(0.3) ? [random.pick(all)] : all,
+  };
+}
+
+/** Whether nothing goes wrong in such a run: no copy may ever be marked for longer than a call takes. */
+export function isCalm({ faults }: Plan): boolean {
+  return FAULTS.every((fault) => faults.weights[fault] === 0 || MILD.includes(fault));
+}
