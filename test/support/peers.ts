@@ -16,7 +16,7 @@ import { type FileAgent, startFileAgent } from "./file-agent.ts";
 import { getXattr, setXattr } from "./libc.ts";
 import { mountAt, unmountBelow } from "./mounts.ts";
 import { Processes, type Running } from "./processes.ts";
-import { type Address, brickVolfile, clientVolfile } from "./volfiles.ts";
+import { type Address, brickVolfile, type CopyOf, clientVolfile } from "./volfiles.ts";
 import { until } from "./wait.ts";
 
 export const MAKES = ["mortar", "glusterfs"] as const;
@@ -90,7 +90,13 @@ export class Lab {
   async startBrick(
     make: Make,
     directory: string,
-    options: { address?: Address; volumeId?: string; posix?: string[]; server?: string[] } = {},
+    options: {
+      address?: Address;
+      volumeId?: string;
+      posix?: readonly string[];
+      server?: readonly string[];
+      copyOf?: CopyOf;
+    } = {},
   ): Promise<Brick> {
     const address = options.address ?? { host: LOOPBACK, port: await freePort() };
     const volumeId = options.volumeId ?? readVolumeId(directory);
@@ -100,6 +106,7 @@ export class Lab {
       address,
       ...(options.posix ? { posix: options.posix } : {}),
       ...(options.server ? { server: options.server } : {}),
+      ...(options.copyOf ? { copyOf: options.copyOf } : {}),
     });
     const brick = {
       make,

@@ -3,6 +3,8 @@
  * graph, and the client graph over it. The same text serves both makes of brick and of client.
  */
 
+import { join } from "node:path";
+
 /** Where a brick listens. */
 export type Address = { readonly host: string; readonly port: number } | { readonly path: string };
 
@@ -14,26 +16,47 @@ export interface BrickVolfile {
   /** More `option` lines of storage/posix and of protocol/server, "key value". */
   readonly posix?: readonly string[];
   readonly server?: readonly string[];
+  /** The brick is a copy of a replicated volume. */
+  readonly copyOf?: CopyOf;
 }
 
-/** A brick's server graph: the layers of glusterd's own file that do something for a plain volume. */
+/** What a brick of a replicated volume knows of it. */
+export interface CopyOf {
+  /** Name of the volume: pending xattrs begin with `trusted.afr.NAME-`. */
+  readonly name: string;
+  /** Names and marks, no data. */
+  readonly arbiter: boolean;
+}
+
+/** A brick's server graph: the layers of glusterd's own file that do something for a plain or a replicated volume. */
 export function brickVolfile(brick: BrickVolfile): string {
   const { directory, address } = brick;
   const access = brick.server ?? [`auth.addr.${directory}.allow *`];
+  const { copyOf } = brick;
+  const arbiter = copyOf?.arbiter ? [section("vol-arbiter", "features/arbiter", [], "vol-posix")] : [];
   return [
     section("vol-posix", "storage/posix", [
       `directory ${directory}`,
       `volume-id ${brick.volumeId}`,
       ...(brick.posix ?? []),
     ]),
-    section("vol-access-control", "features/access-control", [], "vol-posix"),
+    ...arbiter,
+    section(
+      "vol-access-control",
+      "features/access-control",
+      [],
+      copyOf?.arbiter ? "vol-arbiter" : "vol-posix",
+    ),
     section("vol-locks", "features/locks", ["enforce-mandatory-lock off"], "vol-access-control"),
     section("vol-io-threads", "performance/io-threads", [], "vol-locks"),
+    ...(copyOf
+      ? [section("vol-index", "features/index", indexOptions(copyOf, directory), "vol-io-threads")]
+      : []),
     section(
       directory,
       "debug/io-stats",
       [`volume-id ${brick.volumeId}`, `unique-id ${directory}`],
-      "vol-io-threads",
+      copyOf ? "vol-index" : "vol-io-threads",
     ),
     section(
       "vol-server",
@@ -75,6 +98,14 @@ export function embeddedVolfile(directory: string, posix: readonly string[] = []
   ].join("\n");
 }
 
+function indexOptions(copyOf: CopyOf, directory: string): string[] {
+  return [
+    `index-base ${join(directory, ".glusterfs/indices")}`,
+    "xattrop-dirty-watchlist trusted.afr.dirty",
+    `xattrop-pending-watchlist trusted.afr.${copyOf.name}-`,
+  ];
+}
+
 function listenOptions(address: Address): string[] {
   if ("path" in address)
     return [
@@ -88,7 +119,8 @@ function listenOptions(address: Address): string[] {
   ];
 }
 
-function connectOptions(address: Address): string[] {
+/** How a protocol/client finds its brick. */
+export function connectOptions(address: Address): string[] {
   if ("path" in address)
     return [
       ...["transport-type unix", "transport.address-family unix"],

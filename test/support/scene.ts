@@ -1,0 +1,114 @@
+/**
+ * What scenarios of a replicated volume need: a volume and a mount of a given cast, bricks that go and come, marks
+ * set by hand, heals by the cast's healer.
+ */
+
+import { linkSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect } from "vitest";
+import type { Cast } from "./casts.ts";
+import { gfidOf } from "./copies.ts";
+import type { FileAgent } from "./file-agent.ts";
+import { pendingCount } from "./heal-info.ts";
+import { setXattr } from "./libc.ts";
+import type { Lab, Mount } from "./peers.ts";
+import { Replica } from "./replica.ts";
+import { until } from "./wait.ts";
+
+const PATHINFO = "trusted.glusterfs.pathinfo";
+/** GlusterFS tries to connect every 3 s. */
+const CONNECT_DEADLINE_MS = 20_000;
+
+/** One scenario: a volume of a cast, its mount, and what may happen to them. */
+export class Scene {
+  readonly replica: Replica;
+  readonly mount: Mount;
+  readonly #cast: Cast;
+  readonly #agent: FileAgent;
+
+  private constructor(replica: Replica, mount: Mount, cast: Cast) {
+    this.#agent = replica.lab.agent();
+    this.replica = replica;
+    this.mount = mount;
+    this.#cast = cast;
+  }
+
+  static async open(
+    lab: Lab,
+    cast: Cast,
+    { copies = 3, ...spec }: { copies?: 2 | 3; arbiter?: boolean; replicate?: readonly string[] } = {},
+  ): Promise<Scene> {
+    const makes = Array.from({ length: copies }, () => cast.bricks);
+    const replica = await Replica.start(lab, { ...spec, makes });
+    return new Scene(replica, await replica.mount(cast.client), cast);
+  }
+
+  at(path: string): string {
+    return join(this.mount.mountpoint, path);
+  }
+
+  brick(index: number, path: string): string {
+    return join(this.replica.directory(index), path);
+  }
+
+  /** Runs changes while some bricks are away; resolves when the mount has them back. */
+  async without(indexes: readonly number[], change: () => Promise<unknown>): Promise<void> {
+    await this.replica.kill(...indexes);
+    await change();
+    await this.revive(...indexes);
+  }
+
+  /** Changes brick directories behind everybody's back: with all bricks down, as none expects it. */
+  async byHand(change: () => void): Promise<void> {
+    const all = this.replica.bricks.map((_, index) => index);
+    await this.replica.kill(...all);
+    change();
+    await this.replica.revive(...all);
+  }
+
+  async revive(...indexes: readonly number[]): Promise<void> {
+    await this.replica.revive(...indexes);
+    await this.untilConnected(...indexes);
+  }
+
+  /** Waits until the mount reaches these bricks (all by default), by where it says that its root lies. */
+  async untilConnected(...indexes: readonly number[]): Promise<void> {
+    const all = this.replica.bricks.map((_, index) => index);
+    const wanted = (indexes.length > 0 ? indexes : all).map((index) => this.replica.directory(index));
+    let seen = "";
+    await until(
+      "the mount reaches its bricks",
+      async () => {
+        seen = await this.#agent.getXattr(this.at("."), PATHINFO).then(String, String);
+        return wanted.every((directory) => seen.includes(directory));
+      },
+      { deadlineMs: CONNECT_DEADLINE_MS, detail: () => seen },
+    );
+  }
+
+  /** Heals, and asks both makes whether anything is left. */
+  async heal(): Promise<void> {
+    await this.replica.heal(this.#cast.healer);
+    expect(pendingCount(await this.replica.stockHealInfo())).toBe(0);
+  }
+
+  /** Sets the marks of a copy by hand and lists it in that brick's index. */
+  blame(index: number, path: string, marks: Readonly<Record<string, string>>): void {
+    const brick = this.replica.directory(index);
+    for (const [key, hex] of Object.entries(marks)) {
+      const name = key === "dirty" ? key : `${this.replica.name}-${key}`;
+      setXattr(join(brick, path), `trusted.afr.${name}`, Buffer.from(hex.replaceAll(" ", ""), "hex"));
+    }
+    const indices = join(brick, ".glusterfs", "indices", "xattrop");
+    const base = readdirSync(indices).find((name) => name.startsWith("xattrop-"));
+    const entry = join(indices, gfidOf(brick, path));
+    if (base === undefined) writeFileSync(entry, "");
+    else linkSync(join(indices, base), entry);
+  }
+
+  async close(): Promise<void> {
+    await this.replica.lab.unmount(this.mount);
+    await this.#agent.process.kill();
+    await Promise.all(this.replica.bricks.map(({ process }) => process.kill()));
+  }
+}
