@@ -96,10 +96,7 @@ export class Lookups {
     if (codes.includes("ENODATA")) return true;
     if (found === NO_CHILDREN) return false;
     if (gfidsOf(replies).length > 1) return true;
-    const missing = codes.reduce(
-      (some, code, child) => (code === "ENOENT" || code === "ESTALE" ? withChild(some, child) : some),
-      NO_CHILDREN,
-    );
+    const missing = goneFrom(replies);
     if (missing === NO_CHILDREN) return false;
     if (set.quorum.type === "none" || !set.hasQuorum(found)) return true;
     const good = await states.ensureFresh(call, parent).then(
@@ -109,11 +106,15 @@ export class Lookups {
     return good === NO_CHILDREN || (missing & good) !== NO_CHILDREN;
   }
 
-  /** Throws unless a quorum of copies said something; heal tools may look at what there is. */
-  #checkQuorum(call: Call, { inode }: Loc, replies: Replies): void {
+  /** Heal tools look at what there is; a new copy is added by a client that sees the root anywhere. */
+  #seesAll(call: Call, { inode }: Loc): boolean {
+    return call.pid === PID.HEAL_TOOL || (call.pid === PID.ADD_REPLICA && gfidEquals(inode.gfid, ROOT_GFID));
+  }
+
+  /** Throws unless a quorum of copies said something. */
+  #checkQuorum(call: Call, loc: Loc, replies: Replies): void {
     const { set } = this.#context;
-    if (call.pid === PID.HEAL_TOOL) return;
-    if (call.pid === PID.ADD_REPLICA && gfidEquals(inode.gfid, ROOT_GFID)) return;
+    if (this.#seesAll(call, loc)) return;
     const answered = replies.reduce(
       (some, reply, child) =>
         reply && (reply.ok || reply.error.code !== "ENOTCONN") ? withChild(some, child) : some,
@@ -169,6 +170,8 @@ export class Lookups {
     const found = successes(replies);
     const first = replies[firstChild(found)];
     if (!first?.ok) throw mergedError(replies) ?? noQuorum(set, "lookup");
+    if (!this.#seesAll(call, loc) && !set.hasQuorum(found))
+      throw (set.hasQuorum(goneFrom(replies)) ? mergedError(replies) : undefined) ?? noQuorum(set, "lookup");
     const { gfid } = first.reply.stat;
     const readable = states.learn(loc.inode, gfid, replies, asked);
     const child = this.#readChild(call, loc, gfid, found, readable);
@@ -220,6 +223,17 @@ export class Lookups {
 
 function isNamed(loc: Loc): loc is NamedLoc {
   return loc.parent !== undefined && loc.name !== undefined;
+}
+
+/** Copies that say that there is no such thing. */
+function goneFrom(replies: Replies): ChildSet {
+  return replies.reduce(
+    (some, reply, child) =>
+      reply?.ok === false && (reply.error.code === "ENOENT" || reply.error.code === "ESTALE")
+        ? withChild(some, child)
+        : some,
+    NO_CHILDREN,
+  );
 }
 
 /** Each once, of these children. */
