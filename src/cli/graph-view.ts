@@ -122,6 +122,7 @@ function fopSummary(node: NodeDescription): string {
 function renderText(graph: GraphDescription): string {
   const byName = new Map(graph.nodes.map((node) => [node.name, node]));
   const shown = new Set<string>();
+  const explained = new Set<string>();
   const lines: string[] = [];
   const print = (name: string, head: string, tail: string): void => {
     const node = byName.get(name)!;
@@ -132,7 +133,10 @@ function renderText(graph: GraphDescription): string {
     shown.add(name);
     lines.push(`${head}${name}  [${node.type}]`);
     const bar = `${tail}${node.children.length > 0 ? "│ " : "  "}  `;
-    for (const line of nodeLines(node)) lines.push(...wrap(line, bar, 110));
+    // What a type does is said once; the copies of a replicated volume differ in options alone.
+    const does = explained.has(node.type) ? [] : [fopSummary(node)];
+    explained.add(node.type);
+    for (const line of [...does, ...optionLines(node)]) lines.push(...wrap(line, bar, 110));
     for (const [index, child] of node.children.entries()) {
       const last = index === node.children.length - 1;
       print(child, `${tail}${last ? "└─ " : "├─ "}`, `${tail}${last ? "   " : "│  "}`);
@@ -142,9 +146,8 @@ function renderText(graph: GraphDescription): string {
   return `${lines.join("\n")}\n`;
 }
 
-function nodeLines(node: NodeDescription): string[] {
+function optionLines(node: NodeDescription): string[] {
   return [
-    fopSummary(node),
     ...node.options.map(({ key, value, default: usual }) => `${key} = ${value} (default ${usual})`),
     ...(node.ignored.length > 0
       ? [`ignored options: ${node.ignored.map(({ key, value }) => `${key}=${value}`).join(", ")}`]

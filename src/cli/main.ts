@@ -150,6 +150,8 @@ function addStart(mortar: Command): void {
     .description("run the embedded volume `instances` and mount it (what `npm start` does)")
     .option("--data <dir>", "where its data is (default: ./var/instances)")
     .option("--mount <dir>", "where to mount it (default: /srv/instances as root, else ./mnt)")
+    .option("--replica <copies>", "of a new volume: 1, 3, or 2+1 for two and an arbiter (default: 3)")
+    .option("--new-brick <index>", "fill the empty directory of this brick (0, 1, 2) from the others")
     .addOption(repeatable("-o, --options <list>", "mount options, separated by commas"))
     .addOption(new Option("--edge <edge>", "how to speak to the kernel").choices(EDGES).default("auto"))
     .action(async (options) => (await import("./start-command.ts")).startCommand(options));

@@ -9,11 +9,13 @@ import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { EdgeKind } from "../../mount/edge.ts";
 import { type RunningMount, startMount } from "../../mount/main.ts";
-import { startVolfile } from "../api/open.ts";
+import { type OpenOptions, startVolfile } from "../api/open.ts";
 import { nodeEnv } from "../core/env-node.ts";
 import { UserError } from "../core/errors.ts";
 import type { Graph } from "../graph/graph.ts";
-import { type EmbeddedVolume, openEmbedded } from "../process/embedded.ts";
+import { type EmbeddedOptions, type EmbeddedVolume, openEmbedded } from "../process/embedded.ts";
+import { type Layout, parseLayout } from "../process/embedded-state.ts";
+import { healInside } from "../process/heal-daemon.ts";
 import { openLog, parseLogLevel } from "../process/logging.ts";
 import { describeGraph, renderGraph } from "./graph-view.ts";
 import { parseOptionLists } from "./mount-options.ts";
@@ -25,6 +27,8 @@ export interface StartFlags {
   readonly mount?: string;
   readonly options: string[];
   readonly edge: EdgeKind;
+  readonly replica?: string;
+  readonly newBrick?: string;
   readonly logFile?: string;
   readonly logLevel?: string;
   readonly logFormat: "text" | "json";
@@ -47,9 +51,9 @@ export async function startCommand(flags: StartFlags): Promise<void> {
   const env = nodeEnv(log);
   process.title = "mortar start";
   await makeMountpoint(mountpoint);
-  const volume = await openEmbedded(dataDir, NAME);
+  const volume = await openEmbedded(dataDir, NAME, embeddedOptions(flags));
   const mount = await startMount({
-    openGraph: () => startVolfile(volume.volfile, { env, xlatorOptions: options.xlatorOptions }),
+    openGraph: () => openGraph(volume, { env, xlatorOptions: options.xlatorOptions }),
     mountpoint,
     edge: flags.edge,
     options: options.edge,
@@ -58,6 +62,28 @@ export async function startCommand(flags: StartFlags): Promise<void> {
     env,
   });
   await serve(mount, volume);
+}
+
+function embeddedOptions({ replica, newBrick }: StartFlags): EmbeddedOptions {
+  if (newBrick !== undefined && !/^\d$/.test(newBrick))
+    throw new UserError(`--new-brick "${newBrick}": is no index of a brick`);
+  return {
+    ...(replica === undefined ? {} : { layout: parseLayout(replica) }),
+    ...(newBrick === undefined ? {} : { newBrick: Number(newBrick) }),
+  };
+}
+
+/** With a heal daemon inside when there is more than one copy. */
+async function openGraph(volume: EmbeddedVolume, options: OpenOptions): Promise<Graph> {
+  const graph = await startVolfile(volume.volfile, options);
+  try {
+    await volume.ready(graph);
+    healInside(graph);
+  } catch (error) {
+    await graph.stop();
+    throw error;
+  }
+  return graph;
 }
 
 async function serve(mount: RunningMount, volume: EmbeddedVolume): Promise<never> {
@@ -79,7 +105,9 @@ async function serve(mount: RunningMount, volume: EmbeddedVolume): Promise<never
 function welcome(mount: RunningMount, volume: EmbeddedVolume): string {
   const { mountpoint, kind } = mount.edge;
   return [
-    `Volume "${volume.name}" is mounted on ${mountpoint} (edge ${kind}); its data is in ${volume.dataDir}`,
+    `Volume "${volume.name}" (${LAYOUT_TEXT[volume.layout]}) is mounted on ${mountpoint} (edge ${kind}); ` +
+      `its data is in ${volume.dataDir}`,
+    ...volume.notes,
     "",
     graphText(mount.graph).trimEnd(),
     "",
@@ -92,6 +120,12 @@ function welcome(mount: RunningMount, volume: EmbeddedVolume): string {
     "",
   ].join("\n");
 }
+
+const LAYOUT_TEXT: Readonly<Record<Layout, string>> = {
+  "1": "one copy",
+  "3": "three copies",
+  "2+1": "two copies and an arbiter",
+};
 
 function graphText(graph: Graph): string {
   return renderGraph(describeGraph(graph), "text");

@@ -70,6 +70,19 @@ volume snap\ntype features/snapview-client\nsubvolumes "the \\"top\\"" other\nen
     expect(text).toContain("└─ guard  (shown above)");
   });
 
+  it("says once what a type does", () => {
+    const twice = `${TEXT}volume brick-2\ntype storage/memory\noption capacity 2GB\nend-volume
+volume pair\ntype cluster/replicate\nsubvolumes "the \\"top\\"" brick-2\nend-volume`;
+    const described = describeGraph(
+      buildGraph(parseVolfile(twice, "x.vol"), { registry: REGISTRY, env: fakeEnv() }),
+    );
+    const text = renderGraph(described, "text");
+    expect(text.match(/\[storage\/memory\]/g)).toHaveLength(2);
+    // The pair's own, and the first brick's.
+    expect(text.match(/handles every fop/g)).toHaveLength(2);
+    expect(text).toContain("capacity = 2GB");
+  });
+
   it("writes dot with quoted names", () => {
     const dot = renderGraph(graph, "dot");
     expect(dot).toMatch(/^digraph "the \\"top\\"" \{\n/);

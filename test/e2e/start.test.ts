@@ -77,7 +77,7 @@ describe("npm start", () => {
       { cwd: ROOT, env: { MORTAR_NO_APT: "1" } },
     );
     expect(second.code).toBe(1);
-    expect(second.stderr).toContain(`brick "${data}/brick": is served by another process`);
+    expect(second.stderr).toContain(`brick "${data}/brick-0": is served by another process`);
     expect((await agent.readFile(join(mountpoint, "kept"))).toString()).toBe("data of the first start");
     expect(await interrupt(running)).toBe(0);
   });
@@ -137,6 +137,6 @@ describe("without root", () => {
     expect(await second.inside(`cd ${mountpoint} && ${seen}`)).toBe("hi\na\n2\nv");
     expect(await second.running.stop("SIGINT")).toMatchObject({ code: 0 });
     // The fifo's companion went with this start; the symlink's is there.
-    expect(readdirSync(join(data, "brick/.glusterfs/companions"))).toHaveLength(1);
+    expect(readdirSync(join(data, "brick-0/.glusterfs/companions"))).toHaveLength(1);
   });
 });

@@ -1,4 +1,4 @@
-/** What processes are made of: listen addresses, the log, the embedded volume, options from outside. */
+/** What processes are made of: listen addresses, the log, options from outside. */
 
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -8,7 +8,6 @@ import { overrideOptions, parseXlatorOption, readVolfile } from "../../src/api/o
 import { FopError } from "../../src/core/errors.ts";
 import { parseVolfile, printVolfile } from "../../src/graph/volfile.ts";
 import { parseListen, startBrick } from "../../src/process/brick.ts";
-import { openEmbedded } from "../../src/process/embedded.ts";
 import { openLog, parseLogLevel } from "../../src/process/logging.ts";
 import { fakeEnv } from "../support/fake-env.ts";
 
@@ -118,29 +117,5 @@ describe("log", () => {
 
   it("says in one line that its file cannot be", () => {
     expect(() => openLog({ level: "info", file: join(dir, "\0") })).toThrow(/^log file "/);
-  });
-});
-
-describe("embedded volume", () => {
-  beforeEach((context) => {
-    if (process.getuid?.() !== 0) context.skip("bricks need root for trusted.* xattrs");
-  });
-
-  it("keeps its name and id", async () => {
-    const first = await openEmbedded(join(dir, "data"), "instances");
-    const again = await openEmbedded(join(dir, "data"), "other");
-    expect(again.name).toBe("instances");
-    expect(printVolfile(again.volfile)).toBe(printVolfile(first.volfile));
-  });
-
-  it("does not guess when its description is damaged", async () => {
-    await openEmbedded(join(dir, "data"), "instances");
-    await writeFile(join(dir, "data", "volume.json"), '{"name":"instances"');
-    await expect(openEmbedded(join(dir, "data"), "instances")).rejects.toThrow(/volume\.json": is damaged/);
-  });
-
-  it("says in one line that the directory cannot be", async () => {
-    await writeFile(join(dir, "file"), "");
-    await expect(openEmbedded(join(dir, "file"), "instances")).rejects.toThrow(/^data directory ".*file": /);
   });
 });

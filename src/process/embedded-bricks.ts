@@ -1,0 +1,112 @@
+/**
+ * The brick directories of an embedded volume: made once, and from then on each known by its place.
+ *
+ * A brick says which volume it belongs to (trusted.glusterfs.volume-id) but not which copy it is, and marks
+ * speak of copies by place: two directories that changed places would have heals run backwards. So each
+ * carries its place in an xattr of its `.glusterfs`, which no client sees and no heal copies.
+ */
+
+import { access, mkdir, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { createBrickDirectory } from "../../xlators/storage/posix/brick-dir.ts";
+import { getXattr, setXattr } from "../../xlators/storage/posix/target.ts";
+import { UserError } from "../core/errors.ts";
+import { type Gfid, gfidText } from "../core/gfid.ts";
+import { KEY } from "../core/keys.ts";
+
+const PLACE = "trusted.mortar.brick";
+const HIDDEN = ".glusterfs";
+
+/** One copy of the volume. */
+export interface BrickPlace {
+  /** Absolute. */
+  readonly directory: string;
+  /** What marks call this copy, e.g. `instances-client-1`. */
+  readonly id: string;
+  readonly index: number;
+}
+
+/** Makes a brick, or finishes one whose making was interrupted. Throws UserError. */
+export async function makeBrick(place: BrickPlace, volumeId: Gfid): Promise<void> {
+  const { directory, id } = place;
+  try {
+    await mkdir(join(directory, HIDDEN), { recursive: true });
+    const present = (await getXattr(join(directory, HIDDEN), PLACE))?.toString();
+    if (present !== undefined && present !== id)
+      throw new UserError(`brick "${directory}": is "${present}" already; put it back to its place`);
+    await setXattr(join(directory, HIDDEN), PLACE, Buffer.from(id));
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw new UserError(`brick "${directory}": cannot be made: ${(error as Error).message}`);
+  }
+  await createBrickDirectory(directory, volumeId);
+}
+
+/** Throws UserError, one line that says what is wrong, unless this is that brick of that volume. */
+export async function checkBrick(
+  place: BrickPlace,
+  volumeId: Gfid,
+  all: readonly BrickPlace[],
+): Promise<void> {
+  const { directory, index } = place;
+  const who = `brick "${directory}"`;
+  const found = await volumeIdOf(directory);
+  const replaced = `if its disk was replaced by an empty one, start once with --new-brick ${index}`;
+  if (found === "missing")
+    throw new UserError(`${who}: does not exist; is its file system mounted? ${replaced}`);
+  if (found === "empty") throw new UserError(`${who}: is empty; is its file system mounted? ${replaced}`);
+  if (found === "foreign")
+    throw new UserError(`${who}: has files and belongs to no volume; is its file system mounted?`);
+  if (!found.equals(volumeId))
+    throw new UserError(
+      `${who}: belongs to volume "${shownId(found)}", not to "${gfidText(volumeId)}"; move it away`,
+    );
+  await checkPlace(place, all);
+}
+
+/** Throws UserError unless the directory is missing or empty: only then may it become a new brick. */
+export async function checkNewBrick({ directory, index }: BrickPlace): Promise<void> {
+  const found = await volumeIdOf(directory);
+  if (found === "missing" || found === "empty") return;
+  throw new UserError(
+    `--new-brick ${index}: brick "${directory}": is not empty; move what is in it away, or start without`,
+  );
+}
+
+async function checkPlace({ directory, id }: BrickPlace, all: readonly BrickPlace[]): Promise<void> {
+  const value = await getXattr(join(directory, HIDDEN), PLACE).catch(() => undefined);
+  const found = value?.toString();
+  if (found === id) return;
+  const other = all.find((place) => place.id === found);
+  const fix = "put the directories back to their places";
+  if (other)
+    throw new UserError(`brick "${directory}": is the one of "${other.directory}": they are swapped; ${fix}`);
+  throw new UserError(
+    `brick "${directory}": does not say which copy it is (${PLACE} of ${HIDDEN} is ` +
+      `${found === undefined ? "missing" : `"${found}"`}); if it is in its place: ` +
+      `setfattr -n ${PLACE} -v ${id} ${join(directory, HIDDEN)}`,
+  );
+}
+
+/** The volume of a directory; or that there is none, nothing in it, or something that is no brick. */
+async function volumeIdOf(directory: string): Promise<Buffer | "missing" | "empty" | "foreign"> {
+  try {
+    await access(directory);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "missing";
+    throw new UserError(`brick "${directory}": ${(error as Error).message}`);
+  }
+  try {
+    const value = await getXattr(directory, KEY.VOLUME_ID);
+    if (value) return value;
+    // A file system of its own comes with this.
+    const names = (await readdir(directory)).filter((name) => name !== "lost+found");
+    return names.length === 0 ? "empty" : "foreign";
+  } catch (error) {
+    throw new UserError(`brick "${directory}": ${(error as Error).message}`);
+  }
+}
+
+function shownId(bytes: Buffer): string {
+  return bytes.length === 16 ? gfidText(bytes as Gfid) : bytes.toString("hex");
+}

@@ -1,0 +1,73 @@
+/**
+ * `volume.json` of an embedded volume: what it is called, which one it is, how many copies it has. Written at the
+ * first start; by way of a new name, so that a crash leaves either the old file or the new one, whole.
+ */
+
+import { readFile, rename, writeFile } from "node:fs/promises";
+import { UserError } from "../core/errors.ts";
+import { parseGfid } from "../core/gfid.ts";
+
+/** Copies: one; three; two and an arbiter. */
+export const LAYOUTS = ["1", "3", "2+1"] as const;
+export type Layout = (typeof LAYOUTS)[number];
+
+export interface EmbeddedState {
+  readonly name: string;
+  /** uuid as text. */
+  readonly id: string;
+  /** Absent in volumes of the first release, which have one copy. */
+  readonly replica?: Layout;
+  /** Bricks that are still being made: by the first start, or as new ones for a volume with data. */
+  readonly making?: readonly number[];
+}
+
+/** Undefined when there is none yet. Throws UserError when it cannot be read or understood. */
+export async function readState(file: string): Promise<EmbeddedState | undefined> {
+  let text: string;
+  try {
+    text = await readFile(file, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw new UserError(`"${file}": ${(error as Error).message}`);
+  }
+  const state = parse(text);
+  if (state) return state;
+  throw new UserError(`"${file}": is damaged; its id is the xattr trusted.glusterfs.volume-id of the brick`);
+}
+
+export async function writeState(file: string, state: EmbeddedState): Promise<void> {
+  const fresh = `${file}.new`;
+  try {
+    await writeFile(fresh, `${JSON.stringify(state, undefined, 2)}\n`, { flush: true });
+    await rename(fresh, file);
+  } catch (error) {
+    throw new UserError(`"${file}": cannot be written: ${(error as Error).message}`);
+  }
+}
+
+/** Throws UserError. */
+export function parseLayout(text: string): Layout {
+  const layout = LAYOUTS.find((one) => one === text);
+  if (layout) return layout;
+  throw new UserError(`--replica "${text}": is none of ${LAYOUTS.join(", ")} (two copies and an arbiter)`);
+}
+
+function parse(text: string): EmbeddedState | undefined {
+  let found: Partial<Record<keyof EmbeddedState, unknown>>;
+  try {
+    found = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (typeof found !== "object" || found === null) return undefined;
+  const { name, id, replica, making } = found;
+  if (typeof name !== "string" || name === "" || typeof id !== "string" || !parseGfid(id)) return undefined;
+  const layout = LAYOUTS.find((one) => one === replica);
+  if (replica !== undefined && layout === undefined) return undefined;
+  if (making !== undefined && !isIndexes(making)) return undefined;
+  return { name, id, ...(layout ? { replica: layout } : {}), ...(making ? { making } : {}) };
+}
+
+function isIndexes(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((index) => Number.isInteger(index) && index >= 0 && index < 3);
+}
