@@ -122,7 +122,7 @@ export class Replica {
     const volfile = this.lab.writeFile(`${this.name}-shd.vol`, text);
     const log = this.lab.path(`${make}-heal.log`);
     if (make === "mortar")
-      return this.lab.processes.start(MORTAR, ["heal-daemon", volfile, "--log-file", log]);
+      return this.lab.processes.start(MORTAR, ["heal-daemon", volfile, "--foreground", "--log-file", log]);
     return this.lab.processes.start("glusterfs", [
       ...["-N", "-f", volfile, "-l", log, "--process-name", "glustershd", "--client-pid=-6"],
     ]);
