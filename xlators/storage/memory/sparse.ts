@@ -122,7 +122,9 @@ export class SparseData {
     this.#syncedSize = this.#size;
   }
 
-  /** The disk takes some of what was not synced by itself: the pages (by index) and the size that are chosen. */
+  /**
+   * The disk takes some of what was not synced by itself: the pages (by index) and the size that are chosen.
+   */
   writeBack(choose: (what: number | "size") => boolean): void {
     for (const index of [...this.#synced.keys()]) if (choose(index)) this.#synced.delete(index);
     if (this.#size !== this.#syncedSize && choose("size")) this.#syncedSize = this.#size;
