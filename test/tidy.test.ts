@@ -102,6 +102,7 @@ function mayImport(part: string): (target: string) => boolean {
     case "xlators/protocol":
       return among(CORE, "src/os", "src/rpc");
     case "xlators/storage/posix":
+    case "xlators/features/index":
       return among(CORE, "src/os");
     case "xlators/registry.ts":
       return (target) => target === CORE || target.startsWith("xlators/");

@@ -115,11 +115,6 @@ const ROWS: readonly Row[] = [
     reason: "only adds the virtual directory .gfid, which nobody but geo-replication asks for",
   },
   {
-    type: "features/index",
-    reason:
-      "lists what needs healing; the marks are on the files themselves, so a full crawl still finds them",
-  },
-  {
     type: "features/leases",
     reason: "grants leases only when they are on; on is refused",
     options: { leases: off("Grant leases.") },
@@ -208,7 +203,6 @@ const ROWS: readonly Row[] = [
 const REFUSED: readonly (readonly [type: string, why: string])[] = [
   ["cluster/disperse", "bricks of a dispersed volume hold coded fragments, which Mortar cannot decode"],
   ["debug/sink", "it answers no call; it exists for GlusterFS' own tests"],
-  ["features/arbiter", "an arbiter brick must keep names without data; Mortar would store the data"],
   ["features/bit-rot", "this graph belongs to GlusterFS' bit-rot daemon"],
   ["features/cdc", "network.compression changes payload bytes on the wire; switch it off for this volume"],
   ["features/cloudsync", "files may have their data in a remote store, and their stubs would read as holes"],

@@ -12,6 +12,8 @@ import { errorGen } from "./debug/error-gen.ts";
 import { ioStats } from "./debug/io-stats.ts";
 import { trace } from "./debug/trace.ts";
 import { accessControl, posixAcl } from "./features/access-control/access-control.ts";
+import { arbiter } from "./features/arbiter.ts";
+import { index } from "./features/index/index-xlator.ts";
 import { locks } from "./features/locks/locks.ts";
 import { readOnly } from "./features/read-only.ts";
 import { selinux } from "./features/selinux.ts";
@@ -31,6 +33,8 @@ const IMPLEMENTED: readonly XlatorDefinition[] = [
   trace,
   accessControl,
   posixAcl,
+  arbiter,
+  index,
   locks,
   readOnly,
   selinux,

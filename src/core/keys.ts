@@ -27,6 +27,8 @@ export const KEY = {
   OPEN_FD_COUNT: "glusterfs.open-fd-count",
   /** Number of fds of an inode that a fop is using. */
   ACTIVE_FD_COUNT: "glusterfs.open-active-fd-count",
+  /** xdata of writev: say whether the write only appended. */
+  WRITE_IS_APPEND: "glusterfs.write-is-append",
 } as const;
 
 /** xdata about locks (features/locks answers, replicate and distribute ask). */
@@ -83,6 +85,13 @@ export const CHANGED_RANGES_KEY = {
   /** Followed by a pending key; getxattr of that name gives an encoded ChangeRecord, or ENODATA. */
   RECORD_PREFIX: "trusted.mortar.changed-ranges:",
 } as const;
+
+/**
+ * A file `.glusterfs/unlink/mortar-token-UUID` by which features/index knows that nothing else has served the
+ * brick since: glusterfsd empties that directory at its start. storage/posix spares such a file once, adding
+ * the suffix, so that a start of a brick without features/index counts as something else, too.
+ */
+export const BRICK_TOKEN = { PREFIX: "mortar-token-", SEEN: ".seen" } as const;
 
 /** Namespaces that Linux knows for xattr names. */
 export const XATTR_NAMESPACES = ["user.", "trusted.", "security.", "system."] as const;

@@ -10,7 +10,7 @@ import { realpath } from "node:fs/promises";
 import { type ErrnoName, toFopError, UserError } from "../../../src/core/errors.ts";
 import { type Gfid, gfidText, newGfid, parseGfid, ROOT_GFID } from "../../../src/core/gfid.ts";
 import { isDir } from "../../../src/core/iatt.ts";
-import { KEY } from "../../../src/core/keys.ts";
+import { BRICK_TOKEN, KEY } from "../../../src/core/keys.ts";
 import { O_DIRECTORY } from "../../../src/core/open-flags.ts";
 import {
   close,
@@ -155,7 +155,15 @@ async function completeTree(directory: string, base: string): Promise<void> {
   await ifAbsent(mkdir(`${hidden}/landfill`, LANDFILL_MODE));
   await moveOldLandfill(base);
   await ifAbsent(mkdir(`${hidden}/unlink`, UNLINK_MODE));
-  await emptyDirectory(`${hidden}/unlink`);
+  await emptyUnlink(`${hidden}/unlink`);
+}
+
+/** All but tokens that are seen for the first time. */
+async function emptyUnlink(path: string): Promise<void> {
+  const { PREFIX, SEEN } = BRICK_TOKEN;
+  const isSeen = (name: string): boolean => name.startsWith(PREFIX) && name.endsWith(SEEN);
+  await emptyDirectory(path, (name) => name.startsWith(PREFIX) && !isSeen(name));
+  for (const { name } of await readdir(path)) await rename(`${path}/${name}`, `${path}/${name}${SEEN}`);
 }
 
 /** The root's handle: a symlink three levels up. */
@@ -178,9 +186,10 @@ async function moveOldLandfill(base: string): Promise<void> {
   }
 }
 
-/** Removes all that is in a directory. */
-export async function emptyDirectory(path: string): Promise<void> {
+/** Removes all that is in a directory, but what `spare` names. */
+export async function emptyDirectory(path: string, spare?: (name: string) => boolean): Promise<void> {
   for (const entry of await readdir(path)) {
+    if (spare?.(entry.name)) continue;
     const inside = `${path}/${entry.name}`;
     if (!isDir(await lstat(inside))) await unlink(inside);
     else {
