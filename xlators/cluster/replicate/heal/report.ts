@@ -4,6 +4,7 @@
  */
 
 import type { Call } from "../../../../src/core/call.ts";
+import type { Gfid } from "../../../../src/core/gfid.ts";
 import type { Slot } from "../changelog.ts";
 import type { ChildSet } from "../child-set.ts";
 import type { Resolution } from "../decide.ts";
@@ -25,7 +26,7 @@ export interface HealOptions {
   readonly resolution?: Resolution;
   /** With `resolution`: decide and report `source`, change nothing. */
   readonly dryRun?: boolean;
-  /** Heal slots whatever data-, metadata- and entry-self-heal say (the daemon and the tools). */
+  /** Called after each step of a data heal. */
   readonly onProgress?: (progress: HealProgress) => void;
   /** Aborted: stop at the next step; marks stay, a later heal goes on. */
   readonly signal?: AbortSignal;
@@ -36,6 +37,7 @@ export interface HealOptions {
 /**
  * How one slot ended.
  * - `clean`: nothing to heal; marks, if any, belong to operations under way.
+ * - `would-heal`: a dry run; `source` is the copy that would stay.
  * - `healed`: all copies are equal and the marks that were seen are gone.
  * - `partial`: some sinks failed and stay marked; the others are healed.
  * - `split-brain`: no copy can be chosen; EIO to readers.
@@ -48,6 +50,7 @@ export interface HealOptions {
  */
 export type SlotOutcome =
   | "clean"
+  | "would-heal"
   | "healed"
   | "partial"
   | "split-brain"
@@ -110,10 +113,28 @@ export interface Inspection {
   readonly bytesToHeal: number;
 }
 
+export interface NameHealOptions {
+  /** Settles different objects by one name (gfid split brain); a name without any is left alone. */
+  readonly resolution?: Resolution;
+  /** Decide and report `source`, change nothing. */
+  readonly dryRun?: boolean;
+  /** For an entry that has no gfid on any brick. */
+  readonly gfid?: Gfid;
+}
+
 /** How a name ended (spec 4.9, name heal). */
 export interface NameHeal {
-  readonly outcome: "clean" | "healed" | "split-brain" | "busy" | "unavailable" | "failed";
+  readonly outcome:
+    | "clean"
+    | "would-heal"
+    | "healed"
+    | "split-brain"
+    | "not-split-brain"
+    | "unavailable"
+    | "failed";
   /** Children on which the name was made, removed or given its gfid. */
   readonly changed: ChildSet;
+  /** The copy that the others were made like, -1 when the name was removed. */
+  readonly source?: number;
   readonly why?: string;
 }

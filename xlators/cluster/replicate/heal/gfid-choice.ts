@@ -1,0 +1,84 @@
+/**
+ * Which object a name shall lead to when copies have different ones there (spec translators.md 4.9, 4.10;
+ * GlusterFS afr_gfid_split_brain_source). Pure.
+ */
+
+import { type Gfid, gfidEquals } from "../../../../src/core/gfid.ts";
+import { type ChildSet, childrenOf, hasChild, NO_CHILDREN, only } from "../child-set.ts";
+import {
+  type CopyStat,
+  favoriteChild,
+  mostEqual,
+  onlyBest,
+  type Policy,
+  type Resolution,
+} from "../decide.ts";
+
+export interface NameCopies {
+  /** Children that have the name, with a gfid. */
+  readonly holders: ChildSet;
+  /** By child; of others anything. */
+  readonly stats: readonly (CopyStat & { readonly gfid: Gfid })[];
+}
+
+const S_IFMT = 0o170000;
+
+/** The holders of the same object as `child`. */
+export function twinsOf({ holders, stats }: NameCopies, child: number): ChildSet {
+  const { gfid } = stats[child]!;
+  return childrenOf(holders)
+    .filter((other) => gfidEquals(stats[other]!.gfid, gfid))
+    .reduce((set, other) => set | only(other), NO_CHILDREN);
+}
+
+/** Whether two of these children have different objects or different types there. */
+export function differ(copies: NameCopies, among: ChildSet): "no" | "gfid" | "type" {
+  const [first, ...others] = childrenOf(among & copies.holders);
+  if (first === undefined) return "no";
+  const { mode, gfid } = copies.stats[first]!;
+  let found: "no" | "gfid" = "no";
+  for (const other of others) {
+    const stat = copies.stats[other]!;
+    if ((stat.mode & S_IFMT) !== (mode & S_IFMT)) return "type";
+    if (!gfidEquals(stat.gfid, gfid)) found = "gfid";
+  }
+  return found;
+}
+
+/**
+ * The child whose object stays, or why none was chosen. Different types are no business of policies; only a
+ * person who names a brick settles them.
+ */
+export function chooseObject(
+  copies: NameCopies,
+  kind: "gfid" | "type",
+  policy: Policy,
+  resolution: Resolution | undefined,
+): number | string {
+  const { holders, stats } = copies;
+  if (resolution?.kind === "source-brick")
+    return hasChild(holders, resolution.child)
+      ? resolution.child
+      : "the brick to heal from does not have this name, or is not up";
+  if (kind === "type") return "the copies are of different types: only source-brick can settle that";
+  const same = (a: number, b: number): boolean => gfidEquals(stats[a]!.gfid, stats[b]!.gfid);
+  const byMajority = (): number => (stats.length === 2 ? -1 : mostEqual(holders, stats.length, same));
+  switch (resolution?.kind) {
+    case "bigger-file":
+      return onlyBest(holders, (i) => stats[i]!.size) ?? "no bigger file: the largest size is not unique";
+    case "latest-mtime":
+      return (
+        onlyBest(
+          holders,
+          (i) => stats[i]!.mtime,
+          (i) => stats[i]!.mtimeNsec,
+        ) ?? "no difference in mtime: the newest is not unique"
+      );
+    case "majority": {
+      const chosen = byMajority();
+      return chosen >= 0 ? chosen : "no majority: no more than half of the copies have the same object";
+    }
+  }
+  const favorite = policy === "majority" ? byMajority() : favoriteChild(policy, stats, holders);
+  return favorite >= 0 ? favorite : "the copies have different objects by this name (gfid split brain)";
+}
