@@ -55,12 +55,14 @@ export function mergedError(outcomes: Outcomes<unknown>): FopError | undefined {
   let best: FopError | undefined;
   for (const outcome of outcomes) {
     if (outcome === undefined || outcome.ok) continue;
-    if (best === undefined || rank(outcome.error.code) >= rank(best.code)) best = outcome.error;
+    if (best === undefined || errorRank(outcome.error) >= errorRank(best)) best = outcome.error;
   }
   return best;
 }
 
-function rank(code: ErrnoName): number {
+/** The higher one is the better answer of two; of equal ones the later. */
+export function errorRank({ code }: FopError): number {
+  if (code === "ENOTCONN") return -1;
   const place = ERRNO_PRIORITY.indexOf(code);
   return place < 0 ? 0 : ERRNO_PRIORITY.length - place;
 }
@@ -82,6 +84,18 @@ export async function onAll<F extends FopName>(
   if (!set.hasQuorum(successes(outcomes))) throw mergedError(outcomes) ?? noQuorum(set, fop);
   for (const outcome of outcomes) if (outcome?.ok) return outcome.reply;
   throw noQuorum(set, fop);
+}
+
+/** On all up children: the first good reply, if there is any; else the merged error. */
+export async function onAny<F extends FopName>(
+  set: ReplicaSet,
+  fop: F,
+  call: Call,
+  args: Args<F>,
+): Promise<Reply<F>> {
+  const outcomes = await fanoutTo(set, set.up, fop, call, args);
+  for (const outcome of outcomes) if (outcome?.ok) return outcome.reply;
+  throw mergedError(outcomes) ?? noQuorum(set, fop);
 }
 
 /** On one data child after the other until one answers without ENOTCONN. */

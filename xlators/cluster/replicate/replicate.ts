@@ -12,7 +12,8 @@
 import type { Call } from "../../../src/core/call.ts";
 import { FopError } from "../../../src/core/errors.ts";
 import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
-import type { Inode } from "../../../src/core/inode.ts";
+import type { Fd, Inode } from "../../../src/core/inode.ts";
+import { O_TRUNC } from "../../../src/core/open-flags.ts";
 import {
   type ChildEvent,
   defineXlator,
@@ -24,16 +25,21 @@ import {
 import { brickIds, checkSupported } from "./brick-ids.ts";
 import { CHILDREN_MAX } from "./child-set.ts";
 import { Directories } from "./directory.ts";
+import { EagerLocks } from "./eager-locks.ts";
 import { Entries } from "./entries.ts";
-import { onAll } from "./fan-out.ts";
+import { onAll, onAny } from "./fan-out.ts";
 import { healOnAccess } from "./heal-on-access.ts";
 import { InodeStates } from "./inode-state.ts";
+import { InodeWrites } from "./inode-writes.ts";
 import { Lookups } from "./lookup.ts";
 import { Membership } from "./membership.ts";
+import { OpenFiles } from "./open-files.ts";
 import { options, type ReplicateOptions } from "./options.ts";
+import { QuorumGate } from "./quorum-gate.ts";
 import { type ReadContext, Reads } from "./read.ts";
 import { ReadPolicy } from "./read-policy.ts";
 import { ReplicaSet } from "./replica-set.ts";
+import { UserLocks } from "./user-locks.ts";
 
 export const replicate = defineXlator({
   type: "cluster/replicate",
@@ -50,10 +56,16 @@ export class Replicate extends XlatorBase<typeof options> {
   readonly #membership: Membership;
   readonly #states: InodeStates;
   readonly #policy: ReadPolicy;
+  readonly #gate: QuorumGate;
+  readonly #files: OpenFiles;
+  readonly #locks: EagerLocks;
+  readonly #writes: InodeWrites;
+  readonly #userLocks: UserLocks;
   readonly #entries: Entries;
   readonly #reads: Reads;
   readonly #directories: Directories;
   readonly #lookups: Lookups;
+  #stopping: Promise<void> | undefined;
 
   constructor(init: XlatorInit<typeof options>) {
     super(init);
@@ -78,14 +90,21 @@ export class Replicate extends XlatorBase<typeof options> {
       policy: this.#policy,
       settle: heals.settle,
     };
-    this.#entries = new Entries(context);
+    this.#gate = new QuorumGate(this.set);
+    this.#files = new OpenFiles(this.set, this.#states);
+    this.#locks = new EagerLocks(this.set);
+    this.#userLocks = new UserLocks(this.set, this.#gate, this.#files);
+    this.#entries = new Entries(context, (fd, children, flags) => this.#files.opened(fd, children, flags));
     this.#reads = new Reads(context);
+    const parts = { ...context, gate: this.#gate, files: this.#files, locks: this.#locks };
+    this.#writes = new InodeWrites(parts, (call, args) => this.#reads.readv(call, args));
     this.#directories = new Directories(context, this.#reads);
     this.#lookups = new Lookups(context, heals.healName);
   }
 
   override async fini(): Promise<void> {
-    this.#membership.stop();
+    await this.#stopping;
+    this.#gate.stop();
     await this.#entries.settled();
   }
 
@@ -95,8 +114,19 @@ export class Replicate extends XlatorBase<typeof options> {
   }
 
   override onParentEvent(event: ParentEvent): void {
-    if (event.type === "parent-up") this.#membership.start();
-    else this.#membership.stop();
+    if (event.type === "parent-up") {
+      this.#membership.start();
+      super.onParentEvent(event);
+      return;
+    }
+    this.#membership.stop();
+    this.#gate.stop();
+    this.#stopping = this.#stop(event);
+  }
+
+  /** Delayed post-ops need the children: those hear of the end when the marks are cleared. */
+  async #stop(event: ParentEvent): Promise<void> {
+    await this.#locks.settleAll();
     super.onParentEvent(event);
   }
 
@@ -108,6 +138,11 @@ export class Replicate extends XlatorBase<typeof options> {
     else if (event.type === "auth-failed") this.#membership.childRefused(child, event.why);
     else if (event.type === "child-ping") this.set.latencyMs[child] = event.latencyMs;
     else if (!isContention(event)) this.notifyParents(event);
+  }
+
+  override async release(fd: Fd): Promise<void> {
+    await this.#locks.forgetFd(fd);
+    await super.release(fd);
   }
 
   override forget(inode: Inode): void {
@@ -205,76 +240,81 @@ export class Replicate extends XlatorBase<typeof options> {
   // Writes to an inode.
 
   override writev(call: Call, args: Args<"writev">): Promise<Reply<"writev">> {
-    return onAll(this.set, "writev", call, args);
+    return this.#writes.writev(call, args);
   }
   override truncate(call: Call, args: Args<"truncate">): Promise<Reply<"truncate">> {
-    return onAll(this.set, "truncate", call, args);
+    return this.#writes.truncate(call, args);
   }
   override ftruncate(call: Call, args: Args<"ftruncate">): Promise<Reply<"ftruncate">> {
-    return onAll(this.set, "ftruncate", call, args);
+    return this.#writes.ftruncate(call, args);
   }
   override fallocate(call: Call, args: Args<"fallocate">): Promise<Reply<"fallocate">> {
-    return onAll(this.set, "fallocate", call, args);
+    return this.#writes.fallocate(call, args);
   }
   override discard(call: Call, args: Args<"discard">): Promise<Reply<"discard">> {
-    return onAll(this.set, "discard", call, args);
+    return this.#writes.discard(call, args);
   }
   override zerofill(call: Call, args: Args<"zerofill">): Promise<Reply<"zerofill">> {
-    return onAll(this.set, "zerofill", call, args);
+    return this.#writes.zerofill(call, args);
   }
   override setattr(call: Call, args: Args<"setattr">): Promise<Reply<"setattr">> {
-    return onAll(this.set, "setattr", call, args);
+    return this.#writes.setattr(call, args);
   }
   override fsetattr(call: Call, args: Args<"fsetattr">): Promise<Reply<"fsetattr">> {
-    return onAll(this.set, "fsetattr", call, args);
+    return this.#writes.fsetattr(call, args);
   }
   override setxattr(call: Call, args: Args<"setxattr">): Promise<Reply<"setxattr">> {
-    return onAll(this.set, "setxattr", call, args);
+    return this.#writes.setxattr(call, args);
   }
   override fsetxattr(call: Call, args: Args<"fsetxattr">): Promise<Reply<"fsetxattr">> {
-    return onAll(this.set, "fsetxattr", call, args);
+    return this.#writes.fsetxattr(call, args);
   }
   override removexattr(call: Call, args: Args<"removexattr">): Promise<Reply<"removexattr">> {
-    return onAll(this.set, "removexattr", call, args);
+    return this.#writes.removexattr(call, args);
   }
   override fremovexattr(call: Call, args: Args<"fremovexattr">): Promise<Reply<"fremovexattr">> {
-    return onAll(this.set, "fremovexattr", call, args);
+    return this.#writes.fremovexattr(call, args);
   }
   override xattrop(call: Call, args: Args<"xattrop">): Promise<Reply<"xattrop">> {
-    return onAll(this.set, "xattrop", call, args);
+    return this.#writes.xattrop(call, args);
   }
   override fxattrop(call: Call, args: Args<"fxattrop">): Promise<Reply<"fxattrop">> {
-    return onAll(this.set, "fxattrop", call, args);
+    return this.#writes.fxattrop(call, args);
   }
   override fsync(call: Call, args: Args<"fsync">): Promise<Reply<"fsync">> {
-    return onAll(this.set, "fsync", call, args);
+    return this.#writes.fsync(call, args);
   }
   override copy_file_range(call: Call, args: Args<"copy_file_range">): Promise<Reply<"copy_file_range">> {
-    return onAll(this.set, "copy_file_range", call, args);
+    return this.#writes.copy_file_range(call, args);
   }
 
   // Open files and locks of users.
 
-  override open(call: Call, args: Args<"open">): Promise<Reply<"open">> {
-    return onAll(this.set, "open", call, args);
+  override async open(call: Call, args: Args<"open">): Promise<Reply<"open">> {
+    await this.#gate.enter("open", call);
+    const reply = await this.#files.open(call, args);
+    if ((args.flags & O_TRUNC) !== 0) await this.#writes.ftruncate(call, { fd: args.fd, offset: 0 });
+    return reply;
   }
-  override flush(call: Call, args: Args<"flush">): Promise<Reply<"flush">> {
-    return onAll(this.set, "flush", call, args);
+  override async flush(call: Call, args: Args<"flush">): Promise<Reply<"flush">> {
+    await this.#locks.settle(args.fd.inode);
+    await this.#files.ready(args.fd);
+    return onAny(this.set, "flush", call, args);
   }
   override lk(call: Call, args: Args<"lk">): Promise<Reply<"lk">> {
-    return onAll(this.set, "lk", call, args);
+    return this.#userLocks.lk(call, args);
   }
   override inodelk(call: Call, args: Args<"inodelk">): Promise<Reply<"inodelk">> {
-    return onAll(this.set, "inodelk", call, args);
+    return this.#userLocks.internal("inodelk", call, args);
   }
   override finodelk(call: Call, args: Args<"finodelk">): Promise<Reply<"finodelk">> {
-    return onAll(this.set, "finodelk", call, args);
+    return this.#userLocks.internal("finodelk", call, args);
   }
   override entrylk(call: Call, args: Args<"entrylk">): Promise<Reply<"entrylk">> {
-    return onAll(this.set, "entrylk", call, args);
+    return this.#userLocks.internal("entrylk", call, args);
   }
   override fentrylk(call: Call, args: Args<"fentrylk">): Promise<Reply<"fentrylk">> {
-    return onAll(this.set, "fentrylk", call, args);
+    return this.#userLocks.internal("fentrylk", call, args);
   }
   override getactivelk(): Promise<never> {
     return this.#notHere("getactivelk");

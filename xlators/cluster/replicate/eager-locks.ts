@@ -1,0 +1,84 @@
+/**
+ * The eager locks of all inodes of a replica set. What is in use is found by gfid, so that two objects of the
+ * same inode share their locks; the rest is found by object and forgotten with it.
+ */
+
+import { gfidKey } from "../../../src/core/gfid.ts";
+import type { Fd, Inode } from "../../../src/core/inode.ts";
+import type { InodeSlot } from "./batch.ts";
+import { EagerLock } from "./eager-lock.ts";
+import type { ReplicaSet } from "./replica-set.ts";
+
+interface Pair {
+  readonly data: EagerLock;
+  readonly metadata: EagerLock;
+}
+
+export class EagerLocks {
+  readonly #set: ReplicaSet;
+  readonly #byInode = new WeakMap<Inode, Pair>();
+  readonly #busy = new Map<string, Pair>();
+
+  constructor(set: ReplicaSet) {
+    this.#set = set;
+  }
+
+  /** Inodes with a lock that is held or waited for. */
+  get busyCount(): number {
+    return this.#busy.size;
+  }
+
+  /** The lock to enter now. */
+  of(inode: Inode, slot: InodeSlot): EagerLock {
+    let pair = this.#byInode.get(inode);
+    if (pair !== undefined && !isFree(pair)) return pair[slot];
+    const key = gfidKey(inode.gfid);
+    pair = this.#busy.get(key) ?? pair ?? this.#make(inode, key);
+    this.#byInode.set(inode, pair);
+    this.#busy.set(key, pair);
+    return pair[slot];
+  }
+
+  /** Ends delays on the inode: marks are cleared and locks given back when this resolves. */
+  async settle(inode: Inode): Promise<void> {
+    const pair = this.#find(inode);
+    if (pair === undefined) return;
+    await pair.data.settle();
+    await pair.metadata.settle();
+  }
+
+  /** To be called before an fd is released. */
+  async forgetFd(fd: Fd): Promise<void> {
+    const pair = this.#find(fd.inode);
+    if (pair === undefined) return;
+    await pair.data.forgetFd(fd);
+    await pair.metadata.forgetFd(fd);
+  }
+
+  /** Ends the delays of all inodes. */
+  async settleAll(): Promise<void> {
+    await Promise.all(
+      [...this.#busy.values()].flatMap(({ data, metadata }) => [data.settle(), metadata.settle()]),
+    );
+  }
+
+  #find(inode: Inode): Pair | undefined {
+    const pair = this.#byInode.get(inode);
+    return pair !== undefined && !isFree(pair) ? pair : this.#busy.get(gfidKey(inode.gfid));
+  }
+
+  #make(inode: Inode, key: string): Pair {
+    const onFree = (): void => {
+      if (isFree(pair) && this.#busy.get(key) === pair) this.#busy.delete(key);
+    };
+    const pair: Pair = {
+      data: new EagerLock(this.#set, "data", inode, onFree),
+      metadata: new EagerLock(this.#set, "metadata", inode, onFree),
+    };
+    return pair;
+  }
+}
+
+function isFree({ data, metadata }: Pair): boolean {
+  return data.isFree && metadata.isFree;
+}

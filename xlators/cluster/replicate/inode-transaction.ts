@@ -1,0 +1,265 @@
+/**
+ * One operation on an inode, on all copies or marked on those that did it: lock, pre-op, operation, post-op,
+ * unlock (spec translators.md 4.4; GlusterFS afr-transaction.c, afr-inode-write.c).
+ *
+ * Lock and marks are shared with the operations before and after it (eager-lock.ts, batch.ts), so that in the
+ * steady state only the operation itself goes to the bricks, to all at once. The caller hears of success when
+ * no copy missed anything, or when that is marked. Payloads are lent to all children, never copied.
+ */
+
+import type { Call } from "../../../src/core/call.ts";
+import { type FopError, toFopError } from "../../../src/core/errors.ts";
+import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
+import { ZERO_IATT } from "../../../src/core/iatt.ts";
+import type { Fd, Inode } from "../../../src/core/inode.ts";
+import type { IoVec } from "../../../src/core/iovec.ts";
+import { LOCK_KEY } from "../../../src/core/keys.ts";
+import { wind } from "../../../src/core/xlator.ts";
+import type { Batch, InodeSlot } from "./batch.ts";
+import { type ChildSet, childrenOf, firstChild, hasChild, NO_CHILDREN } from "./child-set.ts";
+import type { EagerLock, Holder } from "./eager-lock.ts";
+import type { EagerLocks } from "./eager-locks.ts";
+import { errorRank, noQuorum } from "./fan-out.ts";
+import type { InodeStates } from "./inode-state.ts";
+import { inodeVerdict } from "./inode-verdict.ts";
+import type { OpenFiles } from "./open-files.ts";
+import type { QuorumGate } from "./quorum-gate.ts";
+import type { ReplicaSet } from "./replica-set.ts";
+
+/** What changes an inode. */
+export type InodeFop =
+  | "writev"
+  | "truncate"
+  | "ftruncate"
+  | "fallocate"
+  | "discard"
+  | "zerofill"
+  | "fsync"
+  | "setattr"
+  | "fsetattr"
+  | "setxattr"
+  | "fsetxattr"
+  | "removexattr"
+  | "fremovexattr"
+  | "xattrop"
+  | "fxattrop";
+
+/** One operation. Fields are as Holder says. */
+export class InodeOp<F extends InodeFop = InodeFop> implements Holder {
+  readonly fop: F;
+  readonly call: Call;
+  readonly args: Args<F>;
+  readonly inode: Inode;
+  readonly fd: Fd | undefined;
+  readonly slot: InodeSlot;
+  readonly start: number;
+  readonly end: number;
+  mayLinger = false;
+  /** Of a write: bytes lent, which every copy has to take; 0 otherwise. */
+  size = 0;
+  /** It is on disk when it is answered. */
+  isStable = false;
+  /** Done twice it leaves what it leaves when done once. */
+  isRepeatable = true;
+
+  constructor(
+    fop: F,
+    call: Call,
+    args: Args<F>,
+    subject: { readonly inode: Inode; readonly fd?: Fd },
+    slot: InodeSlot,
+    start: number,
+    end: number,
+  ) {
+    this.fop = fop;
+    this.call = call;
+    this.args = args;
+    this.inode = subject.inode;
+    this.fd = subject.fd;
+    this.slot = slot;
+    this.start = start;
+    this.end = end;
+  }
+}
+
+/** Where transactions run, one for all of a set. */
+export interface InodeContext {
+  readonly set: ReplicaSet;
+  readonly states: InodeStates;
+  readonly gate: QuorumGate;
+  readonly files: OpenFiles;
+  readonly locks: EagerLocks;
+}
+
+type Results<F extends FopName> = readonly PromiseSettledResult<Reply<F> | undefined>[];
+
+/** What an arbiter gets instead of a payload, as GlusterFS sends it. */
+const ARBITER_DATA: IoVec = [Buffer.from([0xff])];
+/** xdata of a write's reply: it began at the end of the file. */
+const WRITE_IS_APPEND = "glusterfs.write-is-append";
+
+/** Runs one operation; with `quorum-loss-policy suspend` for as long as it takes. */
+export function runInodeOp<F extends InodeFop>(context: InodeContext, op: InodeOp<F>): Promise<Reply<F>> {
+  const { gate } = context;
+  if (gate.isPatient && op.isRepeatable) return gate.persist(op.fop, op.call, () => transact(context, op));
+  return transact(context, op);
+}
+
+async function transact<F extends InodeFop>(context: InodeContext, op: InodeOp<F>): Promise<Reply<F>> {
+  const { set, gate, files, states } = context;
+  const quorum = gate.enter(op.fop, op.call);
+  if (quorum) await quorum;
+  const reopening = op.fd && files.ready(op.fd);
+  if (reopening) await reopening;
+  if (op.slot === "metadata" && !states.isFresh(op.inode)) await states.ensureFresh(op.call, op.inode, op.fd);
+  const lock = context.locks.of(op.inode, op.slot);
+  const entering = lock.enter(op);
+  if (entering) await entering;
+  try {
+    const { batch } = lock;
+    const beginning = batch.begin(lock, op.fop, states.peek(op.inode).readableMetadata);
+    if (beginning) await beginning;
+    const asked = batch.good;
+    batch.ranges?.add(op.start, op.end - op.start);
+    if (op.fop === "fsync") batch.unstable = false;
+    const results = await perform(set, op, asked);
+    const outcome = new Outcome(set, op, asked, results);
+    if (!outcome.isStable) batch.unstable = true;
+    if (outcome.contended) lock.contended();
+    if (outcome.succeeded !== asked) await settleFailure(context, op, lock, outcome);
+    const blaming = batch.blame(lock, op.fop, NO_CHILDREN);
+    if (blaming) {
+      await blaming;
+      states.invalidate(op.inode);
+    }
+    return answer(context, op, batch, outcome);
+  } finally {
+    lock.leave(op);
+  }
+}
+
+function perform<F extends InodeFop>(set: ReplicaSet, op: InodeOp<F>, asked: ChildSet): Promise<Results<F>> {
+  const { fop, call, args } = op;
+  const sent: (Promise<Reply<F>> | undefined)[] = [];
+  for (let child = 0; child < set.count; child++) {
+    if (!hasChild(asked, child)) sent.push(undefined);
+    else if (child === set.arbiter && op.size > 0)
+      sent.push(wind(set.children[child]!, fop, call, { ...args, data: ARBITER_DATA }));
+    else sent.push(wind(set.children[child]!, fop, call, args));
+  }
+  return Promise.allSettled(sent);
+}
+
+/** How the copies answered. */
+class Outcome<F extends InodeFop> {
+  readonly asked: ChildSet;
+  readonly results: Results<F>;
+  /** Without the ones that wrote less than another. */
+  succeeded: ChildSet = NO_CHILDREN;
+  /** Somebody else waits for the lock. */
+  contended = false;
+  /** What was done is on disk everywhere, or is an append, whose loss is seen by the size. */
+  isStable: boolean;
+  /** Most bytes that a copy wrote. */
+  size = 0;
+
+  constructor(set: ReplicaSet, op: InodeOp<F>, asked: ChildSet, results: Results<F>) {
+    this.asked = asked;
+    this.results = results;
+    this.isStable = op.isStable;
+    let appends = op.size > 0;
+    for (let child = 0; child < results.length; child++) {
+      const result = results[child]!;
+      if (result.status !== "fulfilled" || result.value === undefined) continue;
+      this.succeeded |= 1 << child;
+      const { xdata } = result.value;
+      if (xdata !== undefined && (xdata.number(LOCK_KEY.INODELK_COUNT) ?? 0) > 1) this.contended = true;
+      if (op.size === 0) continue;
+      if (appends && child !== set.arbiter && xdata?.number(WRITE_IS_APPEND) !== 1) appends = false;
+      this.size = Math.max(this.size, this.#written(set, op, child));
+    }
+    if (appends) this.isStable = true;
+    if (op.size === 0 || this.succeeded === NO_CHILDREN) return;
+    for (let child = 0; child < results.length; child++)
+      if (hasChild(this.succeeded, child) && this.#written(set, op, child) < this.size)
+        this.succeeded &= ~(1 << child);
+  }
+
+  reply(child: number): Reply<F> {
+    const result = this.results[child]!;
+    if (result.status === "fulfilled" && result.value !== undefined) return result.value;
+    throw new Error("replicate: no reply where there must be one");
+  }
+
+  error(child: number): FopError | undefined {
+    const result = this.results[child]!;
+    return result.status === "rejected" ? toFopError(result.reason) : undefined;
+  }
+
+  /** The error that tells most. */
+  get merged(): FopError | undefined {
+    let best: FopError | undefined;
+    for (const child of childrenOf(this.asked)) {
+      const error = this.error(child);
+      if (error && (best === undefined || errorRank(error) >= errorRank(best))) best = error;
+    }
+    return best;
+  }
+
+  /** All refused, for one reason that means that nothing was changed. */
+  get refusedAlike(): boolean {
+    const codes = new Set(childrenOf(this.asked).map((child) => this.error(child)?.code));
+    return codes.size === 1 && !codes.has("ENOTCONN") && !codes.has("EIO") && !codes.has(undefined);
+  }
+
+  #written(set: ReplicaSet, op: InodeOp<F>, child: number): number {
+    const { size } = this.reply(child) as Reply<"writev">;
+    return child === set.arbiter && size === 1 ? op.size : size;
+  }
+}
+
+/** Not all copies did it: blames those that did not, or throws what the caller is to hear. */
+async function settleFailure<F extends InodeFop>(
+  { set, states }: InodeContext,
+  op: InodeOp<F>,
+  lock: EagerLock,
+  outcome: Outcome<F>,
+): Promise<void> {
+  const { batch } = lock;
+  const { asked, succeeded } = outcome;
+  const verdict = inodeVerdict({
+    asked,
+    succeeded,
+    sources: batch.sources,
+    refusedAlike: outcome.refusedAlike && op.fop !== "fsync",
+    hasQuorum: (children) => set.hasQuorum(children),
+  });
+  const error = outcome.merged ?? noQuorum(set, op.fop);
+  if (verdict.kind === "refused") throw error;
+  for (const child of childrenOf(verdict.failed)) states.markBad(op.inode, child, op.slot);
+  const codes = childrenOf(verdict.failed).map((child) => outcome.error(child)?.code ?? "short write");
+  set.log.info("copies missed an operation", { fop: op.fop, copies: verdict.failed, codes, ...verdict });
+  try {
+    if (verdict.kind === "done") return await batch.blame(lock, op.fop, verdict.failed);
+    await batch.poison(lock, asked);
+    if (verdict.kind !== "last-source") throw error;
+    throw outcome.error(firstChild(batch.sources & verdict.failed)) ?? error;
+  } finally {
+    states.invalidate(op.inode);
+  }
+}
+
+/** The reply of a good copy. */
+function answer<F extends InodeFop>(
+  { set, states }: InodeContext,
+  op: InodeOp<F>,
+  batch: Batch,
+  outcome: Outcome<F>,
+): Reply<F> {
+  const { succeeded } = outcome;
+  const good = states.peek(op.inode).readableData & succeeded;
+  const child = firstChild(good || batch.sources & succeeded || succeeded);
+  const chosen = outcome.reply(child);
+  if (!set.options["consistent-metadata"] || !batch.isMarked || !("post" in chosen)) return chosen;
+  return { ...chosen, pre: ZERO_IATT, post: ZERO_IATT };
+}

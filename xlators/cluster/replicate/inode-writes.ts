@@ -1,0 +1,211 @@
+/**
+ * The fops that change an inode, each as a transaction (inode-transaction.ts): which bytes it may change,
+ * whether it changes data or metadata, and what it asks of the bricks besides (spec translators.md 4.4).
+ */
+
+import type { Call } from "../../../src/core/call.ts";
+import { Dict } from "../../../src/core/dict.ts";
+import { FopError } from "../../../src/core/errors.ts";
+import type { Args, FopFunction, Reply } from "../../../src/core/fops.ts";
+import { iovSize } from "../../../src/core/iovec.ts";
+import { LOCK_KEY } from "../../../src/core/keys.ts";
+import { O_APPEND, O_DSYNC } from "../../../src/core/open-flags.ts";
+import { AFR_PREFIX } from "./changelog.ts";
+import { type InodeContext, type InodeFop, InodeOp, runInodeOp } from "./inode-transaction.ts";
+import type { ReplicaSet } from "./replica-set.ts";
+
+const END = Number.POSITIVE_INFINITY;
+const WRITE_IS_APPEND = "glusterfs.write-is-append";
+/** Value that asks for the key above, as GlusterFS sends it. */
+const ASKED = 4;
+/** xdata of an fsync: the last one before the file goes to another graph. */
+const LAST_FSYNC = "last-fsync";
+/** What copy_file_range reads and writes at a time. */
+const COPY_BYTES = 1024 * 1024;
+
+export class InodeWrites {
+  readonly #context: InodeContext;
+  readonly #set: ReplicaSet;
+  readonly #read: FopFunction<"readv">;
+  /** Requests that all calls of a kind share, so that none is made for each. */
+  readonly #writeXdata: Dict;
+  readonly #dataXdata: Dict;
+  readonly #metadataXdata: Dict;
+
+  /** `read` is this translator's own readv. */
+  constructor(context: InodeContext, read: FopFunction<"readv">) {
+    this.#context = context;
+    this.#set = context.set;
+    this.#read = read;
+    const { name } = context.set;
+    this.#dataXdata = new Dict().setStr(LOCK_KEY.INODELK_DOM_COUNT, name);
+    this.#writeXdata = this.#dataXdata.clone().setUint(WRITE_IS_APPEND, ASKED);
+    // Metadata locks live in a domain of their own on the brick (spec 9.2).
+    this.#metadataXdata = new Dict().setStr(LOCK_KEY.INODELK_DOM_COUNT, `${name}:metadata`);
+  }
+
+  writev(call: Call, args: Args<"writev">): Promise<Reply<"writev">> {
+    const { fd, offset } = args;
+    const size = iovSize(args.data);
+    const flags = fd.flags | args.flags;
+    // The brick puts an append where the file ends, wherever the caller thinks that is.
+    const isAppend = (flags & O_APPEND) !== 0;
+    const start = isAppend ? 0 : offset;
+    const end = isAppend ? END : offset + size;
+    const asked = { ...args, xdata: withRequest(args.xdata, this.#writeXdata) };
+    const op = new InodeOp("writev", call, asked, fdSubject(fd), "data", start, end);
+    op.mayLinger = true;
+    op.size = size;
+    op.isStable = (flags & O_DSYNC) !== 0;
+    op.isRepeatable = !isAppend;
+    return this.#run(op);
+  }
+
+  truncate(call: Call, args: Args<"truncate">): Promise<Reply<"truncate">> {
+    return this.#run(new InodeOp("truncate", call, args, args.loc, "data", args.offset, END));
+  }
+
+  ftruncate(call: Call, args: Args<"ftruncate">): Promise<Reply<"ftruncate">> {
+    return this.#run(new InodeOp("ftruncate", call, args, fdSubject(args.fd), "data", args.offset, END));
+  }
+
+  fallocate(call: Call, args: Args<"fallocate">): Promise<Reply<"fallocate">> {
+    return this.#run(this.#ranged("fallocate", call, args));
+  }
+
+  discard(call: Call, args: Args<"discard">): Promise<Reply<"discard">> {
+    return this.#run(this.#ranged("discard", call, args));
+  }
+
+  zerofill(call: Call, args: Args<"zerofill">): Promise<Reply<"zerofill">> {
+    return this.#run(this.#ranged("zerofill", call, args));
+  }
+
+  /** A copy that cannot sync has lost what it was sent: a transaction, though it changes no byte. */
+  fsync(call: Call, args: Args<"fsync">): Promise<Reply<"fsync">> {
+    const asked = { ...args, xdata: withRequest(args.xdata, this.#dataXdata) };
+    const op = new InodeOp("fsync", call, asked, fdSubject(args.fd), "data", 0, 0);
+    op.mayLinger = !args.xdata?.number(LAST_FSYNC);
+    op.isStable = true;
+    return this.#run(op);
+  }
+
+  setattr(call: Call, args: Args<"setattr">): Promise<Reply<"setattr">> {
+    return this.#run(metadataOp("setattr", call, args, args.loc));
+  }
+
+  fsetattr(call: Call, args: Args<"fsetattr">): Promise<Reply<"fsetattr">> {
+    return this.#run(metadataOp("fsetattr", call, args, fdSubject(args.fd)));
+  }
+
+  setxattr(call: Call, args: Args<"setxattr">): Promise<Reply<"setxattr">> {
+    const refused = this.#guard("setxattr", args.xattrs.keys());
+    return refused ?? this.#run(onceOnly(metadataOp("setxattr", call, args, args.loc), args.flags !== 0));
+  }
+
+  fsetxattr(call: Call, args: Args<"fsetxattr">): Promise<Reply<"fsetxattr">> {
+    const refused = this.#guard("fsetxattr", args.xattrs.keys());
+    const subject = fdSubject(args.fd);
+    return refused ?? this.#run(onceOnly(metadataOp("fsetxattr", call, args, subject), args.flags !== 0));
+  }
+
+  removexattr(call: Call, args: Args<"removexattr">): Promise<Reply<"removexattr">> {
+    const refused = this.#guard("removexattr", [args.name]);
+    return refused ?? this.#run(onceOnly(metadataOp("removexattr", call, args, args.loc)));
+  }
+
+  fremovexattr(call: Call, args: Args<"fremovexattr">): Promise<Reply<"fremovexattr">> {
+    const refused = this.#guard("fremovexattr", [args.name]);
+    return refused ?? this.#run(onceOnly(metadataOp("fremovexattr", call, args, fdSubject(args.fd))));
+  }
+
+  xattrop(call: Call, args: Args<"xattrop">): Promise<Reply<"xattrop">> {
+    const refused = this.#guard("xattrop", args.xattrs.keys());
+    return refused ?? this.#run(onceOnly(metadataOp("xattrop", call, args, args.loc)));
+  }
+
+  fxattrop(call: Call, args: Args<"fxattrop">): Promise<Reply<"fxattrop">> {
+    const refused = this.#guard("fxattrop", args.xattrs.keys());
+    if (refused) return refused;
+    const asked = { ...args, xdata: withRequest(args.xdata, this.#metadataXdata) };
+    const op = onceOnly(metadataOp("fxattrop", call, asked, fdSubject(args.fd)));
+    // Shard counts sizes with it, write after write.
+    op.mayLinger = true;
+    return this.#run(op);
+  }
+
+  /**
+   * Reads and writes, so that every copy gets the same bytes: a brick that copied by itself would copy its
+   * own, which may be stale, or empty on an arbiter. Copies less than asked for at the end of the file.
+   */
+  async copy_file_range(call: Call, args: Args<"copy_file_range">): Promise<Reply<"copy_file_range">> {
+    let copied = 0;
+    let whole: Reply<"copy_file_range"> | undefined;
+    while (copied < args.size || whole === undefined) {
+      const size = Math.min(COPY_BYTES, args.size - copied);
+      const read = await this.#read(call, { fd: args.fdIn, offset: args.offsetIn + copied, size, flags: 0 });
+      try {
+        const { data } = read;
+        const offset = args.offsetOut + copied;
+        const wrote = await this.writev(call, { fd: args.fdOut, data, offset, flags: args.fdOut.flags });
+        copied += wrote.size;
+        whole = { size: copied, stat: read.stat, pre: whole?.pre ?? wrote.pre, post: wrote.post };
+        if (wrote.size < size) break;
+      } catch (error) {
+        if (whole === undefined) throw error;
+        break;
+      } finally {
+        read.lease?.release();
+      }
+    }
+    return whole!;
+  }
+
+  #run<F extends InodeFop>(op: InodeOp<F>): Promise<Reply<F>> {
+    return runInodeOp(this.#context, op);
+  }
+
+  #ranged<F extends "fallocate" | "discard" | "zerofill">(fop: F, call: Call, args: Args<F>): InodeOp<F> {
+    const { fd, offset, size } = args as Args<"discard">;
+    return new InodeOp(fop, call, args, fdSubject(fd), "data", offset, offset + size);
+  }
+
+  /** Marks are changed by transactions and heals only. */
+  #guard(fop: InodeFop, names: Iterable<string>): Promise<never> | undefined {
+    for (const name of names)
+      if (name.startsWith(AFR_PREFIX))
+        return Promise.reject(
+          new FopError("EPERM", { fop, xlator: this.#set.name, message: `EPERM: ${name}` }),
+        );
+    return undefined;
+  }
+}
+
+function fdSubject(fd: Args<"fsync">["fd"]): { inode: typeof fd.inode; fd: typeof fd } {
+  return { inode: fd.inode, fd };
+}
+
+function metadataOp<F extends InodeFop>(
+  fop: F,
+  call: Call,
+  args: Args<F>,
+  subject: ConstructorParameters<typeof InodeOp>[3],
+): InodeOp<F> {
+  // Two of them never run at the same time: the lock is one for all metadata.
+  const op = new InodeOp(fop, call, args, subject, "metadata", 0, END);
+  op.isStable = true;
+  return op;
+}
+
+/** Done a second time it might fail, or do more. */
+function onceOnly<F extends InodeFop>(op: InodeOp<F>, once = true): InodeOp<F> {
+  if (once) op.isRepeatable = false;
+  return op;
+}
+
+function withRequest(given: Dict | undefined, request: Dict): Dict {
+  if (given === undefined) return request;
+  const both = given.clone();
+  for (const [key, value] of request) both.set(key, value);
+  return both;
+}

@@ -1,0 +1,102 @@
+/**
+ * Opening files on all copies, and on which of them each open file is open (spec translators.md 4; GlusterFS
+ * afr-open.c). Emptying a file (O_TRUNC) is a transaction, and not done here.
+ *
+ * An fd that was opened while a child was away is opened there before an operation on it goes to that child,
+ * without what would make or empty the file again. A connection that breaks and returns is the client
+ * translator's business: it opens its files again by itself.
+ */
+
+import { type Call, internalCall } from "../../../src/core/call.ts";
+import { FopError } from "../../../src/core/errors.ts";
+import type { Args, Reply } from "../../../src/core/fops.ts";
+import { S_IFMT, S_IFREG } from "../../../src/core/iatt.ts";
+import type { Fd, Inode } from "../../../src/core/inode.ts";
+import { O_CREAT, O_EXCL, O_TRUNC } from "../../../src/core/open-flags.ts";
+import { type ChildSet, childrenOf, NO_CHILDREN } from "./child-set.ts";
+import { fanoutTo, mergedError, noQuorum, successes } from "./fan-out.ts";
+import type { InodeStates } from "./inode-state.ts";
+import type { ReplicaSet } from "./replica-set.ts";
+
+/** A child on which the file cannot be opened (it is not there yet, say) is asked again after this long. */
+const RETRY_MS = 1000;
+
+interface OpenFile {
+  readonly directory: boolean;
+  readonly flags: number;
+  openOn: ChildSet;
+  retryAtMs: number;
+  reopening: Promise<void> | undefined;
+}
+
+export class OpenFiles {
+  readonly #set: ReplicaSet;
+  readonly #states: InodeStates;
+  readonly #files = new WeakMap<Fd, OpenFile>();
+
+  constructor(set: ReplicaSet, states: InodeStates) {
+    this.#set = set;
+    this.#states = states;
+  }
+
+  /** On all up children, of which a quorum must succeed. EIO for a file of which no copy is good. */
+  async open(call: Call, args: Args<"open">): Promise<Reply<"open">> {
+    const set = this.#set;
+    const { loc, fd } = args;
+    await this.#checkReadable(call, loc.inode);
+    const flags = args.flags & ~O_TRUNC;
+    const outcomes = await fanoutTo(set, set.up, "open", call, { ...args, flags });
+    const opened = successes(outcomes);
+    const first = outcomes.find((outcome) => outcome?.ok);
+    if (first?.ok && set.hasQuorum(opened)) {
+      this.opened(fd, opened, args.flags);
+      return first.reply;
+    }
+    for (const child of childrenOf(opened)) void set.children[child]!.release(fd);
+    throw mergedError(outcomes) ?? noQuorum(set, "open");
+  }
+
+  /** An open, opendir or create of `fd` succeeded on `children`; `flags` are its open flags. */
+  opened(fd: Fd, children: ChildSet, flags: number, directory = false): void {
+    const openOn = (this.#files.get(fd)?.openOn ?? NO_CHILDREN) | children;
+    this.#files.set(fd, { directory, flags, openOn, retryAtMs: 0, reopening: undefined });
+  }
+
+  /** Where it is open; undefined for an fd that was never opened here, an anonymous one for example. */
+  openOn(fd: Fd): ChildSet | undefined {
+    return this.#files.get(fd)?.openOn;
+  }
+
+  /** Undefined when the fd is open on all up children, as it usually is; else resolves after an attempt. */
+  ready(fd: Fd): Promise<void> | undefined {
+    const file = this.#files.get(fd);
+    if (file === undefined || (this.#set.up & ~file.openOn) === NO_CHILDREN) return undefined;
+    if (file.reopening === undefined && this.#set.env.clock.nowMs() < file.retryAtMs) return undefined;
+    file.reopening ??= this.#reopen(fd, file);
+    return file.reopening;
+  }
+
+  async #checkReadable(call: Call, inode: Inode): Promise<void> {
+    const state = this.#states.isFresh(inode)
+      ? this.#states.peek(inode)
+      : await this.#states.ensureFresh(call, inode);
+    const isFile = (inode.type & S_IFMT) === S_IFREG;
+    if (!isFile || state.readableData !== NO_CHILDREN || state.splitBrainChoice >= 0) return;
+    throw new FopError("EIO", { fop: "open", xlator: this.#set.name, message: "EIO: no good copy" });
+  }
+
+  /** Never rejects: an operation on the fd finds out itself what a child can do without it. */
+  async #reopen(fd: Fd, file: OpenFile): Promise<void> {
+    const set = this.#set;
+    const missing = set.up & ~file.openOn;
+    const flags = file.flags & ~(O_CREAT | O_EXCL | O_TRUNC);
+    const call: Call = internalCall();
+    const loc = { inode: fd.inode };
+    const outcomes = await (file.directory
+      ? fanoutTo(set, missing, "opendir", call, { loc, fd })
+      : fanoutTo(set, missing, "open", call, { loc, fd, flags }));
+    file.openOn |= successes(outcomes);
+    file.retryAtMs = set.env.clock.nowMs() + RETRY_MS;
+    file.reopening = undefined;
+  }
+}
