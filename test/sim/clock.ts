@@ -1,6 +1,6 @@
 /**
- * Virtual time (design shape.md 8): one heap of events in the order of (time, sequence) for the whole cluster,
- * and for every machine in it an Env of its own whose timers stop with it.
+ * Virtual time (design shape.md 8): one heap of events in the order of (time, sequence) for the whole
+ * cluster, and for every machine in it an Env of its own whose timers stop with it.
  *
  * The loop lets all promise callbacks run (one turn of the real event loop), then takes the earliest event.
  * Nothing else moves time, so a run takes as long as its computations and is the same each time.
@@ -64,7 +64,8 @@ export class SimClock {
   }
 
   /**
-   * Runs events until `done`, or until the time is `untilMs` or nothing is left to happen. Says whether `done`.
+   * Runs events until `done`, or until the time is `untilMs` or nothing is left to happen. Says whether
+   * `done`.
    */
   async run(done: () => boolean, untilMs: number): Promise<boolean> {
     for (;;) {

@@ -1,13 +1,15 @@
 /**
- * A volume on simulated machines: bricks with their disks, clients over them, one clock, one network. Machines
- * are started, stopped, killed and frozen here; what is done with them is the workload's and the faults'
- * business.
+ * A volume on simulated machines: bricks with their disks, clients over them, one clock, one network.
+ * Machines are started, stopped, killed and frozen here; what is done with them is the workload's and the
+ * faults' business.
  */
 
 import { UserError } from "../../src/core/errors.ts";
 import type { XlatorBase, XlatorDefinition } from "../../src/core/xlator.ts";
 import { buildGraph, type Graph } from "../../src/graph/graph.ts";
 import { parseVolfile } from "../../src/graph/volfile.ts";
+import { indexOn } from "../../xlators/features/index/index-xlator.ts";
+import { MemoryIndexStore } from "../../xlators/features/index/memory-store.ts";
 import { clientOver } from "../../xlators/protocol/client.ts";
 import { serverOver } from "../../xlators/protocol/server.ts";
 import { REGISTRY } from "../../xlators/registry.ts";
@@ -108,6 +110,8 @@ abstract class Machine {
 export class SimBrick extends Machine {
   readonly index: number;
   readonly disk: MemoryDisk;
+  /** What features/index keeps on the same disk. */
+  readonly marks = new MemoryIndexStore();
   readonly faults: DiskFaults;
   readonly random: Prng;
 
@@ -141,6 +145,7 @@ export class SimBrick extends Machine {
     const layers = sabotage.brick ?? [];
     const graph = build(this.#volfile(layers), env, [
       memoryOn(this.disk),
+      indexOn(this.marks),
       disk,
       ...layers,
       serverOver(node.listen),
@@ -161,6 +166,7 @@ export class SimBrick extends Machine {
     this.cluster.trace.add(this.name, "killed");
     this.end(false);
     this.disk.crash(() => true);
+    this.marks.crash(() => true);
   }
 
   /** The machine loses its power. */
@@ -168,6 +174,7 @@ export class SimBrick extends Machine {
     this.cluster.trace.add(this.name, "loses its power");
     this.end(true);
     losePower(this.disk, this.random);
+    this.marks.crash(() => this.random.chance(0.5));
   }
 
   #volfile(sabotage: readonly XlatorDefinition[]): string {
@@ -187,7 +194,7 @@ export class SimBrick extends Machine {
         name: `${VOLUME}-index`,
         type: "features/index",
         options: {
-          "index-base": `${this.path}/.glusterfs/indices`,
+          "changed-ranges-min-size": "4KB",
           "xattrop-dirty-watchlist": "trusted.afr.dirty",
           "xattrop-pending-watchlist": `trusted.afr.${VOLUME}-`,
         },

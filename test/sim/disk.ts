@@ -136,7 +136,9 @@ class SimDisk extends Around {
     if (random.chance(fail.share)) throw new FopError(fail.code, { fop, xlator: brick });
   }
 
-  /** While data writes fail, some of those that do not are cut short at a sector, as by a disk that fills up. */
+  /**
+   * While data writes fail, some of those that do not are cut short at a sector, as by a disk that fills up.
+   */
   #maybeShort<F extends FopName>(fop: F, args: Args<F>): Args<F> {
     const { faults, random } = this.#init;
     if (fop !== "writev" || !faults.fail?.classes.includes("data") || !random.chance(0.1)) return args;

@@ -1,6 +1,6 @@
 /**
- * Watches that a simulated run stays inside the simulation: the code under test must not set real timers, read
- * the real clock or draw real random numbers. Each such use is recorded with where it came from.
+ * Watches that a simulated run stays inside the simulation: the code under test must not set real timers,
+ * read the real clock or draw real random numbers. Each such use is recorded with where it came from.
  *
  * `newGfid` of src/core/gfid.ts draws from node:crypto by design: while a run is watched it gets numbers of
  * the seed.

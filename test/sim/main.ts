@@ -1,6 +1,6 @@
 /**
- * `npm run sim`: the simulation on the command line. One seed with its whole history, many seeds, seeds for so
- * many minutes, or the mutants and how soon each is found.
+ * `npm run sim`: the simulation on the command line. One seed with its whole history, many seeds, seeds for
+ * so many minutes, or the mutants and how soon each is found.
  */
 
 import { spawnSync } from "node:child_process";

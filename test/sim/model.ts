@@ -1,6 +1,6 @@
 /**
- * What the files and names of a run must look like, as registers, and the verdicts: every read of the workload
- * is judged here when it is answered.
+ * What the files and names of a run must look like, as registers, and the verdicts: every read of the
+ * workload is judged here when it is answered.
  *
  * Files are cells of CELL_BYTES, a sector, so that a failed write is torn between cells and never within one.
  * Each write fills its cells with its own number, which tells whose bytes a read found.
@@ -149,6 +149,8 @@ export function cellBytes(file: number, from: number, to: number, number: number
   return bytes;
 }
 
+const ZEROS = Buffer.alloc(CELL_BYTES);
+
 function fillCell(bytes: Buffer, at: number, file: number, cell: number, number: number): void {
   const stamp = Buffer.alloc(16);
   stamp.writeUInt32BE(0x4d6f7274, 0);
@@ -160,10 +162,10 @@ function fillCell(bytes: Buffer, at: number, file: number, cell: number, number:
 
 /** Which write these bytes are from, as text; what is no whole write's bytes is told as such. */
 export function contentOf(file: number, cell: number, found: Buffer): string {
-  if (found.every((byte) => byte === 0)) return EMPTY;
+  if (found.equals(ZEROS.subarray(0, found.length))) return EMPTY;
   if (found.length < CELL_BYTES) return `${found.length} bytes`;
   const number = found.readUInt32BE(4);
-  const expected = Buffer.alloc(CELL_BYTES);
+  const expected = Buffer.allocUnsafe(CELL_BYTES);
   fillCell(expected, 0, file, cell, number);
   if (expected.equals(found)) return writeName(number);
   return `garbage ${found.subarray(0, 16).toString("hex")}`;

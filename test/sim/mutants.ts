@@ -3,11 +3,24 @@
  * layer or as a changed field of a built translator, so that production code has no hooks for it.
  */
 
-import { ZERO_IATT } from "../../src/core/iatt.ts";
-import { iovSize } from "../../src/core/iovec.ts";
+import type { Graph } from "../../src/graph/graph.ts";
+import { Replicate } from "../../xlators/cluster/replicate/replicate.ts";
 import type { Sabotage } from "./cluster.ts";
+import {
+  answersFsync,
+  answersInodelk,
+  answersUnlinks,
+  answersWrites,
+  badBrick,
+  blamesNobody,
+  dropsHalfOfChanges,
+  loosePostOp,
+  neverDirty,
+  seesNoBlame,
+  shiftsBlame,
+  skipsPostOp,
+} from "./mutant-layers.ts";
 import type { Shape } from "./plan.ts";
-import { tamper } from "./tamper.ts";
 
 export interface Mutant {
   readonly name: string;
@@ -19,31 +32,119 @@ export interface Mutant {
 }
 
 const ONE_BRICK: readonly Shape[] = ["one brick"];
+const ARBITER: readonly Shape[] = ["arbiter"];
+const COPIES: readonly Shape[] = ["replica 3", "arbiter"];
+/** A heal daemon without the layer of its clients. */
+const HONEST_HEALER = { healer: [] };
 
-const BRICK_MUTANTS: readonly Mutant[] = [
+export const MUTANTS: readonly Mutant[] = [
   {
     name: "brick-drops-writes",
     about: "a brick acknowledges one write in fifty without doing it",
     shapes: ONE_BRICK,
-    sabotage: () => ({
-      brick: [
-        tamper("drops-writes", {
-          writev: ({ args, env, next }) =>
-            env.random.float() < 0.02
-              ? Promise.resolve({ size: iovSize(args.data), pre: ZERO_IATT, post: ZERO_IATT })
-              : next(),
-        }),
-      ],
-    }),
+    sabotage: () => ({ brick: [badBrick.dropsWrites] }),
   },
   {
     name: "brick-forgets-fsync",
     about: "a brick acknowledges fsync without doing it",
     shapes: ONE_BRICK,
-    sabotage: () => ({
-      brick: [tamper("forgets-fsync", { fsync: () => Promise.resolve({ pre: ZERO_IATT, post: ZERO_IATT }) })],
-    }),
+    sabotage: () => ({ brick: [badBrick.forgetsFsync] }),
+  },
+  {
+    name: "skip-post-op",
+    about: "marks of the pre-op are never taken back",
+    shapes: COPIES,
+    sabotage: () => ({ client: [skipsPostOp], ...HONEST_HEALER }),
+  },
+  {
+    name: "skip-pre-op",
+    about: "copies are written without a dirty mark",
+    shapes: COPIES,
+    sabotage: () => ({ client: [neverDirty], ...HONEST_HEALER }),
+  },
+  {
+    name: "blame-nobody",
+    about: "a copy that missed a write is not marked",
+    shapes: COPIES,
+    sabotage: () => ({ client: [blamesNobody], ...HONEST_HEALER }),
+  },
+  {
+    name: "arbiter-is-data",
+    about: "the arbiter counts as a copy with data",
+    shapes: ARBITER,
+    sabotage: () => ({ onClient: patched((set) => Object.assign(set, { arbiter: -1 })) }),
+  },
+  {
+    name: "no-quorum",
+    about: "writes are acknowledged with any number of copies",
+    shapes: COPIES,
+    sabotage: () => ({ onClient: patched((set) => Object.assign(set, { hasQuorum: () => true })) }),
+  },
+  {
+    name: "acknowledge-early",
+    about: "a write counts as done on a copy before the copy has answered",
+    shapes: COPIES,
+    sabotage: () => ({ client: [answersWrites(0)], ...HONEST_HEALER }),
+  },
+  {
+    name: "read-unreadable",
+    about: "reads do not look at who is blamed",
+    shapes: COPIES,
+    sabotage: () => ({ client: [seesNoBlame], ...HONEST_HEALER }),
+  },
+  {
+    name: "no-fsync-before-post-op",
+    about: "marks are taken back before the data is on disk",
+    shapes: COPIES,
+    sabotage: () => ({ client: [answersFsync], ...HONEST_HEALER }),
+  },
+  {
+    name: "no-locks",
+    about: "writers do not lock the file",
+    shapes: COPIES,
+    sabotage: () => ({ client: [answersInodelk], ...HONEST_HEALER }),
+  },
+  {
+    name: "clear-marks-early",
+    about: "the post-op takes back marks of copies that failed as well",
+    shapes: COPIES,
+    sabotage: () => ({ client: [loosePostOp], ...HONEST_HEALER }),
+  },
+  {
+    name: "drop-changed-ranges",
+    about: "the brick is told of half of the ranges that a copy missed",
+    shapes: COPIES,
+    sabotage: () => ({ client: [dropsHalfOfChanges], ...HONEST_HEALER }),
+  },
+  {
+    name: "heal-from-sink",
+    about: "the heal daemon blames the wrong copies, so that it heals from a sink",
+    shapes: COPIES,
+    sabotage: () => ({ client: [], healer: [shiftsBlame] }),
+  },
+  {
+    name: "heal-clears-early",
+    about: "the heal daemon takes marks back before what it copied is written",
+    shapes: COPIES,
+    sabotage: () => ({ client: [], healer: [answersWrites(2_000)] }),
+  },
+  {
+    name: "heal-without-locks",
+    about: "the heal daemon copies without locking out writers",
+    shapes: COPIES,
+    sabotage: () => ({ client: [], healer: [answersInodelk] }),
+  },
+  {
+    name: "heal-keeps-removed-names",
+    about: "the heal daemon does not remove names that were removed elsewhere",
+    shapes: COPIES,
+    sabotage: () => ({ client: [], healer: [answersUnlinks] }),
   },
 ];
 
-export const MUTANTS: readonly Mutant[] = [...BRICK_MUTANTS];
+/** Changes a client's replica set once the graph is built. */
+function patched(change: (set: Replicate["set"]) => void): (graph: Graph) => void {
+  return (graph) => {
+    for (const xlator of graph.xlators) if (xlator instanceof Replicate) change(xlator.set);
+  };
+}
