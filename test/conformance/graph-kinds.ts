@@ -55,6 +55,11 @@ export const GRAPH_KINDS: readonly GraphKind[] = [
     make: () => inDirectory((directory) => local([posix(directory), LOCKS, STATS], { contracts: true })),
   },
   {
+    name: "replicate of three, memory and locks below, contracts between all layers",
+    lacks: {},
+    make: () => replicated({ contracts: true }),
+  },
+  {
     name: "client and server over a network in memory, contracts between all layers",
     lacks: {},
     make: () => {
@@ -92,6 +97,30 @@ async function local(layers: readonly Layer[], options: StartOptions = {}): Prom
   const graph = await startGraph(stack(...layers), options);
   return {
     session: (_, given) => new Session(graph.top, { client: clientIdentity(), ...given }),
+    breaches: () => graph.breaches(),
+    [Symbol.asyncDispose]: async () => graph[Symbol.asyncDispose](),
+  };
+}
+
+/** One graph with three bricks in it. The bricks see all sessions as the one client that replicate is. */
+async function replicated(options: StartOptions): Promise<Made> {
+  const bricks = [0, 1, 2].map((index) =>
+    stack(
+      { name: `brick${index}`, type: "storage/memory" },
+      { name: `mirror-client-${index}`, type: "features/locks" },
+    ),
+  );
+  const top = [
+    "volume mirror-replicate-0",
+    "    type cluster/replicate",
+    // All attributes from one brick: each has a clock of its own.
+    "    option read-hash-mode 0",
+    "    subvolumes mirror-client-0 mirror-client-1 mirror-client-2",
+    "end-volume",
+  ].join("\n");
+  const graph = await startGraph([...bricks, top, ""].join("\n"), options);
+  return {
+    session: (_, given) => new Session(graph.top, given),
     breaches: () => graph.breaches(),
     [Symbol.asyncDispose]: async () => graph[Symbol.asyncDispose](),
   };

@@ -120,13 +120,10 @@ export class InodeWrites {
   }
 
   xattrop(call: Call, args: Args<"xattrop">): Promise<Reply<"xattrop">> {
-    const refused = this.#guard("xattrop", args.xattrs.keys());
-    return refused ?? this.#run(onceOnly(metadataOp("xattrop", call, args, args.loc)));
+    return this.#run(onceOnly(metadataOp("xattrop", call, args, args.loc)));
   }
 
   fxattrop(call: Call, args: Args<"fxattrop">): Promise<Reply<"fxattrop">> {
-    const refused = this.#guard("fxattrop", args.xattrs.keys());
-    if (refused) return refused;
     const asked = { ...args, xdata: withRequest(args.xdata, this.#metadataXdata) };
     const op = onceOnly(metadataOp("fxattrop", call, asked, fdSubject(args.fd)));
     // Shard counts sizes with it, write after write.
@@ -172,12 +169,13 @@ export class InodeWrites {
 
   /** Marks are changed by transactions and heals only. */
   #guard(fop: InodeFop, names: Iterable<string>): Promise<never> | undefined {
-    for (const name of names)
-      if (name.startsWith(AFR_PREFIX))
-        return Promise.reject(
-          new FopError("EPERM", { fop, xlator: this.#set.name, message: `EPERM: ${name}` }),
-        );
+    for (const name of names) if (name.startsWith(AFR_PREFIX)) return this.#refuse(fop, name);
     return undefined;
+  }
+
+  #refuse(fop: InodeFop, name: string): Promise<never> {
+    const message = `EPERM: ${name} is kept by replicate`;
+    return Promise.reject(new FopError("EPERM", { fop, xlator: this.#set.name, message }));
   }
 }
 
