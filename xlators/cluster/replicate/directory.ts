@@ -15,28 +15,22 @@ import { gfidEquals, ROOT_GFID } from "../../../src/core/gfid.ts";
 import { ZERO_IATT } from "../../../src/core/iatt.ts";
 import type { Fd } from "../../../src/core/inode.ts";
 import { wind } from "../../../src/core/xlator.ts";
-import { type ChildSet, hasChild, NO_CHILDREN, only, withChild } from "./child-set.ts";
+import { childrenOf, NO_CHILDREN, only } from "./child-set.ts";
 import { fanoutTo, mergedError, noQuorum, successes } from "./fan-out.ts";
 import type { InodeStates } from "./inode-state.ts";
 import { isPrivateName } from "./private-names.ts";
 import type { ReadContext, Reads } from "./read.ts";
 import type { ReplicaSet } from "./replica-set.ts";
-import { outOfService } from "./service.ts";
 
 type ListFop = "readdir" | "readdirp";
-
-interface OpenDirectory {
-  opened: ChildSet;
-  /** Where the listing goes on; -1 before it began. */
-  child: number;
-}
 
 export class Directories {
   readonly #set: ReplicaSet;
   readonly #states: InodeStates;
   readonly #context: ReadContext;
   readonly #reads: Reads;
-  readonly #open = new WeakMap<Fd, OpenDirectory>();
+  /** Where the listing of an fd goes on. */
+  readonly #listedOn = new WeakMap<Fd, number>();
 
   constructor(context: ReadContext, reads: Reads) {
     this.#set = context.set;
@@ -45,20 +39,8 @@ export class Directories {
     this.#reads = reads;
   }
 
-  async opendir(call: Call, args: Args<"opendir">): Promise<Reply<"opendir">> {
-    const set = this.#set;
-    const refused = outOfService(set, "opendir");
-    if (refused) throw refused;
-    const outcomes = await fanoutTo(set, set.up, "opendir", call, args);
-    const opened = successes(outcomes);
-    const first = outcomes.find((outcome) => outcome?.ok);
-    if (!first?.ok || !set.hasQuorum(opened)) {
-      for (const [index, child] of set.children.entries())
-        if (hasChild(opened, index)) void child.releasedir(args.fd);
-      throw mergedError(outcomes) ?? noQuorum(set, "opendir");
-    }
-    this.#open.set(args.fd, { opened, child: -1 });
-    return first.reply;
+  opendir(call: Call, args: Args<"opendir">): Promise<Reply<"opendir">> {
+    return this.#context.gate.persist("opendir", call, () => this.#openOnAll(call, args));
   }
 
   async readdir(call: Call, args: Args<"readdir">): Promise<Reply<"readdir">> {
@@ -86,17 +68,28 @@ export class Directories {
     }
   }
 
+  async #openOnAll(call: Call, args: Args<"opendir">): Promise<Reply<"opendir">> {
+    const set = this.#set;
+    const outcomes = await fanoutTo(set, set.up, "opendir", call, args);
+    const opened = successes(outcomes);
+    const first = outcomes.find((outcome) => outcome?.ok);
+    if (first?.ok && set.hasQuorum(opened)) {
+      this.#context.files.opened(args.fd, opened, 0, true);
+      return first.reply;
+    }
+    for (const child of childrenOf(opened)) void set.children[child]!.releasedir(args.fd);
+    throw mergedError(outcomes) ?? noQuorum(set, "opendir");
+  }
+
   async #page<F extends ListFop>(
     fop: F,
     call: Call,
     args: Args<F>,
   ): Promise<{ reply: Reply<F>; child: number }> {
-    const directory = this.#directoryOf(args.fd);
-    if (args.offset !== 0n && directory.child >= 0) {
-      const child = directory.child;
+    const child = this.#listedOn.get(args.fd) ?? -1;
+    if (args.offset !== 0n && child >= 0)
       return { reply: await wind(this.#set.children[child]!, fop, call, args), child };
-    }
-    return this.#fromTheBeginning(fop, call, args, directory);
+    return this.#context.gate.persist(fop, call, () => this.#fromTheBeginning(fop, call, args));
   }
 
   /** From any good copy; the next one when it fails. */
@@ -104,22 +97,22 @@ export class Directories {
     fop: F,
     call: Call,
     args: Args<F>,
-    directory: OpenDirectory,
   ): Promise<{ reply: Reply<F>; child: number }> {
-    const { inode } = args.fd;
+    const { fd } = args;
+    const { inode } = fd;
     const set = this.#set;
-    const refused = outOfService(set, fop);
-    if (refused) throw refused;
+    const { policy, files } = this.#context;
     let tried = NO_CHILDREN;
     for (let error = noQuorum(set, fop); ; ) {
       const state = await this.#states.ensureFresh(call, inode);
-      const good = this.#reads.candidates(state, inode, "data", true) & set.up & ~tried;
-      const child = this.#context.policy.choose(inode, good);
+      await files.ready(fd);
+      const openOn = files.openOn(fd) ?? set.all;
+      const good = this.#reads.candidates(state, inode, "data", true) & set.up & openOn & ~tried;
+      const child = policy.choose(inode, good);
       if (child < 0) throw error;
       try {
-        await this.#openOn(call, args.fd, directory, child);
         const reply = await wind(set.children[child]!, fop, call, args);
-        directory.child = child;
+        this.#listedOn.set(fd, child);
         return { reply, child };
       } catch (caught) {
         error = toFopError(caught, { fop, xlator: set.children[child]!.name });
@@ -127,22 +120,6 @@ export class Directories {
         tried |= only(child);
       }
     }
-  }
-
-  /** A copy that came up after the directory was opened gets it opened when it is to be listed. */
-  async #openOn(call: Call, fd: Fd, directory: OpenDirectory, child: number): Promise<void> {
-    if (fd.anonymous || hasChild(directory.opened, child)) return;
-    await this.#set.children[child]!.opendir(call, { loc: { inode: fd.inode }, fd });
-    directory.opened = withChild(directory.opened, child);
-  }
-
-  #directoryOf(fd: Fd): OpenDirectory {
-    let directory = this.#open.get(fd);
-    if (directory === undefined) {
-      directory = { opened: this.#set.all, child: -1 };
-      this.#open.set(fd, directory);
-    }
-    return directory;
   }
 
   #checked(entry: DirentPlus, child: number): DirentPlus {

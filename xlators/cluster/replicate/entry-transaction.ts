@@ -23,9 +23,9 @@ import { composeReply, type EntryFop, statIn, withoutStats } from "./entry-reply
 import { type EntryVerdict, entryVerdict, newEntryCounts } from "./entry-verdict.ts";
 import { failures, fanoutTo, mergedError, noQuorum, type Outcomes, successes } from "./fan-out.ts";
 import type { Asked, InodeStates } from "./inode-state.ts";
+import type { QuorumGate } from "./quorum-gate.ts";
 import type { ReadPolicy } from "./read-policy.ts";
 import type { ReplicaSet } from "./replica-set.ts";
-import { outOfService } from "./service.ts";
 
 /** One operation: what it is and which names it is about. */
 export interface EntryPlan<F extends EntryFop> {
@@ -45,25 +45,47 @@ export interface EntryContext {
   readonly set: ReplicaSet;
   readonly states: InodeStates;
   readonly policy: ReadPolicy;
+  readonly gate: QuorumGate;
 }
 
-/** Runs one transaction. `after` gets the promise of what goes on after the reply; it never rejects. */
+/**
+ * Runs one transaction. `after` gets the promise of what goes on after the reply; it never rejects. Without
+ * quorum it waits at its beginning, if the volume wants that; once something was done it fails instead.
+ */
 export async function runEntry<F extends EntryFop>(
   context: EntryContext,
   call: Call,
   plan: EntryPlan<F>,
   after: (rest: Promise<void>) => void,
 ): Promise<{ readonly reply: Reply<F>; readonly good: ChildSet }> {
+  const { transaction, locks } = await context.gate.persist(plan.fop, call, () =>
+    begin(context, call, plan, after),
+  );
+  try {
+    return await transaction.run();
+  } finally {
+    after(locks.release());
+  }
+}
+
+/** Locks and announces; when that fails nothing is left of it. */
+async function begin<F extends EntryFop>(
+  context: EntryContext,
+  call: Call,
+  plan: EntryPlan<F>,
+  after: (rest: Promise<void>) => void,
+): Promise<{ transaction: EntryTransaction<F>; locks: EntryLocks }> {
   const { set } = context;
-  const refused = outOfService(set, plan.fop);
-  if (refused) throw refused;
   const locks = await EntryLocks.take(set, call, plan.locked);
   try {
     const { children } = locks;
     if (children === NO_CHILDREN || !set.hasQuorum(children)) throw locks.error ?? noQuorum(set, plan.fop);
-    return await new EntryTransaction(context, call, plan, children).run();
-  } finally {
+    const transaction = new EntryTransaction(context, call, plan, children);
+    await transaction.preOp();
+    return { transaction, locks };
+  } catch (error) {
     after(locks.release());
+    throw error;
   }
 }
 
@@ -89,7 +111,6 @@ class EntryTransaction<F extends EntryFop> {
   }
 
   async run(): Promise<{ reply: Reply<F>; good: ChildSet }> {
-    await this.#preOp();
     const outcomes = this.#sameGfid(await this.#operate());
     const verdict = this.#judge(outcomes);
     const good = successes(outcomes);
@@ -103,7 +124,7 @@ class EntryTransaction<F extends EntryFop> {
   }
 
   /** Raises dirty, unless all copies are at hand; who cannot do even that takes no part. */
-  async #preOp(): Promise<void> {
+  async preOp(): Promise<void> {
     const set = this.#set;
     if (set.options["optimistic-change-log"] && this.#locked === set.all) return;
     this.#dirtied = true;

@@ -3,7 +3,6 @@
  * the volume names a policy (spec translators.md 4.6, 4.9, 4.10).
  */
 
-import type { Call } from "../../../src/core/call.ts";
 import type { Inode } from "../../../src/core/inode.ts";
 import { healInode, healName } from "./heal/heal.ts";
 import type { HealName } from "./lookup.ts";
@@ -17,9 +16,9 @@ export interface HealsOnAccess {
 
 export function healOnAccess(set: ReplicaSet): HealsOnAccess {
   return {
-    healName: async (call: Call, parent: Inode, name: string): Promise<void> => {
+    healName: async (call, parent, name, gfid): Promise<void> => {
       try {
-        const { outcome, why } = await healName(set, call, parent, name);
+        const { outcome, why } = await healName(set, call, parent, name, gfid ? { gfid } : {});
         if (outcome !== "clean" && outcome !== "healed")
           set.log.debug("a name differs between copies", { name, outcome, why });
       } catch (error) {

@@ -27,7 +27,13 @@ type Replies = Outcomes<Reply<"lookup">>;
 type NamedLoc = Loc & { readonly parent: Inode; readonly name: string };
 
 /** Heals one name of a directory; what came of it shows in the next lookup. Must not reject. */
-export type HealName = (call: Call, parent: Inode, name: string) => Promise<void>;
+export type HealName = (
+  call: Call,
+  parent: Inode,
+  name: string,
+  /** For an object that has none yet. */
+  gfid: Gfid | undefined,
+) => Promise<void>;
 
 const PID = { HEAL_TOOL: -7, ADD_REPLICA: -12 } as const;
 /** Reply xdata: content of small files, which only a good copy may tell. */
@@ -47,7 +53,13 @@ export class Lookups {
     this.#healName = healName;
   }
 
-  async lookup(call: Call, args: Args<"lookup">): Promise<Reply<"lookup">> {
+  lookup(call: Call, args: Args<"lookup">): Promise<Reply<"lookup">> {
+    const { gate } = this.#context;
+    if (!gate.isPatient) return this.#lookup(call, args);
+    return gate.persist("lookup", call, () => this.#lookup(call, args));
+  }
+
+  async #lookup(call: Call, args: Args<"lookup">): Promise<Reply<"lookup">> {
     const { set } = this.#context;
     const { loc } = args;
     if (!isNamed(loc)) return this.#nameless(call, args);
@@ -57,7 +69,7 @@ export class Lookups {
       const asked = this.#context.states.now();
       let replies = await this.#ask(call, args);
       if (await this.#nameDiffers(call, loc.parent, replies)) {
-        await this.#healName(call, loc.parent, loc.name);
+        await this.#healName(call, loc.parent, loc.name, args.xdata?.gfid(KEY.GFID_REQ));
         replies = await this.#ask(call, args);
       }
       const answer = await this.#decide(call, loc, replies, asked);

@@ -16,6 +16,8 @@ import { wind } from "../../../src/core/xlator.ts";
 import { type ChildSet, childrenOf, NO_CHILDREN, only } from "./child-set.ts";
 import { fanoutTo, mergedError, noQuorum } from "./fan-out.ts";
 import type { InodeState, InodeStates } from "./inode-state.ts";
+import type { OpenFiles } from "./open-files.ts";
+import type { QuorumGate } from "./quorum-gate.ts";
 import type { ReadPolicy } from "./read-policy.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 import { outOfService } from "./service.ts";
@@ -61,6 +63,8 @@ export interface ReadContext {
   readonly set: ReplicaSet;
   readonly states: InodeStates;
   readonly policy: ReadPolicy;
+  readonly gate: QuorumGate;
+  readonly files: OpenFiles;
   readonly settle: Settle;
 }
 
@@ -68,18 +72,23 @@ export class Reads {
   readonly #set: ReplicaSet;
   readonly #states: InodeStates;
   readonly #policy: ReadPolicy;
+  readonly #gate: QuorumGate;
+  readonly #files: OpenFiles;
   readonly #settle: Settle;
 
-  constructor({ set, states, policy, settle }: ReadContext) {
+  constructor({ set, states, policy, gate, files, settle }: ReadContext) {
     this.#set = set;
     this.#states = states;
     this.#policy = policy;
+    this.#gate = gate;
+    this.#files = files;
     this.#settle = settle;
   }
 
   readv(call: Call, args: Args<"readv">): Promise<Reply<"readv">> {
-    const child = this.#readyChild(args.fd.inode, "data");
-    if (child < 0) return this.#read("readv", "data", call, args, args.fd.inode, args.fd, NO_CHILDREN);
+    const { fd } = args;
+    const child = this.#readyChild(fd.inode, "data", fd);
+    if (child < 0) return this.#begin("readv", "data", call, args, fd.inode, fd);
     return this.#set.children[child]!.readv(call, args).catch((error) =>
       this.#afterFailure(error, child, "readv", "data", call, args, args.fd.inode, args.fd),
     );
@@ -115,14 +124,15 @@ export class Reads {
   /** Of the data copies the one with the least room: what fits there fits everywhere. */
   async statfs(call: Call, args: Args<"statfs">): Promise<Reply<"statfs">> {
     const set = this.#set;
-    const refused = outOfService(set, "statfs");
-    if (refused) throw refused;
-    const outcomes = await fanoutTo(set, set.up & set.dataChildren, "statfs", call, args);
-    let least: Reply<"statfs"> | undefined;
-    for (const outcome of outcomes)
-      if (outcome?.ok && (!least || outcome.reply.statfs.bavail < least.statfs.bavail)) least = outcome.reply;
-    if (!least) throw mergedError(outcomes) ?? noQuorum(set, "statfs");
-    return least;
+    return this.#gate.persist("statfs", call, async () => {
+      const outcomes = await fanoutTo(set, set.up & set.dataChildren, "statfs", call, args);
+      let least: Reply<"statfs"> | undefined;
+      for (const outcome of outcomes)
+        if (outcome?.ok && (!least || outcome.reply.statfs.bavail < least.statfs.bavail))
+          least = outcome.reply;
+      if (!least) throw mergedError(outcomes) ?? noQuorum(set, "statfs");
+      return least;
+    });
   }
 
   /**
@@ -149,20 +159,21 @@ export class Reads {
     inode: Inode,
     fd: Fd | undefined,
   ): Promise<Reply<F>> {
-    const child = this.#readyChild(inode, slot);
-    if (child < 0) return this.#read(fop, slot, call, args, inode, fd, NO_CHILDREN);
+    const child = this.#readyChild(inode, slot, fd);
+    if (child < 0) return this.#begin(fop, slot, call, args, inode, fd);
     return wind(this.#set.children[child]!, fop, call, args).catch((error) =>
       this.#afterFailure(error, child, fop, slot, call, args, inode, fd),
     );
   }
 
   /** The copy to read at once, -1 when something is to be asked or counted first. */
-  #readyChild(inode: Inode, slot: ReadSlot): number {
+  #readyChild(inode: Inode, slot: ReadSlot, fd: Fd | undefined): number {
     const set = this.#set;
     const policy = this.#policy;
     const state = this.#states.peek(inode);
     if (state.generation !== set.generation || policy.dynamic || outOfService(set, "readv") !== undefined)
       return -1;
+    if (fd !== undefined && this.#files.ready(fd) !== undefined) return -1;
     if (state.readChild >= 0 && state.readChildVersion === policy.version) return state.readChild;
     const both = state.readableData & state.readableMetadata & set.up;
     if (both === NO_CHILDREN) return policy.choose(inode, this.candidates(state, inode, slot) & set.up);
@@ -185,7 +196,21 @@ export class Reads {
     const error = toFopError(caught, { fop, xlator: this.#set.children[child]!.name });
     if (ANSWERS.has(error.code)) return Promise.reject(error);
     this.#states.expire(inode);
+    if (error.code === "ENOTCONN" && this.#gate.isPatient)
+      return this.#begin(fop, slot, call, args, inode, fd);
     return this.#read(fop, slot, call, args, inode, fd, only(child), error);
+  }
+
+  /** The long way, which waits for quorum if the volume wants that. */
+  #begin<F extends ReadFop>(
+    fop: F,
+    slot: ReadSlot,
+    call: Call,
+    args: Args<F>,
+    inode: Inode,
+    fd: Fd | undefined,
+  ): Promise<Reply<F>> {
+    return this.#gate.persist(fop, call, () => this.#read(fop, slot, call, args, inode, fd, NO_CHILDREN));
   }
 
   /** Copies in `tried` have failed with `error`. */
@@ -201,10 +226,12 @@ export class Reads {
   ): Promise<Reply<F>> {
     const set = this.#set;
     const refused = outOfService(set, fop);
-    if (refused) throw error ?? refused;
+    if (refused) throw refused;
     const state = await this.#states.ensureFresh(call, inode, fd);
-    const good = await this.#goodCopies(state, inode, slot, fop, call, fd);
-    const child = this.#policy.choose(inode, good & set.up & ~tried);
+    const good = (await this.#goodCopies(state, inode, slot, fop, call, fd)) & set.up & ~tried;
+    const openOn = fd === undefined ? undefined : await this.#openOn(fd);
+    // Without an open file there a copy may still answer, by gfid.
+    const child = this.#policy.choose(inode, (openOn !== undefined && good & openOn) || good);
     if (child < 0) throw error ?? noQuorum(set, fop);
     this.#policy.begin(child);
     try {
@@ -217,6 +244,11 @@ export class Reads {
     } finally {
       this.#policy.end(child);
     }
+  }
+
+  async #openOn(fd: Fd): Promise<ChildSet | undefined> {
+    await this.#files.ready(fd);
+    return this.#files.openOn(fd);
   }
 
   /** Never empty: EIO when there is none, nor one that somebody chose. */

@@ -84,19 +84,21 @@ export class Replicate extends XlatorBase<typeof options> {
     this.#policy = new ReadPolicy(this.set);
     this.set.watch(() => this.#policy.discoverLocal());
     const heals = healOnAccess(this.set);
+    this.#gate = new QuorumGate(this.set);
+    this.#files = new OpenFiles(this.set, this.#states);
     const context: ReadContext = {
       set: this.set,
       states: this.#states,
       policy: this.#policy,
+      gate: this.#gate,
+      files: this.#files,
       settle: heals.settle,
     };
-    this.#gate = new QuorumGate(this.set);
-    this.#files = new OpenFiles(this.set, this.#states);
     this.#locks = new EagerLocks(this.set);
     this.#userLocks = new UserLocks(this.set, this.#gate, this.#files);
     this.#entries = new Entries(context, (fd, children, flags) => this.#files.opened(fd, children, flags));
     this.#reads = new Reads(context);
-    const parts = { ...context, gate: this.#gate, files: this.#files, locks: this.#locks };
+    const parts = { ...context, locks: this.#locks };
     this.#writes = new InodeWrites(parts, (call, args) => this.#reads.readv(call, args));
     this.#directories = new Directories(context, this.#reads);
     this.#lookups = new Lookups(context, heals.healName);
