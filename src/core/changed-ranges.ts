@@ -3,9 +3,10 @@
  * it to a heal, and the rule by which a heal may rely on it. Mortar's own; GlusterFS ignores all of it.
  *
  * With every increment of a pending data counter replicate sends a Change: all ranges written since the
- * pre-op of that batch. features/index keeps one record for each file and missing copy, and answers it as a
- * ChangeRecord. Ranges are whole blocks of 4 KiB and only ever grow: when they get too many, the smallest
- * gaps between them are filled, so that no changed byte is ever missed and ENCODED_BYTES_MAX never passed.
+ * pre-op of that batch, and with the batch's post-op all of them again, if there are any by then.
+ * features/index keeps one record for each file and missing copy, and answers it as a ChangeRecord. Ranges
+ * are whole blocks of 4 KiB and only ever grow: when they get too many, the smallest gaps between them are
+ * filled, so that no changed byte is ever missed and ENCODED_BYTES_MAX never passed.
  */
 
 /** Ranges are multiples of this. */
@@ -183,13 +184,18 @@ export class ChangedRanges {
   }
 }
 
-/** What replicate sends with an increment of pending data counters, in xdata under CHANGED_RANGES_KEY. */
+/**
+ * What replicate sends with an increment of pending data counters, in xdata under CHANGED_RANGES_KEY. When it
+ * goes on writing after that, it sends a Change with the xattrop that lowers the dirty count, too; until then
+ * no brick relies on the record.
+ */
 export interface Change {
-  /** Everything written since the pre-op of the batch that the increment ends. */
+  /** Everything written since the pre-op of the batch: a copy that fails may lack all of it. */
   readonly ranges: ChangedRanges;
   /**
    * Pending keys of the copies whose own pre-op of this batch is known to have succeeded and which will keep
-   * its dirty count, because they get no post-op. A copy of which that is not certain is left out.
+   * its dirty count, because they get no post-op. A copy of which that is not certain is left out. Counts
+   * only together with an increment of that copy's pending counter.
    */
   readonly dirtyLeft: readonly string[];
 }
@@ -279,10 +285,10 @@ export interface Blame {
  *
  * `against`: a Blame for every other brick whose data counter of the sink is not 0 (at least one). `by`: one
  * for every other brick that the sink itself blames: what it wrote alone must be overwritten too. All of them
- * need a record that explains exactly the counter that was read. The source must not be dirty in data, as a
- * batch without a verdict is in no record, and the sink only by batches that are in one: a copy that died in
- * mid-batch keeps that batch's dirty count. Neither may blame itself. All counters are read under the lock
- * over the whole file, in the I/O domain.
+ * need a record that explains exactly the counter that was read (a brick that is dirty in data answers
+ * none). The source must not be dirty in data, as a batch without a verdict is in no record, and the sink
+ * only by batches that are in one: a copy that died in mid-batch keeps that batch's dirty count. Neither may
+ * blame itself. All counters are read under the lock over the whole file, in the I/O domain.
  */
 export function rangesToHeal(sink: {
   readonly against: readonly Blame[];

@@ -1,11 +1,12 @@
 /**
  * Keeps, for each file and missing copy, the record of what changed (see src/core/changed-ranges.ts): before
- * an increment of a pending data counter is wound, its ranges are added; an increment without ranges, a
- * decrement, and whatever else changes the counter drop the record. Callers run one call per inode at a time.
+ * an xattrop of marks is wound, the ranges that came with it are added; a change of a pending data counter
+ * without ranges, a heal's included, drops the record. Callers run one call per inode at a time.
  *
  * A record names the counter that it explains. A crash between record and mark leaves them different, and the
- * record is dropped; its time is lost, never data. For the same reason nothing needs to be flushed. A record
- * that cannot be dropped fails the call, because it would come to explain what it does not know.
+ * record is dropped: its time is lost, never data. For the same reason nothing needs to be flushed. While the
+ * brick itself is dirty a batch is under way, or was when its writer died: its record may lack ranges then,
+ * and is not answered. A record that cannot be dropped fails the call.
  */
 
 import { LRUCache } from "lru-cache";
@@ -31,6 +32,7 @@ const LOG_BYTES_MAX = 4 * ENCODED_BYTES_MAX;
 const KNOWN_MAX = 4096;
 const NAME_BYTES_MAX = 250;
 const AFR_PREFIX = "trusted.afr.";
+const AFR_DIRTY = "trusted.afr.dirty";
 /** A pending xattr has three counters of four bytes, the first is that of data. */
 const COUNTERS_BYTES = 12;
 
@@ -43,9 +45,10 @@ export interface Subject {
   size(): Promise<number>;
 }
 
-/** An increment of a data counter that is about to be wound. */
+/** What an xattrop is about to do to the data counter of one copy. */
 export interface Increment {
   readonly key: string;
+  /** 0 with ranges: what the copy misses besides what was said with its mark. */
   readonly delta: number;
 }
 
@@ -85,14 +88,12 @@ export class ChangeRecords {
     const steps: Step[] = [];
     const change = decodeChange(xdata?.bytes(CHANGED_RANGES_KEY.CHANGE));
     for (const { key, delta } of increments) {
+      if (delta === 0 && change === undefined) continue;
       const name = recordName(subject.gfid, key);
-      if (name === undefined) continue;
-      const part = change && {
-        counter: delta,
-        dirtyLeft: change.dirtyLeft.includes(key) ? 1 : 0,
-        ranges: change.ranges,
-      };
-      const known = part && delta > 0 ? await this.#extend(subject, key, name, part) : undefined;
+      if (name === undefined || (delta === 0 && !this.#store.has(name))) continue;
+      const dirtyLeft = delta > 0 && change?.dirtyLeft.includes(key) ? 1 : 0;
+      const part = change && { counter: delta, dirtyLeft, ranges: change.ranges };
+      const known = part && (await this.#extend(subject, key, name, part));
       if (known) steps.push({ key, name, known });
       else await this.#drop(name);
     }
@@ -121,11 +122,15 @@ export class ChangeRecords {
     for (const name of this.#store.namesFrom(`${gfidText(gfid)}.`)) await this.#drop(name);
   }
 
-  /** The encoded record of one copy; undefined when none explains the counter as it is now. */
+  /**
+   * The encoded record of one copy; undefined when none explains the counter as it is now, or when a batch
+   * may be under way.
+   */
   async answer(subject: Subject, key: string): Promise<Buffer | undefined> {
     const name = recordName(subject.gfid, key);
     if (name === undefined || !this.#store.has(name)) return undefined;
     const counter = await counterOf(subject, key);
+    if (counter !== 0 && (await counterOf(subject, AFR_DIRTY)) !== 0) return undefined;
     const { last } = await this.#read(subject.gfid, key, name);
     if (counter !== 0 && last?.counter === counter) return encodeRecord(last);
     await this.#drop(name);
@@ -137,7 +142,7 @@ export class ChangeRecords {
     try {
       const before = this.#known.get(name) ?? (await this.#look(subject, key, name));
       this.#known.delete(name);
-      if (before === undefined) return undefined;
+      if (before === undefined || before.counter + part.counter <= 0) return undefined;
       const counter = before.counter + part.counter;
       const dirtyLeft = before.dirtyLeft + part.dirtyLeft;
       if (before.bytes > 0 && before.bytes < LOG_BYTES_MAX) {
@@ -189,13 +194,11 @@ export class ChangeRecords {
   }
 }
 
-/** Increments of data counters in an xattrop's request, of the keys that are watched. */
+/** What an xattrop's request does to data counters, of the keys that are watched. */
 export function dataIncrements(request: Dict, isPending: (key: string) => boolean): Increment[] {
   const found: Increment[] = [];
-  for (const key of request.keys()) {
-    const delta = dataCounter(request.bytes(key));
-    if (delta !== 0 && isPending(key)) found.push({ key, delta });
-  }
+  for (const key of request.keys())
+    if (isPending(key)) found.push({ key, delta: dataCounter(request.bytes(key)) });
   return found;
 }
 
