@@ -235,8 +235,10 @@ export class Batch {
   /** What the missing copies miss, as far as it is known now: with every mark that names any of them. */
   #changeOf(blamed: ChildSet): Dict | undefined {
     if (this.ranges === undefined || (blamed | this.#blamed) === NO_CHILDREN) return undefined;
+    // A copy that was not synced may also lack what was written in batches that are over.
+    if (!this.#set.options["ensure-durability"]) return undefined;
     const missing = (blamed | this.#blamed) & this.#dirtied;
     const dirtyLeft = childrenOf(missing).map((child) => this.#set.pendingKeys[child]!);
-    return new Dict().setBytes(CHANGED_RANGES_KEY, encodeChange({ ranges: this.ranges, dirtyLeft }));
+    return new Dict().setBytes(CHANGED_RANGES_KEY.CHANGE, encodeChange({ ranges: this.ranges, dirtyLeft }));
   }
 }
