@@ -38,8 +38,9 @@ export class UserLocks {
   }
 
   async internal<F extends InternalLock>(fop: F, call: Call, args: Args<F>): Promise<Reply<F>> {
-    if ("fd" in args) await this.#files.ready(args.fd);
-    if (isUnlock(args)) return this.#unlock(fop, call, args);
+    const { fd } = args as Partial<Args<"finodelk">>;
+    if (fd) await this.#files.ready(fd);
+    if (isUnlock(args as Args<InternalLock>)) return this.#unlock(fop, call, args);
     await this.#gate.enter(fop, call);
     const set = this.#set;
     const tried = await fanoutTo(set, set.up, fop, call, unwaiting(fop, args));

@@ -16,6 +16,7 @@ import {
   type XlatorBase,
 } from "../../../../src/core/xlator.ts";
 import { Around } from "../../../../xlators/debug/around.ts";
+import type { DelayGen } from "../../../../xlators/debug/delay-gen.ts";
 import type { ErrorGen } from "../../../../xlators/debug/error-gen.ts";
 import { type StartedGraph, startGraph } from "../../../support/build-graph.ts";
 import { type FakeEnv, fakeEnv } from "../../../support/fake-env.ts";
@@ -77,6 +78,7 @@ export class Copies implements AsyncDisposable {
   readonly session: Session;
   readonly wires: readonly Wire[];
   readonly errors: readonly ErrorGen[];
+  readonly delays: readonly DelayGen[];
 
   private constructor(graph: StartedGraph, env: FakeEnv, count: number) {
     this.graph = graph;
@@ -84,6 +86,7 @@ export class Copies implements AsyncDisposable {
     this.session = new Session(graph.top);
     this.wires = range(count).map((index) => graph.xlator<Wire>(`v-client-${index}`));
     this.errors = range(count).map((index) => graph.xlator<ErrorGen>(`errors-${index}`));
+    this.delays = range(count).map((index) => graph.xlator<DelayGen>(`delays-${index}`));
   }
 
   static async start({ count = 3, options = {}, contracts = true }: CopiesOptions = {}): Promise<Copies> {
@@ -176,7 +179,8 @@ function volfile(count: number, options: Readonly<Record<string, string>>): stri
       index === arbiter ? `arbiter-${index}` : `disk-${index}`,
     ]),
     section(`index-${index}`, "features/index", {}, [`locks-${index}`]),
-    section(`errors-${index}`, "debug/error-gen", { failure: "0" }, [`index-${index}`]),
+    section(`delays-${index}`, "debug/delay-gen", { "delay-percentage": "0" }, [`index-${index}`]),
+    section(`errors-${index}`, "debug/error-gen", { failure: "0" }, [`delays-${index}`]),
     section(`v-client-${index}`, "test/wire", {}, [`errors-${index}`]),
   ]);
   const given = { "afr-pending-xattr": clients.join(","), "choose-local": "off", ...options };
