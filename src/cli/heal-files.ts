@@ -106,7 +106,7 @@ export interface Resolved {
 export async function settle(file: NamedFile, resolution: Resolution, dryRun: boolean): Promise<Resolved> {
   const { set, bricks } = file.set;
   const call = internalCall(PID_HEAL_TOOL);
-  if (file.conflict) throw new UserError(`heal: "${file.word}": the copies do not agree which file it is`);
+  if (file.conflict && file.entry) return settleName(file, file.entry, resolution, dryRun);
   const report = await healInode(set, file.inode, { call, resolution, dryRun });
   const settled = Object.entries(report.slots).filter(
     ([, { outcome }]) => outcome === "healed" || outcome === "would-heal",
@@ -118,6 +118,32 @@ export async function settle(file: NamedFile, resolution: Resolution, dryRun: bo
     return `${slot} ${from}`;
   });
   return { name, text: `${dryRun ? "would keep" : "kept"} ${kept.join(", ")}` };
+}
+
+/**
+ * The copies have different objects by this name: one of them stays. What is in it heals after that, by its own
+ * marks.
+ */
+async function settleName(
+  file: NamedFile,
+  { parent, name }: NonNullable<NamedFile["entry"]>,
+  resolution: Resolution,
+  dryRun: boolean,
+): Promise<Resolved> {
+  const { set, bricks } = file.set;
+  const call = internalCall(PID_HEAL_TOOL);
+  const { outcome, source = -1, why } = await healName(set, call, parent, name, { resolution, dryRun });
+  if (outcome !== "healed" && outcome !== "would-heal")
+    throw new UserError(`heal: "${file.word}": not settled: ${why ?? outcome}`);
+  if (!dryRun) {
+    const found = await findPath(set, call, file.word);
+    if (found) await healInode(set, found.inode, { call });
+  }
+  const kept = source < 0 ? "none: the name goes" : `the one of "${bricks[source]}"`;
+  return {
+    name: file.word,
+    text: `${dryRun ? "would keep" : "kept"} ${kept}; the copies had different files`,
+  };
 }
 
 function whyNot(report: HealReport, { set: { set, bricks } }: NamedFile): string {

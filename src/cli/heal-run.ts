@@ -74,7 +74,7 @@ export class HealRun {
       const counts = await Promise.all(
         this.#queues.flatMap((queue) => queue.set.children.map((_, child) => crawlIndex(queue, child))),
       );
-      if (counts.every(({ healed }) => healed === 0)) return;
+      if (counts.every(({ healed }) => healed.size === 0)) return;
     }
   }
 

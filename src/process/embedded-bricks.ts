@@ -16,6 +16,8 @@ import { KEY } from "../core/keys.ts";
 
 const PLACE = "trusted.mortar.brick";
 const HIDDEN = ".glusterfs";
+/** What a new file system comes with, and what an interrupted making leaves. */
+const NOT_FILES = ["lost+found", HIDDEN];
 
 /** One copy of the volume. */
 export interface BrickPlace {
@@ -29,6 +31,12 @@ export interface BrickPlace {
 /** Makes a brick, or finishes one whose making was interrupted. Throws UserError. */
 export async function makeBrick(place: BrickPlace, volumeId: Gfid): Promise<void> {
   const { directory, id } = place;
+  const found = await volumeIdOf(directory);
+  if (found === "foreign")
+    throw new UserError(
+      `brick "${directory}": has files and belongs to no volume; a new brick's directory must be empty`,
+    );
+  if (Buffer.isBuffer(found) && !found.equals(volumeId)) throw otherVolume(directory, found, volumeId);
   try {
     await mkdir(join(directory, HIDDEN), { recursive: true });
     const present = (await getXattr(join(directory, HIDDEN), PLACE))?.toString();
@@ -57,10 +65,7 @@ export async function checkBrick(
   if (found === "empty") throw new UserError(`${who}: is empty; is its file system mounted? ${replaced}`);
   if (found === "foreign")
     throw new UserError(`${who}: has files and belongs to no volume; is its file system mounted?`);
-  if (!found.equals(volumeId))
-    throw new UserError(
-      `${who}: belongs to volume "${shownId(found)}", not to "${gfidText(volumeId)}"; move it away`,
-    );
+  if (!found.equals(volumeId)) throw otherVolume(directory, found, volumeId);
   await checkPlace(place, all);
 }
 
@@ -99,12 +104,16 @@ async function volumeIdOf(directory: string): Promise<Buffer | "missing" | "empt
   try {
     const value = await getXattr(directory, KEY.VOLUME_ID);
     if (value) return value;
-    // A file system of its own comes with this.
-    const names = (await readdir(directory)).filter((name) => name !== "lost+found");
+    const names = (await readdir(directory)).filter((name) => !NOT_FILES.includes(name));
     return names.length === 0 ? "empty" : "foreign";
   } catch (error) {
     throw new UserError(`brick "${directory}": ${(error as Error).message}`);
   }
+}
+
+function otherVolume(directory: string, found: Buffer, wanted: Gfid): UserError {
+  const names = `belongs to volume "${shownId(found)}", not to "${gfidText(wanted)}"`;
+  return new UserError(`brick "${directory}": ${names}; move it away`);
 }
 
 function shownId(bytes: Buffer): string {

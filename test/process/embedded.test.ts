@@ -60,6 +60,16 @@ describe("a new embedded volume", () => {
     expect(JSON.parse(await readFile(data("volume.json"), "utf8"))).toEqual(state);
   });
 
+  it("takes no directory that has files in it, and may have its bricks on file systems of their own", async () => {
+    await mkdir(join(brick(1), "photos"), { recursive: true });
+    await expect(open()).rejects.toThrow(
+      /^brick ".*brick-1": has files and belongs to no volume; a new brick/,
+    );
+    await rm(join(brick(1), "photos"), { recursive: true });
+    await mkdir(join(brick(1), "lost+found"));
+    expect((await open()).notes).toEqual([]);
+  });
+
   it("takes the layouts there are", () => {
     expect(["1", "3", "2+1"].map(parseLayout)).toEqual(["1", "3", "2+1"]);
     expect(() => parseLayout("2")).toThrow(/^--replica "2": is none of 1, 3, 2\+1/);

@@ -1,9 +1,9 @@
 /**
  * Goes through one brick's index and heals what it lists (spec translators.md 4.11).
  *
- * Begins when woken (a child came up, somebody asked) and every `heal-timeout` seconds. While a round healed
- * something another follows a second later: a directory that was healed may bring work of its own. What a
- * round could not do though all copies are up (another healer had it, a brick failed) is tried again after a
+ * Begins when woken (a child came up, somebody asked) and every `heal-timeout` seconds. A round that healed
+ * something is followed by another, as a directory that was healed brings work of its own; a second later when
+ * all of it was healed by the round before too, and so is only I/O that goes on. What a round could not do though all copies are up (another healer had it, a brick failed) is tried again after a
  * pause that doubles, so that nobody waits for the timeout. Needs two children up, its own among them.
  */
 
@@ -13,7 +13,7 @@ import { emptyAnonymous } from "./anonymous.ts";
 import type { HealQueue } from "./heal-queue.ts";
 import { type CrawlCounts, crawlIndex } from "./index-crawl.ts";
 
-/** Between rounds that healed something. */
+/** Between rounds that healed the same. */
 const PAUSE_MS = 1000;
 /** Before the first try again of what could not be healed; doubles up to `heal-timeout`. */
 const RETRY_MS = 5000;
@@ -75,13 +75,16 @@ export class BrickCrawler {
 
   async #crawl(): Promise<void> {
     this.#woken = false;
+    let before: ReadonlySet<string> = new Set();
     while (this.#mayCrawl()) {
       const counts = await crawlIndex(this.#queue, this.child);
       this.#last = counts;
       this.#warnNoIndex(counts.noIndex);
       if (this.#queue.signal.aborted) return;
-      if (counts.healed === 0) return this.#tidy();
-      await this.#pause();
+      if (counts.healed.size === 0) return this.#tidy();
+      const known = before;
+      if ([...counts.healed].every((key) => known.has(key))) await this.#pause();
+      before = counts.healed;
     }
   }
 

@@ -21,8 +21,8 @@ import { pathOn } from "./names.ts";
 
 /** What became of the entries of a pass. */
 export interface CrawlCounts {
-  /** Healed, or some of their copies. */
-  healed: number;
+  /** Healed, or some of their copies; by key. */
+  readonly healed: Set<string>;
   splitBrain: number;
   /** Could not be healed now: copies down, errors, another healer. */
   left: number;
@@ -40,7 +40,7 @@ export async function crawlIndex(queue: HealQueue, child: number): Promise<Crawl
 }
 
 class IndexCrawl {
-  readonly counts: CrawlCounts = { healed: 0, splitBrain: 0, left: 0, purged: 0, noIndex: false };
+  readonly counts: CrawlCounts = { healed: new Set(), splitBrain: 0, left: 0, purged: 0, noIndex: false };
   readonly #queue: HealQueue;
   readonly #brick: XlatorBase;
   /** What another class lists again has been seen to. */
@@ -95,7 +95,7 @@ class IndexCrawl {
         return;
       case "healed":
       case "partial":
-        this.counts.healed++;
+        this.counts.healed.add(key);
         return;
       case "split-brain":
         this.counts.splitBrain++;

@@ -90,20 +90,31 @@ class Rig implements AsyncDisposable {
 const text = (inode: Inode): string => gfidText(inode.gfid);
 
 describe("the heal daemon", () => {
-  it("heals what is listed when it starts, and looks again until a round heals nothing", async () => {
+  it("looks again at once after a round that healed, and until one heals nothing", async () => {
     await using rig = await Rig.start();
     const file = await rig.copies.file("a");
     await rig.copies.mark(0, file, 2, [1, 0, 0]);
-    rig.outcomes.set(text(file), ["healed", "healed", "clean"]);
     rig.healer.start();
     await settle();
-    expect(rig.asked).toEqual([text(file)]);
-    await rig.advance(1000);
-    expect(rig.asked).toHaveLength(2);
-    await rig.advance(1000);
-    expect(rig.asked).toHaveLength(3);
+    expect(rig.asked).toEqual([text(file), text(file)]);
     await rig.advance(100_000);
+    expect(rig.asked).toHaveLength(2);
+  });
+
+  it("pauses before it heals the same again", async () => {
+    await using rig = await Rig.start();
+    const file = await rig.copies.file("a");
+    await rig.copies.mark(0, file, 2, [1, 0, 0]);
+    rig.outcomes.set(text(file), ["healed"]);
+    rig.healer.start();
+    await settle();
+    expect(rig.asked).toHaveLength(2);
+    await rig.advance(999);
+    expect(rig.asked).toHaveLength(2);
+    await rig.advance(1);
     expect(rig.asked).toHaveLength(3);
+    await rig.advance(2000);
+    expect(rig.asked).toHaveLength(5);
   });
 
   it("looks at all classes of the index of every brick", async () => {
@@ -114,7 +125,7 @@ describe("the heal daemon", () => {
     await rig.copies.mark(2, dirty, "dirty", [1, 0, 0]);
     rig.healer.start();
     await settle();
-    expect(rig.asked.sort()).toEqual([text(blamed), text(dirty)].sort());
+    expect([...new Set(rig.asked)].sort()).toEqual([text(blamed), text(dirty)].sort());
   });
 
   it("heals once what several bricks list", async () => {
@@ -125,9 +136,9 @@ describe("the heal daemon", () => {
     rig.healer.start();
     await rig.advance(10);
     expect(rig.healer.running.map(({ gfid }) => gfidText(gfid))).toEqual([text(file)]);
+    expect(rig.asked).toHaveLength(1);
     rig.gate.resolve();
     await rig.advance(10);
-    expect(rig.asked).toHaveLength(1);
     expect(rig.healer.running).toEqual([]);
   });
 
@@ -211,7 +222,7 @@ describe("the heal daemon", () => {
     expect(rig.asked).toEqual([]);
     rig.copies.wires[1]!.mend();
     await settle();
-    expect(rig.asked).toEqual([text(file)]);
+    expect(rig.asked).toContain(text(file));
   });
 
   it("does nothing while self-heal-daemon is off", async () => {
