@@ -12,6 +12,7 @@
 import type { Call } from "../../../src/core/call.ts";
 import { FopError } from "../../../src/core/errors.ts";
 import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
+import type { Gfid } from "../../../src/core/gfid.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
 import { O_TRUNC } from "../../../src/core/open-flags.ts";
 import {
@@ -40,6 +41,7 @@ import { type ReadContext, Reads } from "./read.ts";
 import { ReadPolicy } from "./read-policy.ts";
 import { ReplicaSet } from "./replica-set.ts";
 import { UserLocks } from "./user-locks.ts";
+import { VirtualXattrs } from "./virtual-xattrs.ts";
 
 export const replicate = defineXlator({
   type: "cluster/replicate",
@@ -65,6 +67,7 @@ export class Replicate extends XlatorBase<typeof options> {
   readonly #reads: Reads;
   readonly #directories: Directories;
   readonly #lookups: Lookups;
+  readonly #virtual: VirtualXattrs;
   #stopping: Promise<void> | undefined;
 
   constructor(init: XlatorInit<typeof options>) {
@@ -102,11 +105,13 @@ export class Replicate extends XlatorBase<typeof options> {
     this.#writes = new InodeWrites(parts, (call, args) => this.#reads.readv(call, args));
     this.#directories = new Directories(context, this.#reads);
     this.#lookups = new Lookups(context, heals.healName);
+    this.#virtual = new VirtualXattrs(context, (gfid) => this.#forgetCached(gfid));
   }
 
   override async fini(): Promise<void> {
     await this.#stopping;
     this.#gate.stop();
+    this.#virtual.stop();
     await this.#entries.settled();
   }
 
@@ -215,10 +220,20 @@ export class Replicate extends XlatorBase<typeof options> {
     return this.#reads.byFd("rchecksum", "data", call, args, args.fd);
   }
   override getxattr(call: Call, args: Args<"getxattr">): Promise<Reply<"getxattr">> {
-    return this.#reads.byInode("getxattr", "metadata", call, args, args.loc.inode);
+    const { inode } = args.loc;
+    return (
+      this.#virtual.get(call, inode, args.name) ??
+      this.#reads
+        .byInode("getxattr", "metadata", call, args, inode)
+        .then((reply) => this.#virtual.visible(reply))
+    );
   }
   override fgetxattr(call: Call, args: Args<"fgetxattr">): Promise<Reply<"fgetxattr">> {
-    return this.#reads.byFd("fgetxattr", "metadata", call, args, args.fd);
+    const { fd } = args;
+    return (
+      this.#virtual.get(call, fd.inode, args.name) ??
+      this.#reads.byFd("fgetxattr", "metadata", call, args, fd).then((reply) => this.#virtual.visible(reply))
+    );
   }
   override statfs(call: Call, args: Args<"statfs">): Promise<Reply<"statfs">> {
     return this.#reads.statfs(call, args);
@@ -266,10 +281,10 @@ export class Replicate extends XlatorBase<typeof options> {
     return this.#writes.fsetattr(call, args);
   }
   override setxattr(call: Call, args: Args<"setxattr">): Promise<Reply<"setxattr">> {
-    return this.#writes.setxattr(call, args);
+    return this.#virtual.set(call, args.loc.inode, args.xattrs) ?? this.#writes.setxattr(call, args);
   }
   override fsetxattr(call: Call, args: Args<"fsetxattr">): Promise<Reply<"fsetxattr">> {
-    return this.#writes.fsetxattr(call, args);
+    return this.#virtual.set(call, args.fd.inode, args.xattrs) ?? this.#writes.fsetxattr(call, args);
   }
   override removexattr(call: Call, args: Args<"removexattr">): Promise<Reply<"removexattr">> {
     return this.#writes.removexattr(call, args);
@@ -332,6 +347,13 @@ export class Replicate extends XlatorBase<typeof options> {
 
   override ipc(): Promise<never> {
     return this.#notHere("ipc");
+  }
+
+  #forgetCached(gfid: Gfid): void {
+    this.notifyParents({
+      type: "upcall",
+      upcall: { kind: "cache-invalidation", gfid, flags: 0, expireSec: 0 },
+    });
   }
 
   #notHere(fop: FopName): Promise<never> {

@@ -113,8 +113,7 @@ describe("marks after operations on names", () => {
     const dir = await session.mkdir("d");
     await copies.brick(1).create("left over", { parent: dir });
     await session.rmdir("d");
-    expect(await copies.marks(0, session.root)).toEqual({});
-    expect(await session.exists("d")).toBe(false);
+    for (const index of [0, 1, 2]) expect(await copies.marks(index, session.root)).toEqual({});
   });
 
   it("are undone when quorum is lost before anything happened", async () => {
