@@ -88,6 +88,8 @@ const PATH_BYTES_MAX = 4096;
 const SIZE_MAX = Number.MAX_SAFE_INTEGER;
 const ADLER_MODULUS = 65521;
 const NODE_TYPES: ReadonlySet<number> = new Set([S_IFREG, S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK]);
+/** A strong checksum as GlusterFS sends it: an MD5 fills the first half. */
+const STRONG_BYTES = 32;
 const X_OK = 1;
 const CTIME: TimeMask = { ctime: true, mtime: false, atime: false };
 const MTIME_CTIME: TimeMask = { ctime: true, mtime: true, atime: false };
@@ -454,9 +456,11 @@ class Memory extends XlatorBase<typeof options> {
     return this.#run("rchecksum", () => {
       const data = this.#file(args.fd, 0, args.offset, args.size).data!.read(args.offset, args.size);
       const fips = this.options["fips-mode-rchecksum"];
-      const strong = createHash(fips ? "sha256" : "md5")
+      const strong = Buffer.alloc(STRONG_BYTES);
+      createHash(fips ? "sha256" : "md5")
         .update(data)
-        .digest();
+        .digest()
+        .copy(strong);
       const xdata = args.xdata && new Dict();
       if (args.xdata?.has("check-zero-filled"))
         xdata!.setUint("buf-has-zeroes", data.every((byte) => byte === 0) ? 1 : 0);

@@ -120,7 +120,10 @@ export async function seekFop(brick: Brick, args: Args<"seek">): Promise<Reply<"
   }
 }
 
-/** Weak: zlib's Adler-32 begun at 0. Strong: SHA-256 (32 bytes, flags 1) or MD5 (16 bytes, flags 0). */
+/** Bytes of a strong checksum, as GlusterFS sends them: an MD5 fills the first half. */
+const STRONG_BYTES = 32;
+
+/** Weak: zlib's Adler-32 begun at 0. Strong: SHA-256 (flags 1) or MD5 (flags 0). */
 export async function rchecksumFop(
   brick: Brick,
   call: Call,
@@ -151,7 +154,9 @@ export async function rchecksumFop(
   const xdata = new Dict();
   if (args.xdata?.has("check-zero-filled")) xdata.setUint("buf-has-zeroes", isZero ? 1 : 0);
   if (fips) xdata.setInt("fips-mode-rchecksum", 1);
-  return { weak, strong: hash.digest(), flags: fips ? 1 : 0, xdata };
+  const strong = Buffer.alloc(STRONG_BYTES);
+  hash.digest().copy(strong);
+  return { weak, strong, flags: fips ? 1 : 0, xdata };
 }
 
 function isAllZero(bytes: Buffer): boolean {

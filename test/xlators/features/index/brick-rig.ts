@@ -65,7 +65,8 @@ export class Brick implements AsyncDisposable {
   readonly root = new Inode(ROOT_GFID, S_IFDIR);
   readonly call = internalCall(-6);
 
-  private constructor(graph: StartedGraph) {
+  /** Over a graph of the caller's: a client of a brick that runs elsewhere. */
+  constructor(graph: StartedGraph) {
     this.graph = graph;
     this.top = graph.top;
   }

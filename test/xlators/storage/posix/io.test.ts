@@ -458,8 +458,9 @@ describe("ranges", () => {
     const reply = await brick.top.rchecksum(CALL, { fd, offset: 1000, size: 131072, xdata });
     const read = contents.subarray(1000);
     expect(reply.weak).toBe(adler32From0(read));
-    expect(reply.strong).toEqual(createHash(algorithm).update(read).digest());
-    expect(reply.strong).toHaveLength(bytes);
+    expect(reply.strong.subarray(0, bytes)).toEqual(createHash(algorithm).update(read).digest());
+    // As GlusterFS sends it: an MD5 is followed by zeroes.
+    expect(reply.strong.subarray(bytes)).toEqual(Buffer.alloc(32 - bytes));
     expect(reply.flags).toBe(flags);
     expect(reply.xdata!.number("buf-has-zeroes")).toBe(0);
     expect(reply.xdata!.number("fips-mode-rchecksum")).toBe(flags === 1 ? 1 : undefined);
