@@ -4,6 +4,7 @@
  */
 
 import type { Call } from "../../../../src/core/call.ts";
+import { Deferred } from "../../../../src/core/concurrency.ts";
 import { Dict } from "../../../../src/core/dict.ts";
 import { FopError } from "../../../../src/core/errors.ts";
 import { type Args, type FopName, type Reply, XATTROP } from "../../../../src/core/fops.ts";
@@ -22,10 +23,19 @@ import { type StartedGraph, startGraph } from "../../../support/build-graph.ts";
 import { type FakeEnv, fakeEnv } from "../../../support/fake-env.ts";
 import { Session } from "../../../support/session.ts";
 
-/** Stands above a brick: cuts it off and brings it back, and writes down what passes. */
+/** Whom bricks see in the set: a connection's calls and locks are one client's. */
+const CLIENT = { id: "first", opVersion: 100_000 };
+
+/**
+ * Stands above a brick: cuts it off and brings it back, and writes down what passes. As with a connection, a
+ * cut fails what is under way and drops the locks.
+ */
 export class Wire extends Around {
   readonly calls: { readonly fop: FopName; readonly args: unknown }[] = [];
+  readonly #inFlight = new Set<Deferred<never>>();
   #cut = false;
+  /** Another object for each connection: the locks translator knows ended ones by it. */
+  #client = { ...CLIENT };
 
   get isCut(): boolean {
     return this.#cut;
@@ -33,11 +43,16 @@ export class Wire extends Around {
 
   cut(): void {
     this.#cut = true;
+    for (const lost of this.#inFlight)
+      lost.reject(new FopError("ENOTCONN", { fop: "wire", xlator: this.name }));
+    this.#inFlight.clear();
     this.notifyParents({ type: "child-down" });
+    this.clientDisconnect(this.#client);
   }
 
   mend(): void {
     this.#cut = false;
+    this.#client = { ...CLIENT };
     this.notifyParents({ type: "child-up" });
   }
 
@@ -52,7 +67,16 @@ export class Wire extends Around {
   protected override async around<F extends FopName>(fop: F, call: Call, args: Args<F>): Promise<Reply<F>> {
     if (this.#cut) throw new FopError("ENOTCONN", { fop, xlator: this.name });
     this.calls.push({ fop, args });
-    return wind(this.child, fop, call, args);
+    const lost = new Deferred<never>();
+    this.#inFlight.add(lost);
+    try {
+      return await Promise.race([
+        lost.promise,
+        wind(this.child, fop, { ...call, client: this.#client }, args),
+      ]);
+    } finally {
+      this.#inFlight.delete(lost);
+    }
   }
 }
 

@@ -1,0 +1,91 @@
+/** Two copies and an arbiter: what it is sent, and who may go on with whom (spec translators.md 4.12). */
+
+import { describe, expect, it } from "vitest";
+import type { Args } from "../../../../src/core/fops.ts";
+import { SETATTR } from "../../../../src/core/iatt.ts";
+import { iovJoin } from "../../../../src/core/iovec.ts";
+import { settle } from "../../../support/fake-env.ts";
+import { Copies } from "./three-copies.ts";
+
+const ARBITER = 2;
+
+function start(): Promise<Copies> {
+  return Copies.start({ options: { "arbiter-count": "1", "post-op-delay-secs": "0" } });
+}
+
+describe("an arbiter", () => {
+  it("gets a byte instead of what is written, and keeps none", async () => {
+    await using copies = await start();
+    const fd = await copies.session.create("f");
+    copies.clearCalls();
+    expect((await copies.session.write(fd, "hello")).size).toBe(5);
+    const sent = copies.wires.map(({ calls }) => {
+      const write = calls.find(({ fop }) => fop === "writev")!.args as Args<"writev">;
+      return iovJoin(write.data).toString("latin1");
+    });
+    expect(sent).toEqual(["hello", "hello", "\xff"]);
+    await settle();
+    const brick = copies.brick(ARBITER);
+    expect((await brick.statInode(fd.inode)).size).toBe(0);
+    for (const index of [0, 1, 2]) expect(await copies.marks(index, fd.inode)).toEqual({});
+    expect((await copies.session.statInode(fd.inode)).size).toBe(5);
+  });
+
+  it("is blamed by the two copies when it is away, and stands in for one of them", async () => {
+    await using copies = await start();
+    const fd = await copies.session.create("f");
+    copies.wires[ARBITER]!.cut();
+    await copies.session.write(fd, "1");
+    await settle();
+    for (const index of [0, 1]) expect(await copies.marks(index, fd.inode)).toEqual({ 2: [1, 0, 0] });
+    copies.wires[ARBITER]!.mend();
+    const other = await copies.session.create("g");
+    copies.wires[1]!.cut();
+    await copies.session.write(other, "1");
+    await settle();
+    for (const index of [0, ARBITER])
+      expect(await copies.marks(index, other.inode)).toEqual({ 1: [1, 0, 0] });
+  });
+
+  it("does not stand in for the only good copy", async () => {
+    await using copies = await start();
+    const fd = await copies.session.create("f");
+    await copies.session.write(fd, "0");
+    copies.wires[0]!.cut();
+    await copies.session.write(fd, "1");
+    await copies.session.setattr(fd.inode, SETATTR.MODE, { mode: 0o600 });
+    await settle();
+    copies.wires[0]!.mend();
+    copies.wires[1]!.cut();
+    const before = await copies.marks(ARBITER, fd.inode);
+    for (const call of [
+      () => copies.session.write(fd, "2"),
+      () => copies.session.setxattr(fd.inode, "user.a", "b"),
+      () => copies.session.read(fd),
+    ])
+      await expect(call()).rejects.toMatchObject({ code: expect.stringMatching(/^(ENOTCONN|EIO)$/) });
+    await expect(copies.session.write(fd, "2")).rejects.toMatchObject({ code: "ENOTCONN" });
+    await settle();
+    expect(await copies.marks(ARBITER, fd.inode)).toEqual(before);
+    copies.wires[1]!.mend();
+    await copies.session.write(fd, "3");
+  });
+
+  it("clears no mark when it alone says yes", async () => {
+    await using copies = await start();
+    const fd = await copies.session.create("f");
+    await copies.session.write(fd, "0");
+    for (const index of [0, 1]) copies.errors[index]!.failNext("writev", "ENOSPC");
+    await expect(copies.session.write(fd, "1")).rejects.toMatchObject({ code: "ENOSPC" });
+    await settle();
+    for (const index of [0, 1, 2]) expect(await copies.marks(index, fd.inode)).toEqual({ dirty: [1, 0, 0] });
+  });
+
+  it("does not hide that a copy is full from the caller (QUO-10)", async () => {
+    await using copies = await start();
+    const fd = await copies.session.create("f");
+    copies.wires[1]!.cut();
+    copies.errors[0]!.failNext("writev", "ENOSPC");
+    await expect(copies.session.write(fd, "1")).rejects.toMatchObject({ code: "ENOSPC" });
+  });
+});
