@@ -40,7 +40,7 @@ const PID = { HEAL_TOOL: -7, ADD_REPLICA: -12 } as const;
 const CONTENT = "glusterfs.content";
 /** Reply xdata: the name has another object than the caller believes. */
 const GFID_CHANGED = "gfid-changed";
-/** An operation on the name is waited for so often, and so long each time, when copies disagree. */
+/** An operation on the name is waited for so often, and so long each time, before a heal steps in. */
 const LOCKED_TRIES_MAX = 5;
 const LOCKED_WAIT_MS = 20;
 
@@ -65,16 +65,18 @@ export class Lookups {
     if (!isNamed(loc)) return this.#nameless(call, args);
     const inRoot = gfidEquals(loc.parent.gfid, ROOT_GFID);
     if (inRoot && isPrivateName(set, loc.name, call.pid)) throw this.#error("EPERM");
-    for (let tries = 1; ; tries++) {
+    for (let tries = 0; ; tries++) {
       const asked = this.#context.states.now();
       let replies = await this.#ask(call, args);
-      if (await this.#nameDiffers(call, loc.parent, replies)) {
+      // Whoever holds the lock is about to settle it; a heal would wait for that lock.
+      const patient = tries < LOCKED_TRIES_MAX && nameLocked(replies);
+      if (!patient && (await this.#nameDiffers(call, loc.parent, replies))) {
         await this.#healName(call, loc.parent, loc.name, args.xdata?.gfid(KEY.GFID_REQ));
         replies = await this.#ask(call, args);
       }
       const answer = await this.#decide(call, loc, replies, asked);
       if (answer !== "in flight") return answer;
-      if (tries === LOCKED_TRIES_MAX) throw this.#error("ESTALE");
+      if (!patient) throw this.#error("ESTALE");
       await new Promise<void>((resolve) => set.env.clock.after(LOCKED_WAIT_MS, resolve));
     }
   }
