@@ -8,12 +8,11 @@
 
 import { randomUUID } from "node:crypto";
 import { mkdirSync } from "node:fs";
-import { hostname } from "node:os";
 import { join } from "node:path";
 import { expect } from "vitest";
 import { anonymousNames, describeCopy, describeIndex, describeMarks } from "./copies.ts";
 import { type HealInfoBrick, parseHealInfo } from "./heal-info.ts";
-import { type Brick, type Lab, type Make, MORTAR, type Mount, tail } from "./peers.ts";
+import { type Brick, type Lab, LOOPBACK, type Make, MORTAR, type Mount, tail } from "./peers.ts";
 import { describeExit, type Exit, type Running } from "./processes.ts";
 import { healVolfile, type ReplicaVolfile, replicaVolfile } from "./replica-volfiles.ts";
 import { until } from "./wait.ts";
@@ -165,7 +164,7 @@ export class Replica {
 
   /** A brick as the tools of both makes name it. */
   brickName(index: number): string {
-    return `${hostname()}:${this.directory(index)}`;
+    return `${LOOPBACK}:${this.directory(index)}`;
   }
 
   // What lies on the bricks.

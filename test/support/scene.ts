@@ -23,24 +23,28 @@ const CONNECT_DEADLINE_MS = 20_000;
 export class Scene {
   readonly replica: Replica;
   readonly mount: Mount;
-  readonly #cast: Cast;
+  readonly cast: Cast;
   readonly #agent: FileAgent;
 
   private constructor(replica: Replica, mount: Mount, cast: Cast) {
     this.#agent = replica.lab.agent();
     this.replica = replica;
     this.mount = mount;
-    this.#cast = cast;
+    this.cast = cast;
   }
 
   static async open(
     lab: Lab,
     cast: Cast,
-    { copies = 3, ...spec }: { copies?: 2 | 3; arbiter?: boolean; replicate?: readonly string[] } = {},
+    {
+      copies = 3,
+      mount,
+      ...spec
+    }: { copies?: 2 | 3; arbiter?: boolean; replicate?: readonly string[]; mount?: readonly string[] } = {},
   ): Promise<Scene> {
     const makes = Array.from({ length: copies }, () => cast.bricks);
     const replica = await Replica.start(lab, { ...spec, makes });
-    return new Scene(replica, await replica.mount(cast.client), cast);
+    return new Scene(replica, await replica.mount(cast.client, mount ? { mount } : {}), cast);
   }
 
   at(path: string): string {
@@ -88,7 +92,7 @@ export class Scene {
 
   /** Heals, and asks both makes whether anything is left. */
   async heal(): Promise<void> {
-    await this.replica.heal(this.#cast.healer);
+    await this.replica.heal(this.cast.healer);
     expect(pendingCount(await this.replica.stockHealInfo())).toBe(0);
   }
 
