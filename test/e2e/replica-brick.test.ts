@@ -419,6 +419,53 @@ const OTHER_STEPS: readonly (readonly [string, Step])[] = [
     },
   ],
   [
+    "fstat and fsync with what replicate asks for",
+    async ({ brick }) => {
+      const fd = new Fd(file, O_RDWR);
+      await brick.top.open(brick.call, { loc: { inode: file }, fd, flags: O_RDWR });
+      const xdata = Dict.ofBytes({ ...PENDING, [DIRTY]: counts(0) }).setUint(KEY.OPEN_FD_COUNT, 0);
+      const stat = await brick.top.fstat(brick.call, { fd, xdata });
+      const batched = new Dict().setInt("batch-fsync", 1).setUint(KEY.OPEN_FD_COUNT, 0);
+      const synced = await brick.top.fsync(brick.call, { fd, datasync: true, xdata: batched });
+      await brick.top.release(fd);
+      return [show(stat.xdata), show(synced.xdata)];
+    },
+  ],
+  [
+    "all xattrs, as a heal of metadata reads them",
+    async ({ brick }) => {
+      const xattrs = Dict.ofBytes({ "user.u": Buffer.from("1"), "trusted.t": Buffer.from("2") });
+      await brick.top.setxattr(brick.call, { loc: { inode: file }, xattrs, flags: 0 });
+      const all = await brick.top.getxattr(brick.call, { loc: { inode: file }, name: undefined });
+      return Object.entries(show(all.xattrs)).filter(([key]) => !key.startsWith("trusted.gfid2path."));
+    },
+  ],
+  [
+    "marks of an object that is not there",
+    async ({ brick }) => {
+      const gone = inodeOf(gfid("97"));
+      const loc = { inode: gone };
+      return [
+        await outcome(brick.top.lookup(brick.call, { loc })),
+        await outcome(brick.top.getxattr(brick.call, { loc, name: DIRTY })),
+        await outcome(
+          brick.top.inodelk(owner(brick, "x"), { loc, volume: DOMAIN, cmd: "setlk", flock: flock("wrlck") }),
+        ),
+        await outcome(
+          brick.top.readv(brick.call, { fd: Fd.anonymous(gone, O_RDWR), offset: 0, size: 1, flags: 0 }),
+        ),
+      ];
+    },
+  ],
+  [
+    "an unlink that tells how many links there were",
+    async ({ brick }) => {
+      const loc = { inode: new Inode(), parent: brick.root, name: "again" };
+      const xdata = new Dict().setUint("get-link-count", 0);
+      return show((await brick.top.unlink(brick.call, { loc, flags: 0, xdata })).xdata);
+    },
+  ],
+  [
     "xattrops of other kinds",
     async ({ brick }) => {
       const run = (op: number, value: Buffer) => {
