@@ -65,6 +65,12 @@ export const ROWS: readonly Row[] = [
     start: (site) => startEmbedded(site, "dev-fuse"),
   },
   {
+    id: "embedded-requests",
+    title: "Mortar, embedded brick, dev-fuse, passthrough=off",
+    needsPeer: false,
+    start: (site) => startEmbedded(site, "dev-fuse", ["-o", "passthrough=off"]),
+  },
+  {
     id: "fuse-native",
     title: "Mortar, embedded brick, fuse-native",
     needsPeer: false,
@@ -79,10 +85,15 @@ async function startBase(site: Site): Promise<Station> {
   return { directory: makeDirectory(site, "base"), stop: async () => {} };
 }
 
-async function startEmbedded(site: Site, edge: "dev-fuse" | "fuse-native"): Promise<Station> {
-  const brick = makeDirectory(site, `${edge}-brick`);
-  const volfile = writeText(site, `${edge}.vol`, embeddedVolfile(brick));
-  const mount = await mountMortar(site, edge, volfile, ["--edge", edge]);
+async function startEmbedded(
+  site: Site,
+  edge: "dev-fuse" | "fuse-native",
+  args: readonly string[] = [],
+): Promise<Station> {
+  const name = [edge, ...args].join("-").replaceAll("=", "-");
+  const brick = makeDirectory(site, `${name}-brick`);
+  const volfile = writeText(site, `${name}.vol`, embeddedVolfile(brick));
+  const mount = await mountMortar(site, name, volfile, ["--edge", edge, ...args]);
   return {
     directory: mount.mountpoint,
     brick: { pid: mount.running.pid, directory: brick },

@@ -10,6 +10,7 @@
 
 import { S_IFDIR } from "../src/core/iatt.ts";
 import type { Inode, InodeTable } from "../src/core/inode.ts";
+import type { Backing } from "./dev-fuse/passthrough.ts";
 import type { FileHandle } from "./handles.ts";
 
 export class Node {
@@ -23,6 +24,8 @@ export class Node {
   changes = 0;
   /** Open files of this inode, newest last. */
   readonly open: FileHandle[] = [];
+  /** The brick's file, while open handles let the kernel use it. */
+  backing: Backing | undefined;
   names: Map<string, Node> | undefined;
   parent: Node | undefined;
   name = "";

@@ -74,6 +74,12 @@ export const MOUNT_OPTIONS = {
       "Let the kernel gather writes. Only for volumes that no other client writes to, and programs " +
       "that do not mix buffered writes with direct reads of the same file.",
   }),
+  passthrough: bool({
+    default: true,
+    describe:
+      "Let the kernel read and write the files of a brick in this process by itself, where nothing in the " +
+      "graph minds (needs root and Linux 6.9).",
+  }),
   "use-readdirp": bool({ default: true, describe: "List directories with attributes." }),
   "background-qlen": count({
     default: 64,

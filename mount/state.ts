@@ -17,6 +17,7 @@ import type { Logger } from "../src/core/log.ts";
 import { nameBytes } from "../src/core/name.ts";
 import type { XlatorBase } from "../src/core/xlator.ts";
 import { Callers } from "./callers.ts";
+import type { Passthrough } from "./dev-fuse/passthrough.ts";
 import {
   ATTR_OUT_BYTES,
   ENTRY_OUT_BYTES,
@@ -54,6 +55,8 @@ export class MountState {
   readonly lockWaits = new Map<number, AbortController>();
   /** Asks the kernel to forget a name, and with it the inode if nothing uses it. Set by an edge that can. */
   forgetAboutNames: ((parentId: number, name: string) => void) | undefined;
+  /** Set by an edge that can let the kernel use a local brick's files itself. */
+  passthrough: Passthrough | undefined;
   /** The kernel gathers writes (WRITEBACK_CACHE was granted). */
   writebackCache = false;
   #random: Buffer = Buffer.alloc(0);

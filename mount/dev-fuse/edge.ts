@@ -17,6 +17,7 @@ import { Channel } from "./channel.ts";
 import { Guard } from "./guard.ts";
 import { checkMountpoint, endMount, type Mounted, makeMount } from "./mounting.ts";
 import { Notifier } from "./notify.ts";
+import { kernelBackings, Passthrough } from "./passthrough.ts";
 
 /** How long `unmount` waits for requests in flight before it gives the connection up. */
 const DRAIN_MS = 5000;
@@ -83,6 +84,8 @@ class DevFuseEdge implements Edge, EventSink {
         dispatch: (request) => bridge.dispatch(request),
         agreed: (agreement) => {
           state.writebackCache = agreement.writebackCache;
+          if (agreement.passthrough)
+            state.passthrough = new Passthrough(kernelBackings(mounted.fd), state.top, log);
         },
       },
       log,

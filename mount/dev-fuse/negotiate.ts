@@ -7,7 +7,7 @@
  */
 
 import { UserError } from "../../src/core/errors.ts";
-import type { MountOptions } from "../options.ts";
+import { directIoMode, type MountOptions } from "../options.ts";
 import {
   FUSE_MAJOR,
   FUSE_MINOR,
@@ -20,6 +20,8 @@ import {
 } from "./protocol.ts";
 
 const PAGE = 4096;
+/** Passthrough to file systems that are themselves on no other one. */
+const STACK_DEPTH = 1;
 
 /** What both sides agreed on. */
 export interface Agreement {
@@ -33,6 +35,8 @@ export interface Agreement {
   /** Bytes of payload in one WRITE, and in one READ's answer. */
   readonly maxWrite: number;
   readonly writebackCache: boolean;
+  /** The kernel may read and write files of a local brick by itself. */
+  readonly passthrough: boolean;
 }
 
 /** Chooses from what an INIT message (as words) offers. Throws UserError when the kernel is too old. */
@@ -45,16 +49,19 @@ export function negotiate(words: Words, options: MountOptions): Agreement {
   }
   const flags = words[IN.init.flags]! & wantedFlags(options);
   const extended = (flags & INIT.INIT_EXT) !== 0;
+  const writebackCache = (flags & INIT.WRITEBACK_CACHE) !== 0;
+  const flags2 = extended ? words[IN.init.flags2]! & wantedFlags2(options, writebackCache) : 0;
   const maxBackground = options["background-qlen"];
   return {
     minor: Math.min(minor, FUSE_MINOR),
     flags,
-    flags2: extended ? words[IN.init.flags2]! & INIT2.DIRECT_IO_ALLOW_MMAP : 0,
+    flags2,
     maxReadahead: words[IN.init.maxReadahead]!,
     maxBackground,
     congestionThreshold: options["congestion-threshold"] || Math.ceil((maxBackground * 3) / 4),
     maxWrite: maxWriteBytes(options),
-    writebackCache: (flags & INIT.WRITEBACK_CACHE) !== 0,
+    writebackCache,
+    passthrough: (flags2 & INIT2.PASSTHROUGH) !== 0,
   };
 }
 
@@ -86,6 +93,12 @@ function wantedFlags(options: MountOptions): number {
   return flags;
 }
 
+/** The kernel has either passthrough or its write-back cache; direct-io-mode=enable asks for requests. */
+function wantedFlags2(options: MountOptions, writebackCache: boolean): number {
+  const passthrough = options.passthrough && !writebackCache && directIoMode(options) !== "all";
+  return INIT2.DIRECT_IO_ALLOW_MMAP | (passthrough ? INIT2.PASSTHROUGH : 0);
+}
+
 /** Writes fuse_init_out at word `at`; returns its bytes. */
 export function putInitOut(words: Words, at: number, agreed: Agreement): number {
   words.fill(0, at, at + INIT_OUT_BYTES / 4);
@@ -98,5 +111,6 @@ export function putInitOut(words: Words, at: number, agreed: Agreement): number 
   words[at + 6] = 1;
   words[at + 7] = agreed.maxWrite / PAGE;
   words[at + 8] = agreed.flags2;
+  words[at + 9] = agreed.passthrough ? STACK_DEPTH : 0;
   return INIT_OUT_BYTES;
 }

@@ -102,12 +102,14 @@ export const INIT = {
 /** INIT flags of the second word (bits 32 and up), valid with INIT_EXT. */
 export const INIT2 = {
   DIRECT_IO_ALLOW_MMAP: 1 << 4,
+  PASSTHROUGH: 1 << 5,
 } as const;
 
 export const FOPEN = {
   DIRECT_IO: 1 << 0,
   KEEP_CACHE: 1 << 1,
   PARALLEL_DIRECT_WRITES: 1 << 6,
+  PASSTHROUGH: 1 << 7,
 } as const;
 
 export const FATTR = {

@@ -6,7 +6,7 @@
  */
 
 import type { Call } from "../../src/core/call.ts";
-import { type Iatt, SETATTR, ZERO_IATT } from "../../src/core/iatt.ts";
+import { hasSetId, type Iatt, SETATTR, withoutSetId, ZERO_IATT } from "../../src/core/iatt.ts";
 import { O_ACCMODE, O_RDONLY } from "../../src/core/open-flags.ts";
 import {
   FATTR,
@@ -23,7 +23,7 @@ import { BODY, type KernelRequest } from "../dev-fuse/request.ts";
 import { type FileHandle, openHandle } from "../handles.ts";
 import type { Node } from "../nodes.ts";
 import { byLocOrHandle, isGone, type MountState, staleIfMissing } from "../state.ts";
-import { hasSetId, safe, stripSetId } from "./files.ts";
+import { safe, stripSetId } from "./files.ts";
 
 export async function getattr(state: MountState, request: KernelRequest): Promise<number> {
   const node = state.node(request);
@@ -77,7 +77,7 @@ export async function setattr(state: MountState, request: KernelRequest): Promis
     if ((valid & FATTR.KILL_SUIDGID) !== 0 && hasSetId(stat.mode))
       stat = await stripSetId(state, call, node, handle?.fd, stat.mode);
   }
-  const change = wantedChange(request, valid);
+  const change = wantedChange(request, valid, node);
   if (change.valid !== 0) {
     const reply = await byLocOrHandle(
       node,
@@ -114,8 +114,10 @@ async function resize(
   }
 }
 
-function wantedChange(request: KernelRequest, asked: number): { stat: Iatt; valid: number } {
+/** Writers that the kernel serves itself would not lose a program's set-id bits (dev-fuse/passthrough.ts). */
+function wantedChange(request: KernelRequest, asked: number, node: Node): { stat: Iatt; valid: number } {
   const { words } = request;
+  const mode = words[IN.setattr.mode]!;
   const at = IN.setattr;
   let valid = 0;
   if ((asked & FATTR.MODE) !== 0) valid |= SETATTR.MODE;
@@ -128,7 +130,7 @@ function wantedChange(request: KernelRequest, asked: number): { stat: Iatt; vali
   if ((asked & FATTR.CTIME) !== 0) valid |= SETATTR.CTIME;
   const stat: Iatt = {
     ...ZERO_IATT,
-    mode: words[at.mode]!,
+    mode: node.backing?.unprivileged ? withoutSetId(mode) : mode,
     uid: words[at.uid]!,
     gid: words[at.gid]!,
     atime: i64(words, at.atime),

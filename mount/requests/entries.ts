@@ -230,8 +230,7 @@ export async function create(state: MountState, request: KernelRequest): Promise
   const usable = inode === loc.inode ? fd : await openAgain(state, call, inode, fd);
   state.madeEntry(request, parent, name, inode, stat);
   const node = state.nodes.find(inode)!;
-  const fh = state.handles.add(new FileHandle(node, usable));
-  putOpened(state, request, BODY + ENTRY_OUT_BYTES / 4, fh, flags);
+  putOpened(state, request, BODY + ENTRY_OUT_BYTES / 4, new FileHandle(node, usable));
   return ENTRY_OUT_BYTES + OPEN_OUT_BYTES;
 }
 

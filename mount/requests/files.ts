@@ -8,7 +8,7 @@
 import type { Call } from "../../src/core/call.ts";
 import { type ErrnoName, FopError } from "../../src/core/errors.ts";
 import type { Reply } from "../../src/core/fops.ts";
-import { type Iatt, SETATTR, ZERO_IATT } from "../../src/core/iatt.ts";
+import { hasSetId, type Iatt, SETATTR, withoutSetId, ZERO_IATT } from "../../src/core/iatt.ts";
 import { Fd } from "../../src/core/inode.ts";
 import { EMPTY_IOVEC } from "../../src/core/iovec.ts";
 import {
@@ -46,9 +46,6 @@ import { releaseLocks } from "./locks.ts";
 
 /** The largest count a reply's 32-bit size field is trusted with. */
 const COPY_MAX = 2 ** 30;
-const S_ISUID = 0o4000;
-const S_ISGID = 0o2000;
-const S_IXGRP = 0o010;
 
 export async function open(state: MountState, request: KernelRequest): Promise<number> {
   const node = state.node(request);
@@ -60,7 +57,7 @@ export async function open(state: MountState, request: KernelRequest): Promise<n
   } catch (error) {
     throw staleIfMissing(error);
   }
-  putOpened(state, request, BODY, state.handles.add(new FileHandle(node, fd)), flags);
+  putOpened(state, request, BODY, new FileHandle(node, fd));
   return OPEN_OUT_BYTES;
 }
 
@@ -74,22 +71,23 @@ export function openFlags(state: MountState, flags: number): number {
   return (flags & ~(O_ACCMODE | O_APPEND)) | access;
 }
 
-/**
- * Writes fuse_open_out. A file opened with O_DIRECT gets FOPEN_DIRECT_IO, so that the kernel skips the page
- * cache's checks and, with PARALLEL_DIRECT_WRITES, does not line writers up behind the inode's lock.
- */
-export function putOpened(
-  state: MountState,
-  request: KernelRequest,
-  at: number,
-  fh: number,
-  flags: number,
-): void {
-  const direct = state.directIo === "all" || (state.directIo === "auto" && (flags & O_DIRECT) !== 0);
-  const keep = state.options["fopen-keep-cache"] ? FOPEN.KEEP_CACHE : 0;
+/** Enters an open handle and writes fuse_open_out. */
+export function putOpened(state: MountState, request: KernelRequest, at: number, handle: FileHandle): void {
+  const fh = state.handles.add(handle);
+  const backing = state.passthrough?.opened(handle, request.uid) ?? 0;
   putU64(request.outWords, at, fh);
-  request.outWords[at + 2] = direct ? FOPEN.DIRECT_IO | FOPEN.PARALLEL_DIRECT_WRITES : keep;
-  request.outWords[at + 3] = 0;
+  request.outWords[at + 2] = backing > 0 ? FOPEN.PASSTHROUGH : openOutFlags(state, handle.fd.flags);
+  request.outWords[at + 3] = backing;
+}
+
+/**
+ * A file opened with O_DIRECT gets FOPEN_DIRECT_IO, so that the kernel skips the page cache's checks and,
+ * with PARALLEL_DIRECT_WRITES, does not line writers up behind the inode's lock.
+ */
+function openOutFlags(state: MountState, flags: number): number {
+  if (state.directIo === "all" || (state.directIo === "auto" && (flags & O_DIRECT) !== 0))
+    return FOPEN.DIRECT_IO | FOPEN.PARALLEL_DIRECT_WRITES;
+  return state.options["fopen-keep-cache"] ? FOPEN.KEEP_CACHE : 0;
 }
 
 export function read(state: MountState, request: KernelRequest): void {
@@ -173,14 +171,6 @@ async function answerStripped(
   request.replyWritten(reply);
 }
 
-/**
- * Whether a write by an ordinary user must take set-id bits: set-gid without group execution marks nothing to
- * run.
- */
-export function hasSetId(mode: number): boolean {
-  return (mode & S_ISUID) !== 0 || (mode & (S_ISGID | S_IXGRP)) === (S_ISGID | S_IXGRP);
-}
-
 /** Takes the set-id bits from a file as the kernel would, on behalf of root; `fd` undefined: by gfid. */
 export async function stripSetId(
   state: MountState,
@@ -190,8 +180,7 @@ export async function stripSetId(
   mode: number,
 ): Promise<Iatt> {
   const asRoot: Call = { ...call, uid: 0, gid: 0, groups: [] };
-  const kept = mode & ~(S_ISUID | ((mode & S_IXGRP) !== 0 ? S_ISGID : 0));
-  const change = { stat: { ...ZERO_IATT, mode: kept }, valid: SETATTR.MODE };
+  const change = { stat: { ...ZERO_IATT, mode: withoutSetId(mode) }, valid: SETATTR.MODE };
   const { post } = fd
     ? await state.top.fsetattr(asRoot, { fd, ...change })
     : await state.top.setattr(asRoot, { loc: { inode: node.inode }, ...change });
@@ -214,6 +203,7 @@ export async function release(state: MountState, request: KernelRequest): Promis
   const handle = state.file(request, IN.release.fh);
   // The kernel never names the handle again: its number may go to the next open at once.
   state.handles.remove(fh);
+  state.passthrough?.released(handle);
   await releaseLocks(state, state.call(request), handle);
   await state.top.release(handle.fd);
   return 0;

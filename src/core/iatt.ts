@@ -41,6 +41,23 @@ export const S_IFCHR = 0o020000;
 export const S_IFIFO = 0o010000;
 export const S_IFSOCK = 0o140000;
 
+const S_ISUID = 0o4000;
+const S_ISGID = 0o2000;
+const S_IXGRP = 0o010;
+
+/**
+ * Whether a write by an ordinary user must take set-id bits: set-gid without group execution marks nothing to
+ * run.
+ */
+export function hasSetId(mode: number): boolean {
+  return (mode & S_ISUID) !== 0 || (mode & (S_ISGID | S_IXGRP)) === (S_ISGID | S_IXGRP);
+}
+
+/** The mode that such a write leaves. */
+export function withoutSetId(mode: number): number {
+  return mode & ~(S_ISUID | ((mode & S_IXGRP) !== 0 ? S_ISGID : 0));
+}
+
 /** What a failed reply or an early acknowledgement carries: everything zero. */
 export const ZERO_IATT: Iatt = Object.freeze({
   gfid: NULL_GFID,

@@ -102,6 +102,15 @@ export abstract class XlatorBase<T extends OptionTable = OptionTable> implements
     for (const parent of this.#parents) parent.onChildEvent(event, this);
   }
 
+  /**
+   * A descriptor of this process that reads and writes the same file as `readv` and `writev` of `fd` here,
+   * with nothing left out; the caller may do I/O on it until it releases `fd`. Undefined where there is none,
+   * which is the rule: a translator that has one, or lets one through, says so.
+   */
+  localFile(_fd: Fd): number | undefined {
+    return undefined;
+  }
+
   /** Whether this class does something of its own for the fop, for `mortar graph`. */
   defines(fop: FopName): boolean {
     return this[fop] !== Xlator.prototype[fop];

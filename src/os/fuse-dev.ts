@@ -14,6 +14,9 @@ const AF_UNIX = 1;
 const SOCK_STREAM_CLOEXEC = 0o2000001;
 const MSG_CMSG_CLOEXEC = 0x40000000;
 const F_SETFL = 4;
+/** FUSE_DEV_IOC_BACKING_OPEN and _CLOSE of linux/fuse.h. */
+const IOC_BACKING_OPEN = 0x4010e501;
+const IOC_BACKING_CLOSE = 0x4004e502;
 const HIGH = 2 ** 32;
 
 const c = {
@@ -24,6 +27,7 @@ const c = {
   socketpair: declare("int socketpair(int domain, int type, int protocol, void *fds)"),
   recvmsg: declare("int64_t recvmsg(int fd, void *message, int flags)"),
   fcntl: declare("int fcntl(int fd, int command, int argument)"),
+  ioctl: declare("int ioctl(int fd, ulong request, const void *argument)"),
 };
 
 /** Opens /dev/fuse, nonblocking and closed on exec. Throws Node's system error. */
@@ -85,6 +89,23 @@ function putAddress(into: Buffer, at: number, target: Buffer): void {
 /** Makes reads of a descriptor fail with EAGAIN rather than wait. */
 export function setNonblocking(fd: number): void {
   direct("fcntl", c.fcntl, fd, F_SETFL, constants.O_RDWR | constants.O_NONBLOCK);
+}
+
+/**
+ * Lets the kernel read and write an open file by itself for this mount; the number that OPEN answers name it
+ * by. Throws FopError: EPERM without CAP_SYS_ADMIN, ELOOP or EOPNOTSUPP when the file system does not do.
+ */
+export function openBacking(device: number, fd: number): number {
+  const map = Buffer.alloc(16);
+  map.writeInt32LE(fd, 0);
+  return direct("ioctl", c.ioctl, device, IOC_BACKING_OPEN, map);
+}
+
+/** Files that are open already keep what they have. */
+export function closeBacking(device: number, id: number): void {
+  const argument = Buffer.alloc(4);
+  argument.writeUInt32LE(id, 0);
+  c.ioctl(device, IOC_BACKING_CLOSE, argument);
 }
 
 /** Closes a descriptor that may be closed already. */

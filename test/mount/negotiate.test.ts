@@ -23,7 +23,8 @@ describe("INIT", () => {
     // ASYNC_DIO PARALLEL_DIROPS MAX_PAGES CACHE_SYMLINKS HANDLE_KILLPRIV_V2 INIT_EXT
     const bits = [0, 1, 5, 6, 10, 12, 13, 14, 15, 18, 22, 23, 28, 30];
     expect(agreed.flags >>> 0).toBe(bits.reduce((sum, bit) => sum + 2 ** bit, 0));
-    expect(agreed.flags2).toBe(1 << 4);
+    expect(agreed.flags2).toBe((1 << 4) | (1 << 5));
+    expect(agreed.passthrough).toBe(true);
     expect(agreed.writebackCache).toBe(false);
   });
 
@@ -54,7 +55,20 @@ describe("INIT", () => {
     expect([out.readUInt16LE(16), out.readUInt16LE(18)]).toEqual([64, 48]);
     expect([out.readUInt32LE(20), out.readUInt32LE(24)]).toEqual([1 << 20, 1]);
     expect([out.readUInt16LE(28), out.readUInt16LE(30)]).toEqual([256, 0]);
-    expect(out.subarray(36)).toEqual(Buffer.alloc(28));
+    expect(out.readUInt32LE(36)).toBe(1);
+    expect(out.subarray(40)).toEqual(Buffer.alloc(24));
+  });
+
+  it.each([
+    ["passthrough", "off"],
+    ["kernel-writeback-cache", "on"],
+    ["direct-io-mode", "enable"],
+  ] as [string, string][])("asks for no passthrough with %s=%s, and for no stacking", (key, value) => {
+    const agreed = negotiate(init(), options([key, value]));
+    expect(agreed).toMatchObject({ passthrough: false, flags2: 1 << 4 });
+    const words = new Uint32Array(16);
+    putInitOut(words, 0, agreed);
+    expect(words[9]).toBe(0);
   });
 
   it.each([

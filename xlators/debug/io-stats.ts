@@ -9,6 +9,7 @@
 
 import type { Call } from "../../src/core/call.ts";
 import { type Args, FOP_NAMES, type FopName, type Reply } from "../../src/core/fops.ts";
+import type { Fd } from "../../src/core/inode.ts";
 import { bool, type OptionTable, string } from "../../src/core/options.ts";
 import { defineXlator, exactly, wind, type XlatorInit } from "../../src/core/xlator.ts";
 import { Around } from "./around.ts";
@@ -73,6 +74,10 @@ export class IoStats extends Around<typeof options> {
     super.reconfigure(values);
     this.#measuring = values["latency-measurement"];
     this.#counting = this.#measuring || values["count-fop-hits"];
+  }
+
+  override localFile(fd: Fd): number | undefined {
+    return this.#counting ? undefined : this.child.localFile(fd);
   }
 
   /** What was counted since the start. */

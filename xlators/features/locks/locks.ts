@@ -119,6 +119,12 @@ class Locks extends CountedFops {
     return this.pass("truncate", call, args, countedInode(loc));
   }
 
+  /** Mandatory locks are for reads and writes to meet. */
+  override localFile(fd: Fd): number | undefined {
+    const advisory = this.options["mandatory-locking"] === "off" && !this.options["enforce-mandatory-lock"];
+    return advisory ? this.child.localFile(fd) : undefined;
+  }
+
   override open(call: Call, args: Args<"open">): Promise<Reply<"open">> {
     const locked = args.flags & O_TRUNC ? this.table.find(args.loc.inode.gfid) : undefined;
     if (locked && forbidsTruncatingOpen(locked, this.options["mandatory-locking"]))

@@ -1,0 +1,184 @@
+/**
+ * Passthrough on real mounts: the kernel reads and writes the brick's files itself, and nobody can tell but
+ * by the clock. That it does is shown by I/O that goes on while the mount's process is stopped.
+ */
+
+import { chmodSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { setXattr } from "../support/libc.ts";
+import { Lab, type Mount } from "../support/peers.ts";
+import { describeExit } from "../support/processes.ts";
+import { embeddedVolfile } from "../support/volfiles.ts";
+import { until } from "../support/wait.ts";
+
+const lab = new Lab("passthrough");
+beforeAll(() => chmodSync(lab.directory, 0o755));
+afterAll(() => lab.close());
+
+const SIZE = 1 << 20;
+
+async function embedded(...options: string[]): Promise<Mount & { brick: string }> {
+  const brick = lab.makeDirectory("brick");
+  const volfile = lab.writeFile("embedded.vol", embeddedVolfile(brick));
+  return { ...(await lab.mount("mortar", volfile, { options })), brick };
+}
+
+/**
+ * Opens a file, stops the mount's process, writes "over" at the front and reads the byte behind it. Before the
+ * first write to an inode the kernel asks for file capabilities, so there is one before.
+ */
+const FROZEN = `
+  const fs = require("node:fs");
+  const [pid, path] = process.argv.slice(1);
+  const fd = fs.openSync(path, "r+");
+  fs.writeSync(fd, "b", 0);
+  process.kill(Number(pid), "SIGSTOP");
+  fs.writeSync(fd, "over", 0);
+  const byte = Buffer.alloc(1);
+  fs.readSync(fd, byte, 0, 1, 4);
+  fs.writeSync(1, "read " + byte);`;
+
+/**
+ * How I/O on an open file fares while the mount's process is stopped: what it printed, or "waits" when the
+ * kernel waits for an answer to a request.
+ */
+async function whileStopped(mount: Mount, path: string): Promise<string> {
+  const { pid } = mount.process;
+  const child = lab.processes.start(process.execPath, ["-e", FROZEN, String(pid), path]);
+  let fares = "";
+  try {
+    await until("the file was read, or a request waits", () => {
+      const waits = isStopped(pid) && isWaiting(child.pid);
+      fares = /^stdout: (read .)/m.exec(child.output)?.[1] ?? (waits ? "waits" : "");
+      return fares !== "" || child.exit !== undefined;
+    });
+  } finally {
+    mount.process.signal("SIGCONT");
+  }
+  const exit = await child.exited;
+  expect(exit, describeExit(exit)).toMatchObject({ code: 0 });
+  return fares;
+}
+
+function isStopped(pid: number): boolean {
+  return /\) T /.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
+}
+
+/** Whether a process sleeps until a FUSE request is answered. */
+function isWaiting(pid: number): boolean {
+  try {
+    return /fuse|request_wait_answer/.test(readFileSync(`/proc/${pid}/wchan`, "utf8"));
+  } catch {
+    return false;
+  }
+}
+
+describe("passthrough", () => {
+  it("reads and writes without the mount's process", async () => {
+    const mount = await embedded();
+    const path = join(mount.mountpoint, "f");
+    await lab.agent().writeFile(path, "begin");
+    expect(await whileStopped(mount, path)).toBe("read n");
+    expect(readFileSync(join(mount.brick, "f"), "utf8")).toBe("overn");
+    expect(await lab.agent().readFile(path)).toEqual(Buffer.from("overn"));
+  });
+
+  it("shows size and times of what it wrote at once, to appenders and to other descriptors too", async () => {
+    const { mountpoint } = await embedded();
+    const path = join(mountpoint, "grows");
+    const script = `
+      exec 3>>"$1" 4<>"$1"
+      i=0
+      while [ $i -lt 50 ]; do
+        printf 0123456789 >&3
+        i=$((i+1))
+        size=$(stat -c %s "$1")
+        [ "$size" = $((i*10)) ] || { echo "size $size after $i writes" >&2; exit 1; }
+      done
+      cat <&4 | wc -c
+      [ $(( $(date +%s) - $(stat -c %Y "$1") )) -lt 60 ]`;
+    const done = await lab.processes.tryRun("sh", ["-c", script, "sh", path]);
+    expect(done, describeExit(done)).toMatchObject({ code: 0, stdout: "500\n" });
+  });
+
+  it("serves O_DIRECT, mmap and unlinked files", async () => {
+    const { mountpoint } = await embedded();
+    const path = join(mountpoint, "disk");
+    const verified = await lab.processes.tryRun("fio", [
+      ...["--name=v", `--filename=${path}`, "--size=8m", "--rw=randwrite", "--bs=4k", "--verify=crc32c"],
+      ...["--direct=1", "--ioengine=libaio", "--iodepth=16", "--unlink=0"],
+    ]);
+    expect(verified, describeExit(verified)).toMatchObject({ code: 0 });
+    const mapped = await lab.processes.tryRun("fio", [
+      ...["--name=m", `--filename=${path}`, "--size=8m", "--rw=randrw", "--bs=4k", "--ioengine=mmap"],
+      ...["--io_size=8m"],
+    ]);
+    expect(mapped, describeExit(mapped)).toMatchObject({ code: 0 });
+    const gone = await lab.processes.tryRun("sh", [
+      ...["-c", 'exec 3<>"$1"; rm "$1"; head -c 9 <&3 | wc -c; printf x >&3', "sh", path],
+    ]);
+    expect(gone, describeExit(gone)).toMatchObject({ code: 0, stdout: "9\n" });
+  });
+
+  it("syncs and discards by requests that meet what was written", async () => {
+    const { mountpoint, brick } = await embedded();
+    const path = join(mountpoint, "image");
+    await lab.processes.run("qemu-img", ["create", "-q", "-f", "raw", path, `${SIZE}`]);
+    const written = await lab.processes.tryRun("qemu-io", [
+      ...["-t", "none", "-f", "raw", "-c", `write -P 0xaa 0 ${SIZE}`, "-c", "discard 64k 64k"],
+      ...["-c", "flush", "-c", "read -P 0 64k 64k", "-c", "read -P 0xaa 128k 64k", path],
+    ]);
+    expect(written, describeExit(written)).toMatchObject({ code: 0 });
+    const bytes = readFileSync(join(brick, "image"));
+    expect(bytes.subarray(64 << 10, 128 << 10).equals(Buffer.alloc(64 << 10))).toBe(true);
+    expect(bytes.subarray(128 << 10).equals(Buffer.alloc(SIZE - (128 << 10), 0xaa))).toBe(true);
+  });
+
+  it("lets no program keep set-id bits that others than root can write to", async () => {
+    const { mountpoint } = await embedded();
+    const path = join(mountpoint, "program");
+    const agent = lab.agent();
+    await agent.writeFile(path, "x");
+    await agent.chmod(path, "0777");
+    const script = `exec 3>>"$1"; printf x >&3; touch "$1.open"; read line; printf x >&3`;
+    const asNobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", script, "sh", path];
+    await agent.chmod(mountpoint, "0777");
+    const writer = lab.processes.start("setpriv", asNobody, { interactive: true });
+    await until("nobody has it open", async () => (await agent.list(mountpoint)).includes("program.open"));
+    await agent.chmod(path, "6777");
+    expect((await agent.stat(path)).mode).toBe("0777");
+    writer.child.stdin!.end("go\n");
+    expect(await writer.exited).toMatchObject({ code: 0 });
+    await agent.chmod(path, "6777");
+    expect((await agent.stat(path)).mode).toBe("6777");
+  });
+
+  it("is not for files with stored times, which must move with every write", async () => {
+    const mount = await embedded();
+    const path = join(mount.mountpoint, "stamped");
+    await lab.agent().writeFile(path, "begin");
+    await lab.unmount(mount);
+    setXattr(join(mount.brick, "stamped"), "trusted.glusterfs.mdata", mdataOf(1_000_000_000));
+    const again = await lab.mount("mortar", lab.writeFile("again.vol", embeddedVolfile(mount.brick)));
+    const stamped = join(again.mountpoint, "stamped");
+    expect(await lab.agent().stat(stamped)).toMatchObject({ mtime: "1000000000000000000" });
+    expect(await whileStopped(again, stamped)).toBe("waits");
+  });
+
+  it("is off when it is told to be", async () => {
+    const mount = await embedded("passthrough=off");
+    const path = join(mount.mountpoint, "f");
+    await lab.agent().writeFile(path, "begin");
+    expect(await whileStopped(mount, path)).toBe("waits");
+    expect(await lab.agent().readFile(path)).toEqual(Buffer.from("overn"));
+  });
+});
+
+/** The stored times of a file, all of them the same whole second. */
+function mdataOf(sec: number): Buffer {
+  const bytes = Buffer.alloc(57);
+  bytes[0] = 1;
+  for (const at of [9, 25, 41]) bytes.writeBigUInt64BE(BigInt(sec), at);
+  return bytes;
+}
