@@ -8,6 +8,7 @@
  */
 
 import type { Call } from "../../../src/core/call.ts";
+import { RECORDED_FILE_BYTES_MIN } from "../../../src/core/changed-ranges.ts";
 import { type FopError, toFopError } from "../../../src/core/errors.ts";
 import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
 import { ZERO_IATT } from "../../../src/core/iatt.ts";
@@ -158,7 +159,7 @@ class Outcome<F extends InodeFop> {
   succeeded: ChildSet = NO_CHILDREN;
   /** Somebody else waits for the lock. */
   contended = false;
-  /** What was done is on disk everywhere, or is an append, whose loss is seen by the size. */
+  /** What was done is on disk everywhere, or is an append to a small file, whose loss is seen by its size. */
   isStable: boolean;
   /** Most bytes that a copy wrote. */
   size = 0;
@@ -175,7 +176,8 @@ class Outcome<F extends InodeFop> {
       const { xdata } = result.value;
       if (xdata !== undefined && (xdata.number(LOCK_KEY.INODELK_COUNT) ?? 0) > 1) this.contended = true;
       if (op.size === 0) continue;
-      if (appends && child !== set.arbiter && xdata?.number(WRITE_IS_APPEND) !== 1) appends = false;
+      if (appends && child !== set.arbiter && !isSmallAppend(result.value as Reply<"writev">))
+        appends = false;
       this.size = Math.max(this.size, this.#written(set, op, child));
     }
     if (appends) this.isStable = true;
@@ -216,6 +218,11 @@ class Outcome<F extends InodeFop> {
     const { size } = this.reply(child) as Reply<"writev">;
     return child === set.arbiter && size === 1 ? op.size : size;
   }
+}
+
+/** Larger files are synced: see RECORDED_FILE_BYTES_MIN. GlusterFS clients leave that out for all appends. */
+function isSmallAppend({ xdata, post }: Reply<"writev">): boolean {
+  return xdata?.number(WRITE_IS_APPEND) === 1 && post.size < RECORDED_FILE_BYTES_MIN;
 }
 
 /** Not all copies did it: blames those that did not, or throws what the caller is to hear. */

@@ -10,6 +10,7 @@
 
 import { LRUCache } from "lru-cache";
 import type { Call } from "../../../src/core/call.ts";
+import { RECORDED_FILE_BYTES_MIN } from "../../../src/core/changed-ranges.ts";
 import { KeyedQueue } from "../../../src/core/concurrency.ts";
 import { Dict } from "../../../src/core/dict.ts";
 import { FopError, toFopError } from "../../../src/core/errors.ts";
@@ -57,7 +58,7 @@ const options = {
     describe: "Remember which ranges of a file changed while a copy was away. Mortar's own.",
   }),
   "changed-ranges-min-size": size({
-    default: 256 * 1024,
+    default: RECORDED_FILE_BYTES_MIN,
     live: true,
     describe: "Files below this size are healed whole, without remembering ranges. Mortar's own.",
   }),

@@ -95,6 +95,17 @@ describe("calls on the wire", () => {
     expect(calls(copies)).toEqual(three(["fxattrop", "finodelk"]));
   });
 
+  it("sync what was appended, unless the file is small enough to be healed whole", async () => {
+    await using copies = await Copies.start();
+    const fd = await warm(copies);
+    await copies.session.write(fd, BLOCK, 4096);
+    await copies.env.clock.advance(SECOND_MS);
+    expect(copies.wires[0]!.count("fsync")).toBe(0);
+    await copies.session.write(fd, Buffer.alloc(256 * 1024), 8192);
+    await copies.env.clock.advance(SECOND_MS);
+    expect(copies.wires[0]!.count("fsync")).toBe(1);
+  });
+
   it("of writes that share no byte run side by side, of those that do one after the other", async () => {
     await using copies = await Copies.start();
     const fd = await warm(copies);
