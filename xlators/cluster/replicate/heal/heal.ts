@@ -11,13 +11,13 @@ import { FopError, isBug, toFopError } from "../../../../src/core/errors.ts";
 import { isRegular } from "../../../../src/core/iatt.ts";
 import type { Inode } from "../../../../src/core/inode.ts";
 import { SLOTS, type Slot } from "../changelog.ts";
-import { countChildren, NO_CHILDREN } from "../child-set.ts";
+import { hasChild, NO_CHILDREN } from "../child-set.ts";
 import type { ReplicaSet } from "../replica-set.ts";
 import { healData, type Tally } from "./data.ts";
 import { healEntries } from "./entry.ts";
 import { flaggedSlots, inspect } from "./inspect.ts";
 import { withOwner } from "./locks.ts";
-import { firstStat, isGone, look, sameType } from "./look.ts";
+import { firstStat, isAbsent, isGone, look, sameType } from "./look.ts";
 import { healMetadata } from "./metadata.ts";
 import { healNameOf } from "./name.ts";
 import type {
@@ -127,8 +127,12 @@ async function heal(task: HealTask, options: HealOptions, tally: Tally): Promise
     throw seen.errors.find(Boolean) ?? new FopError("ENOTCONN", { xlator: set.name });
   const slots = options.slots ?? flaggedSlots(set, seen);
   if (slots.length === 0) {
+    const silent = set.children.findIndex(
+      (_, child) => !hasChild(present, child) && !isAbsent(seen.errors[child]),
+    );
     // A copy that lacks it altogether is the business of its directory.
-    if (countChildren(present) < 2) return { ...none, outcome: "unavailable", why: "fewer than two copies" };
+    if (silent >= 0)
+      return { ...none, outcome: "unavailable", why: `no answer from ${set.children[silent]!.name}` };
     return options.resolution ? { ...none, outcome: "not-split-brain" } : none;
   }
   const reports: Partial<Record<Slot, SlotReport>> = {};

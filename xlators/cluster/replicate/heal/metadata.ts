@@ -22,7 +22,7 @@ const TIMES = SETATTR.ATIME | SETATTR.MTIME | SETATTR.CTIME;
 /** Throws HealStop or FopError; marks then say what is left to do. */
 export async function healMetadata(task: HealTask): Promise<SlotReport> {
   const { set, call, inode } = task;
-  const lock = await lockAll(set, call, metadataOf(inode, set.name), "majority");
+  const lock = await lockAll(set, call, metadataOf(inode, set.name), "wait");
   try {
     requireAll(task, lock);
     const seen = await look(set, call, { inode }, { attributes: true });
