@@ -107,7 +107,7 @@ describe("passthrough", () => {
     const path = join(mountpoint, "disk");
     const verified = await lab.processes.tryRun("fio", [
       ...["--name=v", `--filename=${path}`, "--size=8m", "--rw=randwrite", "--bs=4k", "--verify=crc32c"],
-      ...["--direct=1", "--ioengine=libaio", "--iodepth=16", "--unlink=0"],
+      ...["--direct=1", "--ioengine=libaio", "--iodepth=16", "--verify_state_save=0"],
     ]);
     expect(verified, describeExit(verified)).toMatchObject({ code: 0 });
     const mapped = await lab.processes.tryRun("fio", [
