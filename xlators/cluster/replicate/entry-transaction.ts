@@ -111,13 +111,14 @@ class EntryTransaction<F extends EntryFop> {
   }
 
   async run(): Promise<{ reply: Reply<F>; good: ChildSet }> {
-    const outcomes = this.#sameGfid(await this.#operate());
+    const answers = await this.#operate();
+    const outcomes = this.#sameGfid(answers);
     const verdict = this.#judge(outcomes);
     const good = successes(outcomes);
     const marked = await this.#mark(verdict, outcomes);
     this.#learn(outcomes, verdict);
     if (!verdict.ok || (verdict.blamed !== NO_CHILDREN && !this.#set.hasQuorum(marked & good))) {
-      this.#closeFailed(good);
+      this.#closeFailed(successes(answers));
       throw mergedError(outcomes) ?? noQuorum(this.#set, this.#plan.fop);
     }
     return { reply: this.#reply(outcomes, good), good };
@@ -175,7 +176,6 @@ class EntryTransaction<F extends EntryFop> {
     const { fop } = this.#plan;
     return outcomes.map((outcome, child) => {
       if (!outcome?.ok || hasGfid(outcome.reply, wanted)) return outcome;
-      this.#closeFailed(only(child));
       const message = "the name belongs to another object on this copy";
       const error = new FopError("EIO", { fop, xlator: this.#set.children[child]!.name, message });
       return { ok: false, error };
