@@ -4,6 +4,7 @@
  */
 
 import type { Inode } from "../../../src/core/inode.ts";
+import { BackgroundHeals } from "./heal/background.ts";
 import { healInode, healName } from "./heal/heal.ts";
 import type { HealName } from "./lookup.ts";
 import type { Settle } from "./read.ts";
@@ -12,10 +13,13 @@ import type { ReplicaSet } from "./replica-set.ts";
 export interface HealsOnAccess {
   readonly healName: HealName;
   readonly settle: Settle;
+  /** With data-, metadata- or entry-self-heal. */
+  readonly background: BackgroundHeals;
 }
 
 export function healOnAccess(set: ReplicaSet): HealsOnAccess {
   return {
+    background: new BackgroundHeals(set),
     healName: async (call, parent, name, gfid): Promise<void> => {
       try {
         const { outcome, why } = await healName(set, call, parent, name, gfid ? { gfid } : {});

@@ -73,6 +73,8 @@ export class InodeStates {
   #tick = 1;
   /** False when all bricks said, when last asked, that nothing on them waits for a heal. */
   healPending = true;
+  /** Hears what bricks said of an object whenever they were asked; heals on access look for damage there. */
+  noticed: ((gfid: Gfid, outcomes: Outcomes<CopyReply>) => void) | undefined;
 
   constructor(set: ReplicaSet) {
     this.#set = set;
@@ -109,6 +111,7 @@ export class InodeStates {
   learn(inode: Inode, gfid: Gfid, outcomes: Outcomes<CopyReply>, asked: Asked): Readable {
     const readable = readableOf(this.#set, outcomes);
     this.#noticePending(outcomes);
+    this.noticed?.(gfid, outcomes);
     this.#take(this.#of(inode, gfid), readable, asked);
     return readable;
   }
@@ -185,6 +188,7 @@ export class InodeStates {
       const outcomes = await askCopies(set, set.up, inode, fd);
       if (!set.hasQuorum(successes(outcomes))) throw mergedError(outcomes) ?? noQuorum(set, "lookup");
       this.#noticePending(outcomes);
+      this.noticed?.(inode.gfid, outcomes);
       this.#take(state, readableOf(set, outcomes), asked);
     } finally {
       state.refreshing = undefined;

@@ -29,6 +29,7 @@ import { Directories } from "./directory.ts";
 import { EagerLocks } from "./eager-locks.ts";
 import { Entries } from "./entries.ts";
 import { onAll, onAny } from "./fan-out.ts";
+import type { BackgroundHeals } from "./heal/background.ts";
 import { healOnAccess } from "./heal-on-access.ts";
 import { InodeStates } from "./inode-state.ts";
 import { InodeWrites } from "./inode-writes.ts";
@@ -68,6 +69,7 @@ export class Replicate extends XlatorBase<typeof options> {
   readonly #directories: Directories;
   readonly #lookups: Lookups;
   readonly #virtual: VirtualXattrs;
+  readonly #background: BackgroundHeals;
   #stopping: Promise<void> | undefined;
 
   constructor(init: XlatorInit<typeof options>) {
@@ -87,6 +89,8 @@ export class Replicate extends XlatorBase<typeof options> {
     this.#policy = new ReadPolicy(this.set);
     this.set.watch(() => this.#policy.discoverLocal());
     const heals = healOnAccess(this.set);
+    this.#background = heals.background;
+    this.#states.noticed = (gfid, outcomes) => heals.background.notice(gfid, outcomes);
     this.#gate = new QuorumGate(this.set);
     this.#files = new OpenFiles(this.set, this.#states);
     const context: ReadContext = {
@@ -133,6 +137,7 @@ export class Replicate extends XlatorBase<typeof options> {
 
   /** Delayed post-ops need the children: those hear of the end when the marks are cleared. */
   async #stop(event: ParentEvent): Promise<void> {
+    await this.#background.stop();
     await this.#locks.settleAll();
     super.onParentEvent(event);
   }

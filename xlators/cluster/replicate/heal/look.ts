@@ -4,7 +4,7 @@
  */
 
 import type { Call } from "../../../../src/core/call.ts";
-import { fanout } from "../../../../src/core/concurrency.ts";
+import { fanout, type Outcome } from "../../../../src/core/concurrency.ts";
 import { Dict } from "../../../../src/core/dict.ts";
 import type { ErrnoName, FopError } from "../../../../src/core/errors.ts";
 import { type Gfid, isNullGfid } from "../../../../src/core/gfid.ts";
@@ -13,6 +13,8 @@ import type { Loc } from "../../../../src/core/inode.ts";
 import { KEY, LOCK_KEY, XATTR_NAMESPACES } from "../../../../src/core/keys.ts";
 import { AFR_PREFIX, type ChangelogRow, decodeRow, NO_COUNTS, requestRow } from "../changelog.ts";
 import { type ChildSet, childrenOf, NO_CHILDREN, withChild } from "../child-set.ts";
+import type { Outcomes } from "../fan-out.ts";
+import type { CopyReply } from "../readable.ts";
 import type { ReplicaSet } from "../replica-set.ts";
 
 /** Asks a lookup for all xattrs of a listing. */
@@ -58,14 +60,21 @@ export async function look(set: ReplicaSet, call: Call, loc: Loc, wish: LookWish
     for (const domain of [set.name, healDomain(set)]) xdata.setUint(LOCK_KEY.INODELK_DOM_PREFIX + domain, 1);
   }
   const outcomes = await fanout(children, (child) => set.children[child]!.lookup(call, { loc, xdata }));
+  const byChild = set.children.map((): Outcome<CopyReply> | undefined => undefined);
+  for (const [at, outcome] of outcomes.entries()) byChild[children[at]!] = outcome;
+  return lookOf(set, byChild);
+}
+
+/** The same from replies that somebody else asked for; they must have been asked for the marks. */
+export function lookOf(set: ReplicaSet, outcomes: Outcomes<CopyReply>): Look {
   let answered = NO_CHILDREN;
   const noRow: ChangelogRow = { pending: set.pendingKeys.map(() => NO_COUNTS), dirty: NO_COUNTS };
   const rows = set.children.map(() => noRow);
   const stats = set.children.map(() => ZERO_IATT);
   const xattrs: (Dict | undefined)[] = set.children.map(() => undefined);
   const errors: (FopError | undefined)[] = set.children.map(() => undefined);
-  for (const [at, outcome] of outcomes.entries()) {
-    const child = children[at]!;
+  for (const [child, outcome] of outcomes.entries()) {
+    if (outcome === undefined) continue;
     if (!outcome.ok) {
       errors[child] = outcome.error;
       continue;

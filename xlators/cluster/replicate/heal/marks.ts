@@ -81,6 +81,10 @@ export function commitment(rows: readonly ChangelogRow[], sides: Sides, slot: Sl
 /**
  * Makes the verdict durable: on sources first, then on sinks. Returns the rows as they are now. Rejects when
  * a source does not take it; nothing was changed then that would turn the direction.
+ *
+ * Where nobody is blamed there is nothing to make durable: all copies have what was acknowledged, and any of
+ * them may be the source next time. Blame would even do harm: a client that reaches the sinks alone does not
+ * see it, and what it writes there would stand against the source's word.
  */
 export async function commit(
   set: ReplicaSet,
@@ -90,6 +94,7 @@ export async function commit(
   sides: Sides,
   slot: Slot,
 ): Promise<readonly ChangelogRow[]> {
+  if (rows.every(({ pending }) => pending.every((counts) => counts[slot] === 0))) return rows;
   const increments = commitment(rows, sides, slot);
   for (const side of [sides.sources, sides.sinks]) {
     const children = childrenOf(side).filter((child) => !isNothing(increments[child]!));
