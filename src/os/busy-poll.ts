@@ -16,7 +16,7 @@ const POLL_MAX_US = Number(process.env["MORTAR_POLL_MAX_US"] ?? (availableParall
 const GROW_FROM_US = 8;
 
 /** How often the sources are looked at in one turn of the loop, unless one of them has something. */
-const LOOKS = 16;
+const LOOKS = 2;
 
 /** Where events come from, asked while the loop is awake: cheaper than to wait for epoll. */
 export interface PollSource {
