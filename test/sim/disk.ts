@@ -7,6 +7,7 @@
  */
 
 import type { Call } from "../../src/core/call.ts";
+import { Dict } from "../../src/core/dict.ts";
 import { type ErrnoName, FopError } from "../../src/core/errors.ts";
 import type { Args, FopName, Reply } from "../../src/core/fops.ts";
 import { iovSize, iovSlice } from "../../src/core/iovec.ts";
@@ -110,7 +111,7 @@ class SimDisk extends Around {
     try {
       this.#maybeFail(fop);
       const reply = await wind(this.child, fop, call, this.#maybeShort(fop, args));
-      trace.detail(brick, () => `${fop} ${describe(args)} -> ok ${describe(reply)}`);
+      trace.detail(brick, () => `${fop} ${describe(args)} -> ok ${describe(reply)}${marksIn(args, reply)}`);
       return reply;
     } catch (error) {
       trace.detail(brick, () => `${fop} ${describe(args)} -> ${(error as FopError).code}`);
@@ -148,6 +149,25 @@ class SimDisk extends Around {
     const size = random.int(1, sectors - 1) * SECTOR_BYTES;
     return { ...write, data: iovSlice(write.data, 0, size) } as Args<F>;
   }
+}
+
+const MARK_KEY = /^trusted\.afr\.(?:vol-client-)?/;
+
+/** Increments and what became of them, of calls that have any. */
+function marksIn(args: object, reply: object): string {
+  const asked = (args as { xattrs?: unknown }).xattrs;
+  const answered = (reply as { xattrs?: unknown }).xattrs;
+  if (!(asked instanceof Dict) || !(answered instanceof Dict)) return "";
+  const texts = [...asked.keys()]
+    .filter((key) => MARK_KEY.test(key))
+    .map((key) => {
+      return `${key.replace(MARK_KEY, "")}:${counts(asked.bytes(key))}=>${counts(answered.bytes(key))}`;
+    });
+  return ` MARKS ${texts.join(" ")}`;
+}
+
+function counts(value: Buffer | undefined): string {
+  return value ? [0, 4, 8].map((at) => value.readInt32BE(at)).join(",") : "none";
 }
 
 const SECTOR_BYTES = 512;

@@ -202,8 +202,10 @@ export class Faults {
     this.#workload.abandon(client);
     this.#lasting(() => {
       if (this.#stopped) return;
-      client.start().then(
-        () => this.#workload.start(client),
+      const started = client.start();
+      const { graph } = client;
+      started.then(
+        () => client.graph === graph && this.#workload.start(client),
         (error: Error) => this.#note(`${client.name} does not start: ${error.message}`),
       );
     });

@@ -32,6 +32,11 @@ export interface WorkloadPlan {
   readonly writeCellsMax: number;
   /** Reads ask all copies first, as a kernel whose attributes expire at once. */
   readonly freshReads: boolean;
+  /**
+   * "fresh": names are only made, each once. For runs in which copies of a directory may be merged, which
+   * brings removed names back (plan.ts).
+   */
+  readonly names: "all" | "fresh";
   /** Share of the writes that ask for a sync themselves. */
   readonly dsyncShare: number;
 }
@@ -380,7 +385,7 @@ export class Actor {
   ): Promise<{ dir: Inode; name: string; register: Register<string>; path: string }> {
     const own = `own-${this.client.name}`;
     const dirName = mine || this.#random.chance(0.6) ? own : SHARED;
-    const name = this.#random.pick(NAMES);
+    const name = this.#plan.names === "fresh" ? `n${this.#numbers.next++}` : this.#random.pick(NAMES);
     const path = `${dirName}/${name}`;
     return { dir: await this.#dir(dirName), name, path, register: this.#model.name(path) };
   }
@@ -442,18 +447,23 @@ export class Actor {
   }
 
   async #lookup(): Promise<void> {
-    const dirs = [SHARED, ...Array.from({ length: this.#plan.clients }, (_, i) => `own-client-${i}`)];
-    const dirName = this.#random.pick(dirs);
-    const name = this.#random.pick(NAMES);
+    const path = this.#random.pick(this.#knownPaths());
+    const [dirName, name] = path.split("/") as [string, string];
     const dir = await this.#dir(dirName);
     const startTick = this.#model.tick();
     const found = await this.#edge
       .lookup(dir, name)
       .then(({ inode }) => shortId(inode.gfid), whenMissing("ENOENT"));
     if (this.#abandoned) return;
-    this.#note(`lookup ${dirName}/${name}: ${found}`);
-    const path = `${dirName}/${name}`;
+    this.#note(`lookup ${path}: ${found}`);
     this.#model.judge(`${this.client.name}: ${path}`, this.#model.name(path), found, startTick);
+  }
+
+  #knownPaths(): string[] {
+    const known = [...this.#model.names.keys()];
+    if (this.#plan.names === "fresh" && known.length > 0) return known;
+    const dirs = [SHARED, ...Array.from({ length: this.#plan.clients }, (_, i) => `own-client-${i}`)];
+    return dirs.flatMap((dir) => NAMES.map((name) => `${dir}/${name}`));
   }
 
   async #list(): Promise<void> {

@@ -105,7 +105,7 @@ describe("data heal", () => {
     expect(fops.indexOf("xattrop")).toBeGreaterThan(fops.indexOf("fsync"));
   });
 
-  it("picks the largest of copies that a crash left dirty, and says so in marks before it writes", async () => {
+  it("picks the largest of copies that a crash left dirty, and blames only those that it could not heal", async () => {
     await using copies = await startCopies();
     const inode = await copies.file("f", "");
     for (const [index, content] of ["a", "bbb", "cc"].entries()) {
@@ -114,7 +114,7 @@ describe("data heal", () => {
     }
     copies.errors[0]!.failNext("writev", "EIO");
     expect((await heal(copies, inode)).outcome).toBe("partial");
-    expect(await copies.marks(1, inode)).toEqual({ "0": [2, 0, 0] });
+    expect(await copies.marks(1, inode)).toEqual({ "0": [1, 0, 0] });
     expect(await copies.marks(0, inode)).toEqual({ dirty: DATA });
     expect((await heal(copies, inode)).outcome).toBe("healed");
     await expectHealed(copies, inode, "bbb");
