@@ -16,7 +16,9 @@ import { ChangedRanges, encodeChange } from "../../../src/core/changed-ranges.ts
 import { Dict } from "../../../src/core/dict.ts";
 import { FopError } from "../../../src/core/errors.ts";
 import { type FopName, type Reply, XATTROP } from "../../../src/core/fops.ts";
+import { Fd } from "../../../src/core/inode.ts";
 import { CHANGED_RANGES_KEY, KEY } from "../../../src/core/keys.ts";
+import { O_RDWR } from "../../../src/core/open-flags.ts";
 import { type Counts, countsOf, decodeRow, NO_COUNTS, rowIncrements } from "./changelog.ts";
 import { type ChildSet, childrenOf, hasChild, NO_CHILDREN, only } from "./child-set.ts";
 import { failures, fanoutTo, mergedError, noQuorum, type Outcomes, successes } from "./fan-out.ts";
@@ -197,9 +199,9 @@ export class Batch {
 
   /** A copy that cannot sync is as good as one that missed a write. */
   async #syncData(target: LockTarget): Promise<void> {
-    const { fd } = target;
-    if (!this.unstable || fd === undefined || !this.#set.options["ensure-durability"]) return;
+    if (!this.unstable || !this.#set.options["ensure-durability"]) return;
     this.unstable = false;
+    const fd = target.fd ?? Fd.anonymous(target.inode, O_RDWR);
     const args = { fd, datasync: true, xdata: BATCHED_FSYNC };
     const outcomes = await fanoutTo(this.#set, this.good, "fsync", this.#call, args);
     const synced = successes(outcomes);
