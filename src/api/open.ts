@@ -28,6 +28,8 @@ export interface OpenOptions {
   readonly env?: Env;
   /** Section of the volfile to stand at the top; the last one by default. */
   readonly top?: string;
+  /** Sections to run beside the top, e.g. a server over its bricks. */
+  readonly beside?: readonly string[];
   readonly xlatorOptions?: readonly XlatorOption[];
   /** How long the graph may take to come up; 10 s by default, three tries of a client to connect. */
   readonly timeoutMs?: number;
@@ -97,6 +99,7 @@ export async function startVolfile(volfile: Volfile, options: OpenOptions = {}):
     registry: REGISTRY,
     env,
     ...(top === undefined ? {} : { top }),
+    ...(options.beside === undefined ? {} : { beside: options.beside }),
   });
   await graph.start({ timeoutMs });
   return graph;

@@ -23,6 +23,11 @@ export interface FetchOptions {
 /** How long to leave servers alone after all of them failed. */
 const RETRY_MS = 3000;
 
+/** Whether a server was there and has no such volfile, as opposed to no server that answers. */
+export function isRefusal(error: unknown): boolean {
+  return error instanceof VolfileRefused;
+}
+
 /** A volfile together with the connection it came by. */
 export class ServerVolfile {
   readonly #source: ServerSource;

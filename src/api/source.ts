@@ -1,7 +1,7 @@
 /**
  * SOURCE: where a volume's graph comes from, in one word of a command line.
  *
- *   PATH                                            a volfile
+ *   PATH                                            a volfile, or the data directory of `mortar start`
  *   HOST:/VOLUME[/DIR]                              the volfile of a GlusterFS server, as mount.glusterfs
  *   names it gluster[+tcp]://[HOST[:PORT]]/VOLUME[/DIR]      the same, as QEMU names it
  *   gluster+unix:///VOLUME[/DIR]?socket=PATH        the same over glusterd's unix socket
@@ -12,10 +12,14 @@
 
 import { existsSync } from "node:fs";
 import { isIPv6 } from "node:net";
+import { join } from "node:path";
 import { UserError } from "../core/errors.ts";
 
 /** Port of glusterd's management service. */
 export const GLUSTERD_PORT = 24007;
+
+/** File in the data directory of an embedded volume that lets other processes use it while it runs. */
+export const EMBEDDED_CLIENT_VOLFILE = "client.vol";
 
 export interface VolfileSource {
   readonly kind: "volfile";
@@ -46,8 +50,14 @@ export function parseSource(text: string): Source {
   if (/^[a-z0-9+.-]+:\/\//i.test(text))
     throw refusal(text, "unknown scheme; a URL begins with gluster://, gluster+tcp:// or gluster+unix://");
   if (text === "") throw new UserError('source "": is empty; give a volfile or HOST:/VOLUME');
-  if (/^\.{0,2}\//.test(text) || existsSync(text)) return { kind: "volfile", path: text };
+  if (/^\.{0,2}\//.test(text) || existsSync(text)) return { kind: "volfile", path: volfileAt(text) };
   return parseHostAndVolume(text) ?? { kind: "volfile", path: text };
+}
+
+/** Of a directory, what `mortar start` left there for other processes. */
+function volfileAt(path: string): string {
+  const inside = join(path, EMBEDDED_CLIENT_VOLFILE);
+  return existsSync(inside) ? inside : path;
 }
 
 /** The way mount(8) and logs show it. */

@@ -1,8 +1,8 @@
 /**
  * `mortar heal SOURCE ...`: what waits for healing, healing now, settling split brain.
  *
- * Opens the replica sets of the SOURCE beside whoever else uses the volume; nothing is mounted. Exit code 1 when
- * something was asked for and is not so in the end: a file that is not healed, a split brain that is not
+ * Opens the replica sets of the SOURCE beside whoever else uses the volume; nothing is mounted. Exit code 1
+ * when something was asked for and is not so in the end: a file that is not healed, a split brain that is not
  * settled.
  */
 

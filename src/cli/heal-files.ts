@@ -100,8 +100,8 @@ export interface Resolved {
 }
 
 /**
- * Settles the split brain of one file. Throws UserError, one line that says why not: it is in none, the policy
- * names no copy, a brick is away.
+ * Settles the split brain of one file. Throws UserError, one line that says why not: it is in none, the
+ * policy names no copy, a brick is away.
  */
 export async function settle(file: NamedFile, resolution: Resolution, dryRun: boolean): Promise<Resolved> {
   const { set, bricks } = file.set;
@@ -121,8 +121,8 @@ export async function settle(file: NamedFile, resolution: Resolution, dryRun: bo
 }
 
 /**
- * The copies have different objects by this name: one of them stays. What is in it heals after that, by its own
- * marks.
+ * The copies have different objects by this name: one of them stays. What is in it heals after that, by its
+ * own marks.
  */
 async function settleName(
   file: NamedFile,

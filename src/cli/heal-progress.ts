@@ -18,7 +18,7 @@ export interface Progress {
   readonly names: readonly string[];
 }
 
-/** Adds up what was listed, what runs and what is done; objects that were not listed count when they begin. */
+/** Adds up what was listed, what runs and what is done. What was not listed counts once it begins. */
 export class ProgressTable {
   readonly #expected = new Map<string, number>();
   readonly #done = new Map<string, number>();

@@ -1,6 +1,6 @@
 /**
- * Healing in this process, for `mortar heal`: what the indices list, everything, or single files; and what came
- * of it, object by object.
+ * Healing in this process, for `mortar heal`: what the indices list, everything, or single files; and what
+ * came of it, object by object.
  *
  * Heals run as the heal daemon's do, beside those of any daemon: each file has one healer at a time.
  */
@@ -119,7 +119,8 @@ export function requireAllBricks(sets: readonly OpenSet[]): void {
   if (away.length === 0) return;
   const names = away.map((brick) => `"${brick}"`).join(", ");
   throw new UserError(
-    `heal: ${away.length === 1 ? `brick ${names} is` : `bricks ${names} are`} not connected: a heal needs all copies; ` +
+    `heal: ${away.length === 1 ? `brick ${names} is` : `bricks ${names} are`} not connected: ` +
+      "a heal needs all copies; " +
       `start ${away.length === 1 ? "it" : "them"}, then try again`,
   );
 }

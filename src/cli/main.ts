@@ -15,7 +15,7 @@ const FORMATS = ["text", "dot", "mermaid", "json"];
 
 const SOURCE_HELP = `
 SOURCE is one of
-  PATH                                          a volfile
+  PATH                                          a volfile, or the data directory of a running \`mortar start\`
   HOST:/VOLUME[/DIR]                            a volume of a GlusterFS server
   gluster[+tcp]://[HOST[:PORT]]/VOLUME[/DIR]    the same; IPv6 addresses in brackets
   gluster+unix:///VOLUME[/DIR]?socket=PATH      the same over glusterd's unix socket`;
@@ -110,8 +110,8 @@ function addBrick(mortar: Command): void {
 
 const HEAL_HELP = `
 WORDS say what to do; without any, what the bricks list as due is healed, here and now
-  info [summary|split-brain]                    what waits for healing, as \`gluster volume heal VOL info\` has it
-  full                                          heal all that differs, listed or not; needed after a brick was lost
+  info [summary|split-brain]                    what waits for healing, as \`gluster volume heal\` shows it
+  full                                          heal all that differs, listed or not, e.g. after a loss
   FILE...                                       heal these only; a path from the volume's root, or gfid:UUID
   split-brain bigger-file FILE...               settle a split brain: the largest copy stays
   split-brain latest-mtime FILE...              the copy that was modified last stays

@@ -75,7 +75,7 @@ function embeddedOptions({ replica, newBrick }: StartFlags): EmbeddedOptions {
 
 /** With a heal daemon inside when there is more than one copy. */
 async function openGraph(volume: EmbeddedVolume, options: OpenOptions): Promise<Graph> {
-  const graph = await startVolfile(volume.volfile, options);
+  const graph = await startVolfile(volume.volfile, { ...options, beside: volume.beside });
   try {
     await volume.ready(graph);
     healInside(graph);
@@ -115,6 +115,9 @@ function welcome(mount: RunningMount, volume: EmbeddedVolume): string {
     `  qemu-img create -f qcow2 ${mountpoint}/vm1.qcow2 20G`,
     "  qemu-system-x86_64 -m 1024 -nographic -drive " +
       `file=${mountpoint}/vm1.qcow2,format=qcow2,if=virtio,cache=none,aio=native`,
+    ...(volume.beside.length > 0
+      ? [`  npx mortar heal ${volume.dataDir} info     # what waits for healing`]
+      : []),
     `  kill ${process.pid}     # or Ctrl-C here: flushes, unmounts and ends; the data stays`,
     "",
     "",

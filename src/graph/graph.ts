@@ -25,6 +25,11 @@ export interface GraphInit {
   readonly env: Env;
   /** Name of the section to stand at the top; the last one when absent. */
   readonly top?: string;
+  /**
+   * Sections that are made, started and stopped too, e.g. a server over bricks that the top uses. They hear
+   * what their children say, and are not told of parents.
+   */
+  readonly beside?: readonly string[];
 }
 
 /** What became of a new volfile for a running graph. */
@@ -44,7 +49,7 @@ export interface GraphNode {
 
 /** Builds without starting. Throws UserError on the first thing wrong, with file and line. */
 export function buildGraph(volfile: Volfile, init: GraphInit): Graph {
-  const linked = linkVolfile(volfile, init.top);
+  const linked = linkVolfile(volfile, init.top, init.beside);
   const nodes = new Map<string, GraphNode>();
   for (const section of linked.needed) nodes.set(section.name, makeNode(volfile, section, init, nodes));
   if (linked.unused.length > 0)
@@ -138,7 +143,7 @@ export class Graph implements EventSink {
    * differ. Throws UserError when the new volfile is wrong. Nothing changes in either other case.
    */
   reconfigure(volfile: Volfile): ReconfigureResult {
-    const linked = linkVolfile(volfile, this.#init.top);
+    const linked = linkVolfile(volfile, this.#init.top, this.#init.beside);
     const why = treeDifference(this.nodes, linked);
     if (why !== undefined) return { kind: "other-tree", why };
     const steps: { node: GraphNode; values: OptionValues<OptionTable> }[] = [];

@@ -12,7 +12,7 @@ import type { Volfile, VolfileReference, VolfileSection } from "./volfile.ts";
 
 export interface LinkedVolfile {
   readonly top: VolfileSection;
-  /** What the top needs, itself included, children before parents. */
+  /** What the top (and what runs beside it) needs, itself included, children before parents. */
   readonly needed: readonly VolfileSection[];
   /** Sections that the top does not reach; they are checked for grammar and names only, and never started. */
   readonly unused: readonly VolfileSection[];
@@ -23,8 +23,15 @@ export function sectionOrigin(volfile: Volfile, section: VolfileSection, line = 
   return `${volfile.fileName}${line > 0 ? `:${line}` : ""}: volume "${section.name}"`;
 }
 
-/** Checks names and order and picks the top: `topName`, else the last section (as GlusterFS does). */
-export function linkVolfile(volfile: Volfile, topName?: string): LinkedVolfile {
+/**
+ * Checks names and order and picks the top: `topName`, else the last section (as GlusterFS does). `beside`
+ * names sections that are needed too.
+ */
+export function linkVolfile(
+  volfile: Volfile,
+  topName?: string,
+  beside: readonly string[] = [],
+): LinkedVolfile {
   const known = new Map<string, VolfileSection>();
   const all = firstByName(volfile);
   for (const section of volfile.sections) {
@@ -40,6 +47,11 @@ export function linkVolfile(volfile: Volfile, topName?: string): LinkedVolfile {
   if (!top) throw new UserError(noSuchTop(volfile, topName));
   const reached = new Set<string>();
   reach(top, known, reached);
+  for (const name of beside) {
+    const section = known.get(name);
+    if (!section) throw new UserError(noSuchTop(volfile, name));
+    reach(section, known, reached);
+  }
   return {
     top,
     needed: volfile.sections.filter((section) => reached.has(section.name)),

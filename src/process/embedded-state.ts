@@ -1,6 +1,6 @@
 /**
- * `volume.json` of an embedded volume: what it is called, which one it is, how many copies it has. Written at the
- * first start; by way of a new name, so that a crash leaves either the old file or the new one, whole.
+ * `volume.json` of an embedded volume: what it is called, which one it is, how many copies it has. Written at
+ * the first start; by way of a new name, so that a crash leaves either the old file or the new one, whole.
  */
 
 import { readFile, rename, writeFile } from "node:fs/promises";
@@ -35,10 +35,15 @@ export async function readState(file: string): Promise<EmbeddedState | undefined
   throw new UserError(`"${file}": is damaged; its id is the xattr trusted.glusterfs.volume-id of the brick`);
 }
 
-export async function writeState(file: string, state: EmbeddedState): Promise<void> {
+export function writeState(file: string, state: EmbeddedState): Promise<void> {
+  return writeWhole(file, `${JSON.stringify(state, undefined, 2)}\n`);
+}
+
+/** Throws UserError. */
+export async function writeWhole(file: string, text: string): Promise<void> {
   const fresh = `${file}.new`;
   try {
-    await writeFile(fresh, `${JSON.stringify(state, undefined, 2)}\n`, { flush: true });
+    await writeFile(fresh, text, { flush: true });
     await rename(fresh, file);
   } catch (error) {
     throw new UserError(`"${file}": cannot be written: ${(error as Error).message}`);

@@ -1,17 +1,21 @@
 /**
  * The embedded volume: all bricks in this process, no network. What `npm start` mounts.
  *
- * Its data directory holds `volume.json` (embedded-state.ts) and the bricks in GlusterFS' format: `brick-0` to
- * `brick-2`, or `brick` when there is only one. One process at a time: storage/posix locks its directory. A
- * brick that was replaced by an empty one is refused unless asked for; then the others are marked so that a heal
- * fills it (spec translators.md 4.10, replace-brick).
+ * Its data directory holds `volume.json` (embedded-state.ts) and the bricks in GlusterFS' format: `brick-0`
+ * to `brick-2`, or `brick` when there is only one. One process at a time: storage/posix locks its directory.
+ * A brick that was replaced by an empty one is refused unless asked for; then the others are marked so that a
+ * heal fills it (spec translators.md 4.10, replace-brick).
+ *
+ * While it runs, other processes reach the bricks through a unix socket in the data directory: `client.vol`
+ * there is a volfile for them, which `mortar heal DIR` opens.
  */
 
-import { mkdir } from "node:fs/promises";
+import { chmod, mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { type Counts, countsOf, rowIncrements } from "../../xlators/cluster/replicate/changelog.ts";
 import { PID_HEAL_DAEMON } from "../../xlators/cluster/replicate/crawl/set-healer.ts";
 import { createBrickDirectory } from "../../xlators/storage/posix/brick-dir.ts";
+import { EMBEDDED_CLIENT_VOLFILE } from "../api/source.ts";
 import { internalCall } from "../core/call.ts";
 import { UserError } from "../core/errors.ts";
 import { XATTROP } from "../core/fops.ts";
@@ -19,10 +23,16 @@ import { gfidText, newGfid, parseGfid, ROOT_GFID } from "../core/gfid.ts";
 import { S_IFDIR } from "../core/iatt.ts";
 import { Inode } from "../core/inode.ts";
 import type { Graph } from "../graph/graph.ts";
-import { type Volfile, type VolfileSection, volfileSection } from "../graph/volfile.ts";
+import { printVolfile, type Volfile } from "../graph/volfile.ts";
 import { type BrickPlace, checkBrick, checkNewBrick, makeBrick } from "./embedded-bricks.ts";
-import { type EmbeddedState, type Layout, readState, writeState } from "./embedded-state.ts";
+import { type EmbeddedState, type Layout, readState, writeState, writeWhole } from "./embedded-state.ts";
+import { clientVolfile, replicatedVolfile, serverName, singleVolfile } from "./embedded-volfile.ts";
 import { setsIn } from "./replicas.ts";
+
+/** Socket of the bricks, in a directory for the owner alone. */
+const SOCKET = join("run", "bricks.sock");
+/** What Linux takes as the path of a socket. */
+const SOCKET_BYTES_MAX = 107;
 
 export interface EmbeddedVolume {
   readonly name: string;
@@ -30,6 +40,8 @@ export interface EmbeddedVolume {
   readonly dataDir: string;
   readonly layout: Layout;
   readonly volfile: Volfile;
+  /** Sections to run beside the top of `volfile`. */
+  readonly beside: readonly string[];
   /** What people should know, one line each. */
   readonly notes: readonly string[];
   /** To be called with the started graph, before anybody uses it: a new brick is marked as empty. */
@@ -97,6 +109,7 @@ async function openSingle(
     dataDir,
     layout: "1",
     volfile: singleVolfile(state, brick, file),
+    beside: [],
     // A volume that was made with --replica 1 is as somebody wanted it.
     notes: state.replica === undefined ? [hint] : [],
     ready: async () => {},
@@ -126,20 +139,38 @@ async function openReplicated(
   const isNew = making.length === places.length;
   if (isNew) await writeState(file, done);
   const filled = isNew ? [] : making;
+  const notes = filled.map(
+    (index) => `brick "${places[index]!.directory}" is new: a heal fills it from the others`,
+  );
+  const socket = join(dataDir, SOCKET);
+  const reachable = Buffer.byteLength(socket) <= SOCKET_BYTES_MAX;
+  const volume = { state: done, layout, places, file, ...(reachable ? { socket } : {}) };
+  if (reachable) {
+    await makePrivate(join(dataDir, "run"));
+    await writeWhole(join(dataDir, EMBEDDED_CLIENT_VOLFILE), printVolfile(clientVolfile(volume, socket)));
+  } else notes.push(`"${socket}": too long for a socket: \`mortar heal\` cannot reach this volume`);
   return {
     name: state.name,
     dataDir,
     layout,
-    volfile: replicatedVolfile(done, layout, places, file),
-    notes: filled.map(
-      (index) => `brick "${places[index]!.directory}" is new: a heal fills it from the others`,
-    ),
+    volfile: replicatedVolfile(volume),
+    beside: reachable ? [serverName(done)] : [],
+    notes,
     async ready(graph) {
       if (filled.length === 0) return;
       for (const index of filled) await markEmpty(graph, index);
       await writeState(file, done);
     },
   };
+}
+
+async function makePrivate(directory: string): Promise<void> {
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await chmod(directory, 0o700);
+  } catch (error) {
+    throw new UserError(`"${directory}": ${(error as Error).message}`);
+  }
 }
 
 /** Indexes of bricks that are to be made. One that is new in a volume with data is written down first. */
@@ -177,55 +208,4 @@ async function markEmpty(graph: Graph, empty: number): Promise<void> {
   const blame = rowIncrements(set.pendingKeys, (child) => (child === empty ? ONE : undefined));
   for (const [index, child] of set.children.entries())
     if (index !== empty) await child.xattrop(call, { loc, op: XATTROP.ADD_ARRAY, xattrs: blame });
-}
-
-/** What glusterd would write for one brick, both ends together and the wire left out. */
-function singleVolfile({ name, id }: EmbeddedState, brick: string, fileName: string): Volfile {
-  const posix = volfileSection(`${name}-posix`, "storage/posix", { directory: brick, "volume-id": id });
-  const locks = volfileSection(`${name}-locks`, "features/locks", {}, [posix.name]);
-  const stats = volfileSection(name, "debug/io-stats", {}, [locks.name]);
-  return { fileName, sections: [posix, locks, stats] };
-}
-
-/** The same for three bricks with replicate above them. */
-function replicatedVolfile(
-  { name, id }: EmbeddedState,
-  layout: Layout,
-  places: readonly BrickPlace[],
-  fileName: string,
-): Volfile {
-  const stacks = places.map((place) => brickStack(name, id, place, layout === "2+1" && place.index === 2));
-  const replicate = volfileSection(
-    `${name}-replicate-0`,
-    "cluster/replicate",
-    {
-      "afr-pending-xattr": places.map((place) => place.id).join(","),
-      "volume-id": id,
-      "granular-entry-heal": "on",
-      "use-anonymous-inode": "on",
-      ...(layout === "2+1" ? { "arbiter-count": "1" } : {}),
-    },
-    stacks.map((stack) => stack.at(-1)!.name),
-  );
-  const utime = volfileSection(`${name}-utime`, "features/utime", { noatime: "on" }, [replicate.name]);
-  const stats = volfileSection(name, "debug/io-stats", {}, [utime.name]);
-  return { fileName, sections: [...stacks.flat(), replicate, utime, stats] };
-}
-
-function brickStack(name: string, id: string, place: BrickPlace, arbiter: boolean): VolfileSection[] {
-  const { directory, index } = place;
-  const sections: VolfileSection[] = [];
-  const add = (kind: string, type: string, options: Readonly<Record<string, string>>): void => {
-    const below = sections.at(-1);
-    sections.push(volfileSection(`${name}-${kind}-${index}`, type, options, below ? [below.name] : []));
-  };
-  add("posix", "storage/posix", { directory, "volume-id": id, "fips-mode-rchecksum": "on" });
-  if (arbiter) add("arbiter", "features/arbiter", {});
-  add("locks", "features/locks", {});
-  add("index", "features/index", {
-    "index-base": join(directory, ".glusterfs", "indices"),
-    "xattrop-dirty-watchlist": "trusted.afr.dirty",
-    "xattrop-pending-watchlist": `trusted.afr.${name}-`,
-  });
-  return sections;
 }

@@ -20,8 +20,8 @@ export interface HealDaemon {
 }
 
 /**
- * Opens the replica sets of a source and begins. Rejects with UserError when the source is not one. `onFailure`
- * hears later that bricks refuse this client, for good.
+ * Opens the replica sets of a source and begins. Rejects with UserError when the source is not one.
+ * `onFailure` hears later that bricks refuse this client, for good.
  */
 export async function startHealDaemon(
   source: string,

@@ -2,23 +2,23 @@
  * The replica sets of a volume, opened for healing: of its graph only what stands at and below each
  * cluster/replicate, a graph of its own for each of them.
  *
- * A GlusterFS server is asked for the volfile of its own heal daemon first, as the client's lacks the daemon's
- * options; older servers have only the latter. Heals on access stay off the way GlusterFS' daemon has it
- * (spec translators.md 4.2): this process heals what it means to heal.
+ * A GlusterFS server is asked for the volfile of its own heal daemon first, as the client's lacks the
+ * daemon's options; older servers have only the latter. Heals on access stay off the way GlusterFS' daemon
+ * has it (spec translators.md 4.2): this process heals what it means to heal.
  */
 
 import type { ReplicaSet } from "../../xlators/cluster/replicate/replica-set.ts";
 import { Replicate } from "../../xlators/cluster/replicate/replicate.ts";
 import { REGISTRY } from "../../xlators/registry.ts";
 import { readVolfile } from "../api/open.ts";
-import { ServerVolfile } from "../api/servers.ts";
+import { isRefusal, ServerVolfile } from "../api/servers.ts";
 import { parseSource, type ServerSource, type Source, sourceText } from "../api/source.ts";
 import type { Env } from "../core/env.ts";
 import { UserError } from "../core/errors.ts";
+import type { ChildEvent, EventSink, XlatorBase } from "../core/xlator.ts";
 import { buildGraph, type Graph } from "../graph/graph.ts";
 import { linkVolfile } from "../graph/link.ts";
 import { type Volfile, type VolfileSection, withOptions } from "../graph/volfile.ts";
-import { VolfileRefused } from "../rpc/glusterd.ts";
 
 const TYPE = "cluster/replicate";
 
@@ -76,10 +76,10 @@ export class Replicas {
 
   /**
    * Connects and waits until all bricks have said whether they are there. Rejects with UserError when a set
-   * has none of its bricks after `timeoutMs`.
+   * has none of its bricks, at the latest after `timeoutMs`.
    */
   async connect(timeoutMs: number): Promise<void> {
-    await Promise.all(this.sets.map(({ graph }) => graph.start({ timeoutMs })));
+    await Promise.all(this.sets.map((set) => connectSet(set, this.source, timeoutMs)));
   }
 
   async stop(): Promise<void> {
@@ -99,6 +99,44 @@ export class Replicas {
   }
 }
 
+/** A tool does not wait for bricks that are all away, as a mount or a daemon would. */
+async function connectSet({ graph, set }: OpenSet, source: string, timeoutMs: number): Promise<void> {
+  const reports = new Reports(set.children.length, (why) => {
+    reports.nobody = why;
+    void graph.stop();
+  });
+  for (const child of set.children) child.addParent(reports);
+  try {
+    await graph.start({ timeoutMs });
+  } catch (error) {
+    if (reports.nobody === undefined) throw error;
+    throw new UserError(`"${source}": no brick is connected: ${reports.nobody}`);
+  } finally {
+    for (const child of set.children) child.removeParent(reports);
+  }
+}
+
+/** Hears of children until one is up; tells when each of them has said that it is not. */
+class Reports implements EventSink {
+  /** Why none is there, once that is known. */
+  nobody: string | undefined;
+  readonly #away = new Set<XlatorBase>();
+  readonly #count: number;
+  readonly #onNobody: (why: string) => void;
+
+  constructor(count: number, onNobody: (why: string) => void) {
+    this.#count = count;
+    this.#onNobody = onNobody;
+  }
+
+  onChildEvent(event: ChildEvent, from: XlatorBase): void {
+    if (event.type === "child-up") this.#away.clear();
+    if (event.type !== "child-connecting") return;
+    this.#away.add(from);
+    if (this.#away.size === this.#count && this.nobody === undefined) this.#onNobody(event.why);
+  }
+}
+
 async function load(
   source: Source,
   env: Env,
@@ -114,7 +152,7 @@ async function load(
     if (replicateSections(found.volfile).length > 0) return found;
     found.follow.close();
   } catch (error) {
-    if (!(error instanceof VolfileRefused)) throw error;
+    if (!isRefusal(error)) throw error;
   }
   return ServerVolfile.fetch(source, { env });
 }

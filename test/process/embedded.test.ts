@@ -1,17 +1,20 @@
 /**
- * The embedded volume: what the first start makes, what later starts find, and which wrong brick directories are
- * refused, each with its own line.
+ * The embedded volume: what the first start makes, what later starts find, and which wrong brick directories
+ * are refused, each with its own line.
  */
 
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { startVolfile } from "../../src/api/open.ts";
+import { openVolume, startVolfile } from "../../src/api/open.ts";
 import { Volume } from "../../src/api/volume.ts";
+import { nodeEnv } from "../../src/core/env-node.ts";
+import { SILENT } from "../../src/core/log.ts";
 import { printVolfile } from "../../src/graph/volfile.ts";
 import { type EmbeddedOptions, openEmbedded } from "../../src/process/embedded.ts";
 import { parseLayout } from "../../src/process/embedded-state.ts";
+import { Replicas } from "../../src/process/replicas.ts";
 import { getXattr } from "../support/libc.ts";
 
 let dir: string;
@@ -29,7 +32,9 @@ describe("a new embedded volume", () => {
   it("has three copies, and is the same one under another name later", async () => {
     const first = await open();
     expect(first).toMatchObject({ name: "instances", layout: "3", notes: [] });
-    expect((await readdir(data())).sort()).toEqual(["brick-0", "brick-1", "brick-2", "volume.json"]);
+    expect((await readdir(data())).sort()).toEqual([
+      ...["brick-0", "brick-1", "brick-2", "client.vol", "run", "volume.json"],
+    ]);
     const again = await openEmbedded(data(), "other");
     expect(again.name).toBe("instances");
     expect(printVolfile(again.volfile)).toBe(printVolfile(first.volfile));
@@ -60,7 +65,7 @@ describe("a new embedded volume", () => {
     expect(JSON.parse(await readFile(data("volume.json"), "utf8"))).toEqual(state);
   });
 
-  it("takes no directory that has files in it, and may have its bricks on file systems of their own", async () => {
+  it("takes no directory with files in it, but for what a new file system has", async () => {
     await mkdir(join(brick(1), "photos"), { recursive: true });
     await expect(open()).rejects.toThrow(
       /^brick ".*brick-1": has files and belongs to no volume; a new brick/,
@@ -77,6 +82,34 @@ describe("a new embedded volume", () => {
 
   it("cannot be filled from nowhere", async () => {
     await expect(open({ newBrick: 0 })).rejects.toThrow(/^--new-brick 0: there is no volume yet/);
+  });
+});
+
+describe("other processes", () => {
+  it("reach the bricks of a running volume by its data directory", async () => {
+    const { volfile, beside } = await open();
+    const inside = new Volume(await startVolfile(volfile, { beside }));
+    const outside = await openVolume(data());
+    await outside.mkdir("/d");
+    expect((await inside.stat("/d")).gfid).toEqual((await outside.stat("/d")).gfid);
+    await outside.close();
+    await inside.close();
+  });
+
+  it("are told when it does not run", async () => {
+    await open();
+    const replicas = await Replicas.open(data(), nodeEnv(SILENT));
+    await expect(replicas.connect(10_000)).rejects.toThrow(
+      /no brick is connected: .*run\/bricks\.sock: no such socket/,
+    );
+    await replicas.stop();
+  });
+
+  it("cannot when the path is too long for a socket, and that is said", async () => {
+    const far = join(dir, "d".repeat(100));
+    const { beside, notes } = await openEmbedded(far, "instances");
+    expect(beside).toEqual([]);
+    expect(notes).toEqual([expect.stringMatching(/too long for a socket: `mortar heal` cannot reach/)]);
   });
 });
 

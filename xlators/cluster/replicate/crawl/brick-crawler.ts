@@ -2,9 +2,10 @@
  * Goes through one brick's index and heals what it lists (spec translators.md 4.11).
  *
  * Begins when woken (a child came up, somebody asked) and every `heal-timeout` seconds. A round that healed
- * something is followed by another, as a directory that was healed brings work of its own; a second later when
- * all of it was healed by the round before too, and so is only I/O that goes on. What a round could not do though all copies are up (another healer had it, a brick failed) is tried again after a
- * pause that doubles, so that nobody waits for the timeout. Needs two children up, its own among them.
+ * something is followed by another, as a directory that was healed brings work of its own; a second later
+ * when all of it was healed by the round before too, and so is only I/O that goes on. What a round could not
+ * do though all copies are up (another healer had it, a brick failed) is tried again after a pause that
+ * doubles, so that nobody waits for the timeout. Needs two children up, its own among them.
  */
 
 import type { Timer } from "../../../../src/core/env.ts";

@@ -1,6 +1,6 @@
 /**
- * One pass over what a brick's index lists, healing each entry, and cleaning the index of entries with nothing
- * behind them (spec translators.md 4.11).
+ * One pass over what a brick's index lists, healing each entry, and cleaning the index of entries with
+ * nothing behind them (spec translators.md 4.11).
  *
  * An object that this brick does not have is purged from its index; one without any mark gets an xattrop of
  * zeroes, after which the brick drops it by itself.
@@ -120,7 +120,7 @@ class IndexCrawl {
     return (await this.#queue.heal(gfid, path)).outcome;
   }
 
-  /** The brick compares its index with what is on disk; a crash between both may have left an entry behind. */
+  /** The brick compares its index with what is on disk: a crash between both may have left an entry. */
   async #zeroXattrop(gfid: Gfid): Promise<void> {
     const { set, call } = this.#queue;
     const xattrs = rowIncrements(set.pendingKeys, () => undefined);

@@ -26,8 +26,8 @@ const READ_AHEAD = 1024;
 const PARALLEL = 8;
 
 /**
- * In the order of the index. Of what is listed as dirty only, that is without blame for any copy, as GlusterFS
- * counts. Rejects with ENOTCONN when the brick does not answer.
+ * In the order of the index. Of what is listed as dirty only, that is without blame for any copy, as
+ * GlusterFS counts. Rejects with ENOTCONN when the brick does not answer.
  */
 export async function listBrick(set: ReplicaSet, child: number, call: Call): Promise<ListedObject[]> {
   const blamed = await listClass(set, child, call, "xattrop");
