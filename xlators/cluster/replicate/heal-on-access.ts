@@ -7,12 +7,12 @@ import type { Inode } from "../../../src/core/inode.ts";
 import { BackgroundHeals } from "./heal/background.ts";
 import { healInode, healName } from "./heal/heal.ts";
 import type { HealName } from "./lookup.ts";
-import type { Settle } from "./read.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 
 export interface HealsOnAccess {
   readonly healName: HealName;
-  readonly settle: Settle;
+  /** True: a split brain was settled by the volume's favorite-child-policy, and copies are to be asked again. */
+  readonly settle: (inode: Inode) => Promise<boolean>;
   /** With data-, metadata- or entry-self-heal. */
   readonly background: BackgroundHeals;
 }

@@ -57,7 +57,7 @@ class State implements InodeState {
   badMetadata: ChildSet = NO_CHILDREN;
   /** When it last got worse: answers to questions from before are not the last word. */
   changedAt = 0;
-  refreshing: Promise<void> | undefined;
+  refreshing: Promise<boolean> | undefined;
 }
 
 /** An answer that was overtaken is asked again; who is overtaken as often as this takes what there is. */
@@ -75,6 +75,8 @@ export class InodeStates {
   healPending = true;
   /** Hears what bricks said of an object whenever they were asked; heals on access look for damage there. */
   noticed: ((gfid: Gfid, outcomes: Outcomes<CopyReply>) => void) | undefined;
+  /** Settles a split brain by the volume's favorite-child-policy, if it has one; true: ask again. */
+  settle: (inode: Inode) => Promise<boolean> = async () => false;
 
   constructor(set: ReplicaSet) {
     this.#set = set;
@@ -97,7 +99,7 @@ export class InodeStates {
     const state = this.#of(inode);
     for (let attempt = 0; state.generation !== this.#set.generation && attempt < ATTEMPTS_MAX; attempt++) {
       state.refreshing ??= this.#refresh(inode, state, fd);
-      await state.refreshing;
+      if (await state.refreshing) break;
     }
     return state;
   }
@@ -181,18 +183,26 @@ export class InodeStates {
     return state;
   }
 
-  async #refresh(inode: Inode, state: State, fd: Fd | undefined): Promise<void> {
-    const set = this.#set;
-    const asked = this.now();
+  /** Asks; without a good copy, has a split brain settled and asks again. True when nothing overtook it. */
+  async #refresh(inode: Inode, state: State, fd: Fd | undefined): Promise<boolean> {
     try {
-      const outcomes = await askCopies(set, set.up, inode, fd);
-      if (!set.hasQuorum(successes(outcomes))) throw mergedError(outcomes) ?? noQuorum(set, "lookup");
-      this.#noticePending(outcomes);
-      this.noticed?.(inode.gfid, outcomes);
-      this.#take(state, readableOf(set, outcomes), asked);
+      const isCurrent = await this.#askAndTake(inode, state, fd);
+      if (!isCurrent || hasGoodCopies(state) || !(await this.settle(inode))) return isCurrent;
+      return await this.#askAndTake(inode, state, fd);
     } finally {
       state.refreshing = undefined;
     }
+  }
+
+  async #askAndTake(inode: Inode, state: State, fd: Fd | undefined): Promise<boolean> {
+    const set = this.#set;
+    const asked = this.now();
+    const outcomes = await askCopies(set, set.up, inode, fd);
+    if (!set.hasQuorum(successes(outcomes))) throw mergedError(outcomes) ?? noQuorum(set, "lookup");
+    this.#noticePending(outcomes);
+    this.#take(state, readableOf(set, outcomes), asked);
+    this.noticed?.(inode.gfid, outcomes);
+    return state.changedAt <= asked.tick && set.generation === asked.generation;
   }
 
   #noticePending(outcomes: Outcomes<CopyReply>): void {
@@ -201,12 +211,15 @@ export class InodeStates {
     );
   }
 
-  /** What was overtaken is kept as the best there is, yet as stale. */
+  /**
+   * What was overtaken is kept as the best there is, yet as stale. So is a state without good copies: whoever
+   * wants to read asks again, for somebody may have healed them.
+   */
   #take(state: State, readable: Pick<Readable, "answered" | "data" | "metadata">, asked: Asked): void {
-    state.generation = state.changedAt > asked.tick ? 0 : asked.generation;
     state.answered = readable.answered;
     state.readableData = readable.data & ~state.badData;
     state.readableMetadata = readable.metadata & ~state.badMetadata;
+    state.generation = state.changedAt > asked.tick || !hasGoodCopies(state) ? 0 : asked.generation;
     state.readChild = -1;
   }
 }
@@ -238,6 +251,11 @@ export async function askCopies(
   if (nameless === NO_CHILDREN) return found;
   const byFd: Outcomes<CopyReply> = await fanoutTo(set, nameless, "fstat", call, { fd, xdata });
   return found.map((outcome, child) => byFd[child] ?? outcome);
+}
+
+/** Without them a file can be neither read nor told about. */
+function hasGoodCopies(state: InodeState): boolean {
+  return state.readableData !== NO_CHILDREN && state.readableMetadata !== NO_CHILDREN;
 }
 
 function isGone(error: FopError): boolean {

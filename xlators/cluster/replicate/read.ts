@@ -56,16 +56,12 @@ const ANSWERS: ReadonlySet<ErrnoName> = new Set<ErrnoName>([
   "EOVERFLOW",
 ]);
 
-/** Settles a split brain by the volume's favorite-child-policy, and tells whether a copy is good now. */
-export type Settle = (inode: Inode) => Promise<boolean>;
-
 export interface ReadContext {
   readonly set: ReplicaSet;
   readonly states: InodeStates;
   readonly policy: ReadPolicy;
   readonly gate: QuorumGate;
   readonly files: OpenFiles;
-  readonly settle: Settle;
 }
 
 export class Reads {
@@ -74,15 +70,13 @@ export class Reads {
   readonly #policy: ReadPolicy;
   readonly #gate: QuorumGate;
   readonly #files: OpenFiles;
-  readonly #settle: Settle;
 
-  constructor({ set, states, policy, gate, files, settle }: ReadContext) {
+  constructor({ set, states, policy, gate, files }: ReadContext) {
     this.#set = set;
     this.#states = states;
     this.#policy = policy;
     this.#gate = gate;
     this.#files = files;
-    this.#settle = settle;
   }
 
   readv(call: Call, args: Args<"readv">): Promise<Reply<"readv">> {
@@ -228,7 +222,7 @@ export class Reads {
     const refused = outOfService(set, fop);
     if (refused) throw refused;
     const state = await this.#states.ensureFresh(call, inode, fd);
-    const good = (await this.#goodCopies(state, inode, slot, fop, call, fd)) & set.up & ~tried;
+    const good = this.#goodCopies(state, inode, slot, fop) & set.up & ~tried;
     const openOn = fd === undefined ? undefined : await this.#openOn(fd);
     // Without an open file there a copy may still answer, by gfid.
     const child = this.#policy.choose(inode, (openOn !== undefined && good & openOn) || good);
@@ -252,25 +246,12 @@ export class Reads {
   }
 
   /** Never empty: EIO when there is none, nor one that somebody chose. */
-  async #goodCopies(
-    state: InodeState,
-    inode: Inode,
-    slot: ReadSlot,
-    fop: FopName,
-    call: Call,
-    fd: Fd | undefined,
-  ): Promise<ChildSet> {
+  #goodCopies(state: InodeState, inode: Inode, slot: ReadSlot, fop: FopName): ChildSet {
     const listing = fop === "readdir" || fop === "readdirp";
     const good = this.candidates(state, inode, slot, listing);
     if (good !== NO_CHILDREN) return good;
-    if (state.splitBrainChoice >= 0 && this.#set.isUp(state.splitBrainChoice))
-      return only(state.splitBrainChoice);
-    if (await this.#settle(inode)) {
-      this.#states.invalidate(inode);
-      const settled = await this.#states.ensureFresh(call, inode, fd);
-      const copies = this.candidates(settled, inode, slot, listing);
-      if (copies !== NO_CHILDREN) return copies;
-    }
+    const { splitBrainChoice } = state;
+    if (splitBrainChoice >= 0 && this.#set.isUp(splitBrainChoice)) return only(splitBrainChoice);
     throw new FopError("EIO", { fop, xlator: this.#set.name, message: "no good copy" });
   }
 

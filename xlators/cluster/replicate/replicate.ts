@@ -90,6 +90,7 @@ export class Replicate extends XlatorBase<typeof options> {
     this.set.watch(() => this.#policy.discoverLocal());
     const heals = healOnAccess(this.set);
     this.#background = heals.background;
+    this.#states.settle = heals.settle;
     this.#states.noticed = (gfid, outcomes) => heals.background.notice(gfid, outcomes);
     this.#gate = new QuorumGate(this.set);
     this.#files = new OpenFiles(this.set, this.#states);
@@ -99,7 +100,6 @@ export class Replicate extends XlatorBase<typeof options> {
       policy: this.#policy,
       gate: this.#gate,
       files: this.#files,
-      settle: heals.settle,
     };
     this.#locks = new EagerLocks(this.set);
     this.#userLocks = new UserLocks(this.set, this.#gate, this.#files);

@@ -35,6 +35,7 @@ export async function runClock<R>(copies: Copies, work: Promise<R>): Promise<R> 
   const done = work.finally(() => {
     settled = true;
   });
+  done.catch(() => {});
   for (let step = 0; step < 20_000 && !settled; step++) await copies.env.clock.advance(1);
   if (!settled) throw new Error("nothing happens any more");
   return done;
