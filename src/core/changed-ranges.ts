@@ -22,8 +22,9 @@ export const ENCODED_BYTES_MAX = 65536;
 export const RECORDED_FILE_BYTES_MIN = 256 * 1024;
 
 const VERSION = 1;
-/** Ranges added but not yet merged into the sorted list. */
-const FRESH_MAX = 256;
+/** Ranges that are added before they are merged into the sorted list: more, the longer that is. */
+const FRESH_MIN = 64;
+const FRESH_MAX = 4096;
 /** So many ranges fit in ENCODED_BYTES_MAX whatever their numbers are: two of at most six bytes each. */
 const COUNT_ALWAYS_FITS = Math.floor(ENCODED_BYTES_MAX / 12) - 1;
 /** How full a coarsened list is, so that it is not coarsened again at once. */
@@ -38,12 +39,16 @@ export interface Span {
   readonly end: number;
 }
 
+const NONE = new Float64Array(0);
+
 /** A growing set of byte ranges, cheap to add to and bounded. Never holds less than what was added. */
 export class ChangedRanges {
   /** Pairs of block numbers (start, end), ascending, with gaps between them. */
-  #bounds = new Float64Array(16);
+  #bounds = NONE;
   #count = 0;
-  #fresh: Float64Array | undefined;
+  #spare = NONE;
+  /** Pairs as they came. */
+  #fresh = NONE;
   #freshCount = 0;
 
   static of(spans: Iterable<Span>): ChangedRanges {
@@ -57,18 +62,12 @@ export class ChangedRanges {
     if (!(size > 0)) return;
     const start = Math.floor(offset / BLOCK_BYTES);
     const end = Math.ceil((offset + size) / BLOCK_BYTES);
-    this.#fresh ??= new Float64Array(2 * FRESH_MAX);
     const fresh = this.#fresh;
     const last = 2 * this.#freshCount - 2;
     if (last >= 0 && start <= fresh[last + 1]! && end >= fresh[last]!) {
       if (start < fresh[last]!) fresh[last] = start;
       if (end > fresh[last + 1]!) fresh[last + 1] = end;
-      return;
-    }
-    if (this.#freshCount === FRESH_MAX) this.#settle();
-    fresh[2 * this.#freshCount] = start;
-    fresh[2 * this.#freshCount + 1] = end;
-    this.#freshCount++;
+    } else if (!this.#holds(start, end)) this.#push(start, end);
   }
 
   addAll(other: ChangedRanges): void {
@@ -78,7 +77,7 @@ export class ChangedRanges {
   clear(): void {
     this.#count = 0;
     this.#freshCount = 0;
-    if (this.#bounds.length > 16) this.#bounds = new Float64Array(16);
+    this.#fresh = this.#bounds = this.#spare = NONE;
   }
 
   get isEmpty(): boolean {
@@ -124,14 +123,38 @@ export class ChangedRanges {
     return out.subarray(0, at);
   }
 
+  /** Whether the sorted list has all of it. */
+  #holds(start: number, end: number): boolean {
+    const bounds = this.#bounds;
+    let low = 0;
+    let high = this.#count;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (bounds[2 * middle]! <= start) low = middle + 1;
+      else high = middle;
+    }
+    return low > 0 && end <= bounds[2 * low - 1]!;
+  }
+
+  #push(start: number, end: number): void {
+    if (2 * this.#freshCount === this.#fresh.length) {
+      this.#settle();
+      const room = Math.min(Math.max(this.#count >> 2, FRESH_MIN), FRESH_MAX);
+      if (this.#fresh.length < 2 * room) this.#fresh = new Float64Array(2 * room);
+    }
+    this.#fresh[2 * this.#freshCount] = start;
+    this.#fresh[2 * this.#freshCount + 1] = end;
+    this.#freshCount++;
+  }
+
   /** Merges what was added since into the sorted list and keeps that within its bound. */
   #settle(): void {
     if (this.#freshCount === 0) return;
-    const fresh = sortedPairs(this.#fresh!, this.#freshCount);
+    const fresh = sortedPairs(this.#fresh, this.#freshCount);
     this.#freshCount = 0;
     const old = this.#bounds;
     const oldEnd = 2 * this.#count;
-    const merged = new Float64Array(oldEnd + fresh.length);
+    const merged = this.#spare.length < oldEnd + fresh.length ? roomFor(oldEnd + fresh.length) : this.#spare;
     let size = 0;
     for (let i = 0, j = 0; i < oldEnd || j < fresh.length; ) {
       const takeOld = j >= fresh.length || (i < oldEnd && old[i]! <= fresh[j]!);
@@ -147,6 +170,7 @@ export class ChangedRanges {
       }
     }
     this.#bounds = merged;
+    this.#spare = old;
     this.#count = size / 2;
     while (this.#count > COUNT_ALWAYS_FITS) {
       const bytes = this.#encodedBytes();
@@ -314,17 +338,23 @@ export function rangesToHeal(sink: {
   return sink.sinkDirty <= dirtyLeft ? all : undefined;
 }
 
-/** The first `count` pairs by ascending start. */
+/** The first `count` pairs by ascending start. A start and its place fit together into one number. */
 function sortedPairs(pairs: Float64Array, count: number): Float64Array {
-  const order = Array.from({ length: count }, (_, i) => 2 * i);
-  order.sort((a, b) => pairs[a]! - pairs[b]!);
+  const keys = new Float64Array(count);
+  for (let i = 0; i < count; i++) keys[i] = pairs[2 * i]! * FRESH_MAX + i;
+  keys.sort();
   const sorted = new Float64Array(2 * count);
-  let size = 0;
-  for (const at of order) {
-    sorted[size++] = pairs[at]!;
-    sorted[size++] = pairs[at + 1]!;
+  for (let i = 0; i < count; i++) {
+    const at = 2 * (keys[i]! % FRESH_MAX);
+    sorted[2 * i] = pairs[at]!;
+    sorted[2 * i + 1] = pairs[at + 1]!;
   }
   return sorted;
+}
+
+/** With a quarter to spare, so that a growing list is not copied each time. */
+function roomFor(size: number): Float64Array<ArrayBuffer> {
+  return new Float64Array(size + (size >> 2));
 }
 
 /** How many of the ascending numbers are below `limit`. */
