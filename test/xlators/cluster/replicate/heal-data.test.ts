@@ -357,7 +357,7 @@ describe("holes and zeroes", () => {
     await copies.session.top.ftruncate(copies.session.call, { fd, offset: SIZE });
     await copies.session.close(fd);
     copies.wires[0]!.mend();
-    expect((await heal(copies, fd.inode)).outcome).toBe("healed");
+    expect(await heal(copies, fd.inode)).toMatchObject({ outcome: "healed", bytesTotal: PIECE });
     await expectHealed(copies, fd.inode, await bytesOn(copies.brick(1), fd.inode));
     expect(await blocksOn(copies, 0, fd.inode)).toBeLessThanOrEqual(3 * (PIECE / 512));
   });
@@ -372,6 +372,20 @@ describe("holes and zeroes", () => {
       expect(await blocksOn(copies, 0, inode)).toBe(await blocksOn(copies, 1, inode));
     },
   );
+
+  it("looks at the whole of a sparse file when a brick cannot tell where its data is", async () => {
+    await using copies = await startCopies();
+    const inode = await damaged(copies, [0], Buffer.from("x"));
+    for (const index of [1, 2]) {
+      const brick = copies.brick(index);
+      const fd = await brick.open(inode);
+      await brick.top.ftruncate(brick.call, { fd, offset: SIZE });
+      await brick.release(fd);
+    }
+    copies.errors[0]!.failNext("seek", "ENOSYS");
+    expect(await heal(copies, inode)).toMatchObject({ outcome: "healed", bytesTotal: SIZE });
+    await expectHealed(copies, inode, await bytesOn(copies.brick(1), inode));
+  });
 
   it("overwrites data of a sink where the source has a hole", async () => {
     await using copies = await startCopies({ options: { "data-self-heal-algorithm": "full" } });

@@ -1,4 +1,4 @@
-/** Heals of directories and names on three bricks in memory (spec translators.md 4.9; HEAL-07, -08, -17, SB). */
+/** Heals of directories and names on three bricks in memory (spec translators.md 4.9; HEAL-07, -17, SB). */
 
 import { describe, expect, it } from "vitest";
 import { internalCall } from "../../../../src/core/call.ts";

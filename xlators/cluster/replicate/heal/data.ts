@@ -16,11 +16,12 @@ import { Fd } from "../../../../src/core/inode.ts";
 import { O_RDWR } from "../../../../src/core/open-flags.ts";
 import { type ChildSet, childrenOf, hasChild, NO_CHILDREN, only, withoutChild } from "../child-set.ts";
 import type { Verdict } from "../decide.ts";
+import { dataIn } from "./extents.ts";
 import { byteRange, type HeldLock, lockAll, wholeFile } from "./locks.ts";
 import { healDomain, type Look, look } from "./look.ts";
 import { blameGrew, commit, undo } from "./marks.ts";
 import { Pace } from "./pace.ts";
-import { copyPiece } from "./piece.ts";
+import { copyPiece, hasHoles } from "./piece.ts";
 import { changedSpans } from "./records.ts";
 import type { SlotReport } from "./report.ts";
 import {
@@ -76,7 +77,7 @@ export async function healData(task: HealTask, tally: Tally): Promise<SlotReport
     );
     try {
       for (const outcome of opened) if (!outcome.ok) throw outcome.error;
-      const work = await prepare(task, fd);
+      const work = await narrowed(await prepare(task, fd));
       tally.total = bytesOf(work.spans);
       await copyAll(work, tally);
       await syncSinks(work);
@@ -112,6 +113,13 @@ async function prepare(task: HealTask, fd: Fd): Promise<Work> {
   } finally {
     await lock.release();
   }
+}
+
+/** Of a sparse file only what is data somewhere. */
+async function narrowed(work: Work): Promise<Work> {
+  const { task, fd, verdict, found, sinks, spans } = work;
+  if (!hasHoles(found.stats[verdict.source]!)) return work;
+  return { ...work, spans: await dataIn(task, fd, [verdict.source, ...childrenOf(sinks)], spans) };
 }
 
 /** Copies that are compared first; with nothing in any sink there is nothing to compare. */

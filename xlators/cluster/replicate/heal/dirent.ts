@@ -31,6 +31,13 @@ const TARGET_BYTES_MAX = 4096;
 /** The copies have different objects at a name, and nothing says which one is right. */
 export class NameConflict extends Error {}
 
+/** A directory still has its old place on the copy; it can move when the heal of that place lets it go. */
+export class NotYet extends FopError {
+  constructor(name: string, set: ReplicaSet) {
+    super("EBUSY", { xlator: set.name, message: `"${name}": still elsewhere on a copy` });
+  }
+}
+
 export class Dirent {
   readonly set: ReplicaSet;
   readonly call: Call;
@@ -146,8 +153,11 @@ export class Dirent {
     this.changed |= only(child);
     const exists = await this.#hasObject(child, stat.gfid);
     if (!exists) await this.#markNew(child, source, sources);
-    if (exists && isDir(stat) && parks(set) && (await unpark(set, call, child, stat.gfid, this.#loc())))
+    if (exists && isDir(stat) && parks(set)) {
+      // Made anew it would share its gfid with the old one, and be without what is in it.
+      if (!(await unpark(set, call, child, stat.gfid, this.#loc()))) throw new NotYet(this.name, set);
       return;
+    }
     const xdata = new Dict().setGfid(KEY.GFID_REQ, stat.gfid);
     const brick = set.children[child]!;
     const loc = this.#loc();

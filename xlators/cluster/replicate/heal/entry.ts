@@ -7,7 +7,8 @@
  * every copy gets the names of all others.
  *
  * Which names: those that bricks have recorded (granular), or all, when a record is missing or a mark asks
- * for it. A name with different objects behind it stops nothing but the taking away of marks.
+ * for it. A name with different objects behind it, or of a directory that another heal has to let go first,
+ * stops nothing but the taking away of marks.
  */
 
 import { toFopError } from "../../../../src/core/errors.ts";
@@ -17,7 +18,7 @@ import type { Slot } from "../changelog.ts";
 import { type ChildSet, childrenOf, NO_CHILDREN } from "../child-set.ts";
 import type { Verdict } from "../decide.ts";
 import { isPrivateName } from "../private-names.ts";
-import { Dirent, NameConflict } from "./dirent.ts";
+import { Dirent, NameConflict, NotYet } from "./dirent.ts";
 import { lockAll, namesOf } from "./locks.ts";
 import { healDomain, type Look, look } from "./look.ts";
 import { commit, undo } from "./marks.ts";
@@ -46,6 +47,12 @@ interface Plan {
   readonly full: boolean;
 }
 
+/** Names that this heal leaves as they are, each with the reason. */
+interface OpenNames {
+  readonly conflicts: string[];
+  readonly waiting: string[];
+}
+
 /** Throws HealStop or FopError; marks then say what is left to do. */
 export async function healEntries(task: HealTask): Promise<SlotReport> {
   const { set, call, inode } = task;
@@ -53,11 +60,12 @@ export async function healEntries(task: HealTask): Promise<SlotReport> {
   try {
     requireAll(task, healer);
     const plan = await prepare(task);
-    const conflicts: string[] = [];
+    const open: OpenNames = { conflicts: [], waiting: [] };
     const { sources, sinks } = plan.verdict;
     for (const child of [...childrenOf(sinks), ...childrenOf(sources & ~sinks)])
-      await healNamesOf(task, child, plan.full, conflicts);
-    if (conflicts.length > 0) throw new HealStop("split-brain", tell(conflicts), plan.verdict);
+      await healNamesOf(task, child, plan.full, open);
+    if (open.conflicts.length > 0) throw new HealStop("split-brain", tell(open.conflicts), plan.verdict);
+    if (open.waiting.length > 0) throw new HealStop("busy", tell(open.waiting), plan.verdict);
     return await finish(task, plan);
   } finally {
     await healer.release();
@@ -104,7 +112,7 @@ async function isRecorded(task: HealTask, { rows }: Look): Promise<boolean> {
 }
 
 /** Heals the names that one copy lists. */
-async function healNamesOf(task: HealTask, child: number, full: boolean, conflicts: string[]): Promise<void> {
+async function healNamesOf(task: HealTask, child: number, full: boolean, open: OpenNames): Promise<void> {
   const { set, call, inode } = task;
   const list = full ? await allNames(task, child) : await recordedNames(task, child);
   if (!list) return;
@@ -113,7 +121,7 @@ async function healNamesOf(task: HealTask, child: number, full: boolean, conflic
     for await (const page of list.pages(BATCH)) {
       checkStill(task);
       const names = page.filter((name) => !(atRoot && isPrivateName(set, name, call.pid)));
-      if (names.length > 0) await healBatch(task, names, list, conflicts);
+      if (names.length > 0) await healBatch(task, names, list, open);
     }
   } finally {
     await list.close();
@@ -124,7 +132,7 @@ async function healBatch(
   task: HealTask,
   names: readonly string[],
   list: NameList,
-  conflicts: string[],
+  open: OpenNames,
 ): Promise<void> {
   const { set, call, inode } = task;
   const lock = await lockAll(set, call, namesOf(inode, set.name), "wait");
@@ -139,8 +147,9 @@ async function healBatch(
       try {
         await (verdict.kind === "merge" ? merge(entry) : follow(entry, verdict));
       } catch (error) {
-        if (!(error instanceof NameConflict)) throw error;
-        if (!conflicts.includes(error.message)) conflicts.push(error.message);
+        if (!(error instanceof NameConflict || error instanceof NotYet)) throw error;
+        const why = error instanceof NotYet ? open.waiting : open.conflicts;
+        if (!why.includes(error.message)) why.push(error.message);
         continue;
       }
       await list.healed(entry.name);

@@ -1,6 +1,6 @@
 /**
- * Heals one name of a directory when somebody looks it up (spec translators.md 4.9, name heal): makes it where
- * it is missing, takes it where it should not be, gives it the gfid it lacks. Under the lock on that name, so
+ * Heals one name of a directory when somebody looks it up (spec translators.md 4.9, name heal): makes it
+ * where it is missing, takes it where it should not be, gives it the gfid it lacks. Under the lock on that name, so
  * that it never meets an operation on it half-way.
  */
 

@@ -7,7 +7,7 @@
 import type { Env } from "../../../../src/core/env.ts";
 
 const SHARE_MAX = 4;
-/** Guests that come and go need a chance even if windows take no time; and nobody waits for more than this. */
+/** Guests need a chance even if windows take no time, and no rest is longer than the second. */
 const REST_MIN_MS = 1;
 const REST_MAX_MS = 1000;
 

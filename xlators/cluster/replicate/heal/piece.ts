@@ -87,7 +87,7 @@ async function writePiece(plan: CopyPlan, piece: Span, data: IoVec, sinks: Child
   return { done, moved };
 }
 
-/** Zeroes need not be written to this sink. The piece at the end of the file is written, as GlusterFS does. */
+/** Zeroes need not be written to this sink. As in GlusterFS, the piece at the end of the file is. */
 async function readsZero(plan: CopyPlan, piece: Span, child: number): Promise<boolean> {
   const { set, call, fd, source, stats } = plan;
   const before = stats[child]!.size;
