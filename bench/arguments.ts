@@ -37,7 +37,8 @@ export function parseArguments(args: readonly string[]): BenchOptions | undefine
     throw new UserError(`bench: --rounds: "${values.rounds}" is not a number from 1`);
   const asked = pick("--only", values.only, ROWS);
   // A row that was named is wanted, with or without --peers.
-  const rows = values.only === undefined ? asked.filter((row) => values.peers || !row.needsPeer) : asked;
+  const rows =
+    values.only === undefined ? asked.filter((row) => values.peers || row.needsPeer === undefined) : asked;
   return {
     rows,
     loads: pick("--loads", values.loads, LOADS),

@@ -1,6 +1,6 @@
 /**
- * The peer: a volume of GlusterFS as glusterd itself sets it up, one brick, loopback TCP, its performance
- * translators off, so that its client graph does the work that Mortar's does.
+ * The peer: a volume of GlusterFS as glusterd itself sets it up, one brick or three copies, loopback TCP, its
+ * performance translators off, so that its client graph does the work that Mortar's does.
  *
  * Needs root and GlusterFS 10 or newer on this machine. A glusterd that already runs is used and left
  * running; one that this bench started is stopped. The volume is stopped and deleted at the end, whatever
@@ -31,15 +31,15 @@ export class Peer {
   /** glusterd refuses volumes on "localhost". */
   readonly host = hostname();
   readonly #processes: Processes;
-  /** Where the volume keeps its data. */
-  readonly brickDirectory: string;
+  /** Where the volume keeps its data: one directory, or one a copy. */
+  readonly brickDirectories: readonly string[];
   #startedGlusterd = false;
   #made = false;
 
-  constructor(processes: Processes, init: { name: string; brickDirectory: string }) {
+  constructor(processes: Processes, init: { name: string; brickDirectories: readonly string[] }) {
     this.#processes = processes;
     this.name = init.name;
-    this.brickDirectory = init.brickDirectory;
+    this.brickDirectories = init.brickDirectories;
   }
 
   /** What a client is told to mount. */
@@ -49,7 +49,9 @@ export class Peer {
 
   async start(): Promise<void> {
     await this.#ensureGlusterd();
-    await this.#gluster("volume", "create", this.name, `${this.host}:${this.brickDirectory}`, "force");
+    const bricks = this.brickDirectories.map((directory) => `${this.host}:${directory}`);
+    const copies = bricks.length > 1 ? ["replica", String(bricks.length)] : [];
+    await this.#gluster("volume", "create", this.name, ...copies, ...bricks, "force");
     this.#made = true;
     for (const translator of TRANSLATORS_OFF) {
       await this.#gluster("volume", "set", this.name, `performance.${translator}`, "off");
@@ -63,7 +65,7 @@ export class Peer {
     return info.split("\n").filter((line) => /^[a-z-]+\.[a-z-]+:/.test(line));
   }
 
-  /** Pid of the brick's process. */
+  /** Pid of the first brick's process. */
   async brickPid(): Promise<number> {
     const status = await this.#gluster("volume", "status", this.name, "--xml");
     const pid = /<pid>(\d+)<\/pid>/.exec(status)?.[1];

@@ -9,7 +9,7 @@
 import Table from "cli-table3";
 import { describeLoads, type Load, type Scale } from "./loads.ts";
 import type { Machine } from "./machine.ts";
-import { BASE_ROW, PEER_ROW, type Row } from "./rows.ts";
+import { BASE_ROW, PEER_ROW, REPLICA_PEER_ROW, type Row } from "./rows.ts";
 import { type Summary, shortNumber, summarize } from "./stats.ts";
 
 export interface Results {
@@ -22,7 +22,7 @@ export interface Results {
   /** Load average before the first measurement. */
   readonly loadBefore: number;
   readonly peerOptions: readonly string[];
-  readonly rows: readonly Pick<Row, "id" | "title">[];
+  readonly rows: readonly Pick<Row, "id" | "title" | "peer">[];
   readonly loads: readonly Pick<Load, "id" | "title" | "unit" | "lowerIsBetter">[];
   /** Values of each row and load in the order of the rounds. */
   readonly values: Readonly<Record<string, Readonly<Record<string, readonly number[]>>>>;
@@ -46,6 +46,10 @@ const GOALS: readonly { row: string; than: string; loads: readonly string[]; wan
   { row: "embedded", than: PEER_ROW, loads: ["seq-write", "seq-read"], wanted: 1.5 },
   { row: "tcp", than: PEER_ROW, loads: ["seq-write", "seq-read"], wanted: 1 },
   { row: "tcp", than: PEER_ROW, loads: ["4k-read", "4k-write"], wanted: 1.5 },
+  { row: "replica-tcp", than: REPLICA_PEER_ROW, loads: ["seq-write"], wanted: 1.3 },
+  { row: "replica-tcp", than: REPLICA_PEER_ROW, loads: ["seq-read"], wanted: 1 },
+  { row: "replica-tcp", than: REPLICA_PEER_ROW, loads: ["4k-write"], wanted: 2 },
+  { row: "replica-embedded", than: REPLICA_PEER_ROW, loads: ["seq-write"], wanted: 2 },
 ];
 
 /** Undefined where the row was not measured with the load. */
@@ -80,7 +84,7 @@ export function terminalTable(results: Results): string {
     style: { head: [], border: [] },
   });
   for (const row of results.rows) {
-    table.push([row.title, ...results.loads.map((load) => cellLines(results, row.id, load.id).join("\n"))]);
+    table.push([row.title, ...results.loads.map((load) => cellLines(results, row, load.id).join("\n"))]);
   }
   return table.toString();
 }
@@ -90,7 +94,7 @@ export function markdown(results: Results): string {
   const head = ["", ...results.loads.map(({ title, unit }) => `${title} ${unit}`)];
   const body = results.rows.map((row) => [
     row.title,
-    ...results.loads.map((load) => cellLines(results, row.id, load.id).join("<br>")),
+    ...results.loads.map((load) => cellLines(results, row, load.id).join("<br>")),
   ]);
   const lines = [head, head.map(() => "---"), ...body].map((cells) => `| ${cells.join(" | ")} |`);
   return [
@@ -113,7 +117,7 @@ export function notes(results: Results): string[] {
   const direct = results.rows.filter(({ id }) => results.direct[id] === true).map(({ id }) => id);
   const hidden = results.rows.filter(({ id }) => results.direct[id] === false).map(({ id }) => id);
   return [
-    `cells: median of ${results.rounds}; least to greatest; speed against base and against the GlusterFS row (above 1: faster)`,
+    `cells: median of ${results.rounds}; least to greatest; speed against base and as many copies of GlusterFS (above 1: faster)`,
     ...describeLoads(results.scale),
     `machine: ${machine.cpu}, ${machine.memoryGiB} GiB, Linux ${machine.kernel}, Node ${machine.node}, ${machine.fio}`,
     `all rows on one file system: ${machine.fileSystem}; load average before the first run ${results.loadBefore}`,
@@ -136,13 +140,13 @@ export function goalLines(results: Results): string[] {
   });
 }
 
-function cellLines(results: Results, row: string, load: string): string[] {
-  const summary = summaryOf(results, row, load);
+function cellLines(results: Results, row: Results["rows"][number], load: string): string[] {
+  const summary = summaryOf(results, row.id, load);
   if (summary === undefined) return ["-"];
   const spread = `${shortNumber(summary.min)} - ${shortNumber(summary.max)}`;
   const ratios = [
-    ratioText(results, row, BASE_ROW, load, "base"),
-    ratioText(results, row, PEER_ROW, load, "peer"),
+    ratioText(results, row.id, BASE_ROW, load, "base"),
+    ratioText(results, row.id, row.peer, load, "peer"),
   ].filter((text) => text !== undefined);
   return [shortNumber(summary.median), spread, ...ratios];
 }

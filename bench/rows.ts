@@ -16,20 +16,24 @@ import { mountAt } from "../test/support/mounts.ts";
 import { directFilesBelow } from "../test/support/open-files.ts";
 import { canConnect, freePort, tail } from "../test/support/peers.ts";
 import type { Processes, Running } from "../test/support/processes.ts";
-import { brickVolfile, clientVolfile, embeddedVolfile } from "../test/support/volfiles.ts";
+import { replicaVolfile } from "../test/support/replica-volfiles.ts";
+import { type BrickVolfile, brickVolfile, clientVolfile, embeddedVolfile } from "../test/support/volfiles.ts";
 import { until } from "../test/support/wait.ts";
 import type { Peer } from "./peer.ts";
 
 const MORTAR = fileURLToPath(new URL("../src/cli/mortar", import.meta.url));
 const START_DEADLINE_MS = 60_000;
 
+/** Of one brick, and of three copies. */
+export type PeerKind = "single" | "replica";
+
 /** Where rows live and what they share. */
 export interface Site {
   readonly processes: Processes;
   /** An empty directory on the file system that is measured. */
   readonly directory: string;
-  /** Started before the rows that need it. */
-  readonly peer?: Peer;
+  /** Volumes of GlusterFS, started before the rows that need them. */
+  readonly peers: Readonly<Partial<Record<PeerKind, Peer>>>;
   /** More environment for Mortar's processes, e.g. to profile them. */
   readonly mortarEnv: Readonly<Record<string, string>>;
 }
@@ -49,37 +53,82 @@ export interface Station {
 export interface Row {
   readonly id: string;
   readonly title: string;
-  readonly needsPeer: boolean;
+  /** The volume of GlusterFS that it needs. */
+  readonly needsPeer?: PeerKind;
+  /** The row of GlusterFS that does the same work. */
+  readonly peer: string;
   start(site: Site): Promise<Station>;
 }
 
 export const BASE_ROW = "base";
 export const PEER_ROW = "glusterfs";
+export const REPLICA_PEER_ROW = "replica-glusterfs";
 
 export const ROWS: readonly Row[] = [
-  { id: BASE_ROW, title: "base directory", needsPeer: false, start: startBase },
+  { id: BASE_ROW, title: "base directory", peer: PEER_ROW, start: startBase },
   {
     id: "embedded",
     title: "Mortar, embedded brick, dev-fuse",
-    needsPeer: false,
+    peer: PEER_ROW,
     start: (site) => startEmbedded(site, "dev-fuse"),
   },
   {
     id: "embedded-requests",
     title: "Mortar, embedded brick, dev-fuse, passthrough=off",
-    needsPeer: false,
+    peer: PEER_ROW,
     start: (site) => startEmbedded(site, "dev-fuse", ["-o", "passthrough=off"]),
   },
   {
     id: "fuse-native",
     title: "Mortar, embedded brick, fuse-native",
-    needsPeer: false,
+    peer: PEER_ROW,
     start: (site) => startEmbedded(site, "fuse-native"),
   },
-  { id: "tcp", title: "Mortar over TCP to a Mortar brick", needsPeer: false, start: startTcp },
-  { id: PEER_ROW, title: "GlusterFS FUSE, its own brick", needsPeer: true, start: startGlusterfs },
-  { id: "mixed", title: "Mortar FUSE, that GlusterFS brick", needsPeer: true, start: startMixed },
+  { id: "tcp", title: "Mortar over TCP to a Mortar brick", peer: PEER_ROW, start: startTcp },
+  {
+    id: PEER_ROW,
+    title: "GlusterFS FUSE, its own brick",
+    needsPeer: "single",
+    peer: PEER_ROW,
+    start: (site) => startGlusterfs(site, "single"),
+  },
+  {
+    id: "mixed",
+    title: "Mortar FUSE, that GlusterFS brick",
+    needsPeer: "single",
+    peer: PEER_ROW,
+    start: (site) => startMixed(site, "single"),
+  },
+  {
+    id: "replica-embedded",
+    title: "Mortar, embedded replica 3",
+    peer: REPLICA_PEER_ROW,
+    start: startEmbeddedReplica,
+  },
+  {
+    id: "replica-tcp",
+    title: "Mortar over TCP to three Mortar bricks",
+    peer: REPLICA_PEER_ROW,
+    start: startTcpReplica,
+  },
+  {
+    id: REPLICA_PEER_ROW,
+    title: "GlusterFS FUSE, its replica 3",
+    needsPeer: "replica",
+    peer: REPLICA_PEER_ROW,
+    start: (site) => startGlusterfs(site, "replica"),
+  },
+  {
+    id: "replica-mixed",
+    title: "Mortar FUSE, that GlusterFS replica 3",
+    needsPeer: "replica",
+    peer: REPLICA_PEER_ROW,
+    start: (site) => startMixed(site, "replica"),
+  },
 ];
+
+/** Copies of the replicated rows. */
+const COPIES = 3;
 
 async function startBase(site: Site): Promise<Station> {
   return { directory: makeDirectory(site, "base"), stop: async () => {} };
@@ -101,39 +150,92 @@ async function startEmbedded(
   };
 }
 
+/** `mortar start`, as a user would. */
+async function startEmbeddedReplica(site: Site): Promise<Station> {
+  const data = makeDirectory(site, "replica-data");
+  const mountpoint = makeDirectory(site, "replica-embedded-mnt");
+  const log = join(site.directory, "replica-embedded.log");
+  const args = ["start", "--data", data, "--mount", mountpoint, "--log-file", log];
+  const running = site.processes.start(MORTAR, args, { env: site.mortarEnv });
+  await ready(site, { running, mountpoint, log });
+  return {
+    directory: mountpoint,
+    brick: { pid: running.pid, directory: join(data, "brick-0") },
+    stop: async () => void (await running.stop("SIGINT")),
+  };
+}
+
 async function startTcp(site: Site): Promise<Station> {
-  const directory = makeDirectory(site, "tcp-brick");
+  const volumeId = randomUUID();
+  const brick = await startBrick(site, "tcp-brick", { volumeId });
+  const volfile = writeText(site, "tcp.vol", clientVolfile(brick));
+  return overTcp(site, "tcp", volfile, [brick]);
+}
+
+async function startTcpReplica(site: Site): Promise<Station> {
+  const volumeId = randomUUID();
+  const name = "replica";
+  const bricks: TcpBrick[] = [];
+  for (let copy = 0; copy < COPIES; copy++) {
+    const copyOf = { name, arbiter: false };
+    bricks.push(await startBrick(site, `replica-tcp-brick-${copy}`, { volumeId, copyOf }));
+  }
+  const text = replicaVolfile({ name, volumeId, copies: bricks });
+  return overTcp(site, "replica-tcp", writeText(site, "replica-tcp.vol", text), bricks);
+}
+
+interface TcpBrick {
+  readonly running: Running;
+  readonly directory: string;
+  readonly address: { readonly host: string; readonly port: number };
+}
+
+/** A process of Mortar that serves an empty directory. */
+async function startBrick(
+  site: Site,
+  name: string,
+  volume: Pick<BrickVolfile, "volumeId" | "copyOf">,
+): Promise<TcpBrick> {
+  const directory = makeDirectory(site, name);
   const address = { host: "127.0.0.1", port: await freePort() };
   // A brick wants to find the volume's id on its directory, as `gluster volume create` leaves it.
-  const volumeId = randomUUID();
-  setXattr(directory, "trusted.glusterfs.volume-id", Buffer.from(volumeId.replaceAll("-", ""), "hex"));
-  const text = brickVolfile({ directory, address, volumeId });
-  const log = join(site.directory, "tcp-brick.log");
-  const brick = site.processes.start(
-    MORTAR,
-    ["brick", writeText(site, "tcp-brick.vol", text), "--log-file", log],
-    { env: site.mortarEnv },
-  );
-  await until("Mortar's brick listens", () => !failed(brick, log) && canConnect(address), {
+  const id = Buffer.from(volume.volumeId.replaceAll("-", ""), "hex");
+  setXattr(directory, "trusted.glusterfs.volume-id", id);
+  if (volume.copyOf) mkdirSync(join(directory, ".glusterfs", "indices"), { recursive: true, mode: 0o600 });
+  const volfile = writeText(site, `${name}.vol`, brickVolfile({ ...volume, directory, address }));
+  const log = join(site.directory, `${name}.log`);
+  const running = site.processes.start(MORTAR, ["brick", volfile, "--log-file", log], {
+    env: site.mortarEnv,
+  });
+  await until("Mortar's brick listens", () => !failed(running, log) && canConnect(address), {
     deadlineMs: START_DEADLINE_MS,
     detail: () => tail(log),
   });
-  const volfile = writeText(site, "tcp.vol", clientVolfile({ directory, address }));
-  const mount = await mountMortar(site, "tcp", volfile, ["--edge", "dev-fuse"]);
+  return { running, directory, address };
+}
+
+async function overTcp(
+  site: Site,
+  name: string,
+  volfile: string,
+  bricks: readonly TcpBrick[],
+): Promise<Station> {
+  const mount = await mountMortar(site, name, volfile, ["--edge", "dev-fuse"]);
+  const [first] = bricks;
   return {
     directory: mount.mountpoint,
-    brick: { pid: brick.pid, directory },
+    brick: { pid: first!.running.pid, directory: first!.directory },
     stop: async () => {
       await unmount(site, mount);
-      await brick.stop();
+      for (const { running } of bricks) await running.stop();
     },
   };
 }
 
-async function startGlusterfs(site: Site): Promise<Station> {
-  const peer = needPeer(site);
-  const mountpoint = makeDirectory(site, "glusterfs-mnt");
-  const log = join(site.directory, "glusterfs.log");
+async function startGlusterfs(site: Site, kind: PeerKind): Promise<Station> {
+  const peer = needPeer(site, kind);
+  const mountpoint = makeDirectory(site, `glusterfs-${kind}-mnt`);
+  const log = join(site.directory, `glusterfs-${kind}.log`);
   const running = site.processes.start("glusterfs", [
     ...["-N", "-l", log, `--volfile-server=${peer.host}`, `--volfile-id=${peer.name}`, mountpoint],
   ]);
@@ -143,19 +245,21 @@ async function startGlusterfs(site: Site): Promise<Station> {
   );
 }
 
-async function startMixed(site: Site): Promise<Station> {
-  const peer = needPeer(site);
-  const mount = await mountMortar(site, "mixed", peer.source, ["--edge", "dev-fuse"]);
+async function startMixed(site: Site, kind: PeerKind): Promise<Station> {
+  const peer = needPeer(site, kind);
+  const mount = await mountMortar(site, `mixed-${kind}`, peer.source, ["--edge", "dev-fuse"]);
   return onPeer(peer, makeSubdirectory(mount.mountpoint, "mixed"), () => unmount(site, mount));
 }
 
 async function onPeer(peer: Peer, directory: string, stop: () => Promise<void>): Promise<Station> {
-  return { directory, brick: { pid: await peer.brickPid(), directory: peer.brickDirectory }, stop };
+  const [first] = peer.brickDirectories;
+  return { directory, brick: { pid: await peer.brickPid(), directory: first! }, stop };
 }
 
-function needPeer(site: Site): Peer {
-  if (site.peer === undefined) throw new Error("this row needs a GlusterFS volume: run with --peers");
-  return site.peer;
+function needPeer(site: Site, kind: PeerKind): Peer {
+  const peer = site.peers[kind];
+  if (peer === undefined) throw new Error("this row needs a GlusterFS volume: run with --peers");
+  return peer;
 }
 
 /** A mount that runs, and where. */

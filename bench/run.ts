@@ -18,7 +18,7 @@ import { type Bench, type Load, layOut, SCALES } from "./loads.ts";
 import { describeMachine, loadAverage } from "./machine.ts";
 import { Peer } from "./peer.ts";
 import { goalLines, markdown, notes, type Results, terminalTable } from "./report.ts";
-import { isDirectAtBrick, type Row, type Site, type Station } from "./rows.ts";
+import { isDirectAtBrick, type PeerKind, type Row, type Site, type Station } from "./rows.ts";
 import { shortNumber } from "./stats.ts";
 
 /** Work of the unmeasured first pass. */
@@ -32,7 +32,7 @@ class Stage {
   readonly workers = new Processes();
   readonly directory: string;
   readonly stations = new Map<string, Station>();
-  #peer: Peer | undefined;
+  readonly #peers: Peer[] = [];
   #struck: Promise<void> | undefined;
 
   constructor(parent: string) {
@@ -40,11 +40,14 @@ class Stage {
     this.directory = mkdtempSync(join(parent, "mortar-bench-"));
   }
 
-  async addPeer(): Promise<Peer> {
-    const name = `mortar-bench-${process.pid}`;
-    this.#peer = new Peer(this.servers, { name, brickDirectory: join(this.directory, "peer-brick") });
-    await this.#peer.start();
-    return this.#peer;
+  async addPeer(kind: PeerKind): Promise<Peer> {
+    const name = `mortar-bench-${kind}-${process.pid}`;
+    const bricks = kind === "single" ? [0] : [0, 1, 2];
+    const brickDirectories = bricks.map((brick) => join(this.directory, `peer-${kind}-brick-${brick}`));
+    const peer = new Peer(this.servers, { name, brickDirectories });
+    this.#peers.push(peer);
+    await peer.start();
+    return peer;
   }
 
   /** Idempotent; every step is tried, whatever the ones before it did. */
@@ -62,7 +65,8 @@ class Stage {
     } catch (error) {
       complain(String(error));
     }
-    await this.#peer?.stop().catch((error) => complain(`peer: ${error.message}`));
+    for (const peer of this.#peers.reverse())
+      await peer.stop().catch((error) => complain(`peer: ${error.message}`));
     await this.servers.killAll();
     rmSync(this.directory, { recursive: true, force: true });
   }
@@ -112,12 +116,14 @@ async function measure(stage: Stage, options: BenchOptions, stop: () => boolean)
   if (machine.fio === undefined) throw new UserError("bench: fio is missing: apt-get install fio");
   const loadBefore = loadAverage();
   const startedAt = new Date().toISOString();
-  const peer = rows.some(({ needsPeer }) => needsPeer) ? await stage.addPeer() : undefined;
+  const peers: Partial<Record<PeerKind, Peer>> = {};
+  for (const { needsPeer } of rows)
+    if (needsPeer !== undefined) peers[needsPeer] ??= await stage.addPeer(needsPeer);
   const site: Site = {
     processes: stage.servers,
     directory: stage.directory,
     mortarEnv: options.profile ? profilerEnv(stage, options.profile) : {},
-    ...(peer ? { peer } : {}),
+    peers,
   };
   const direct: Record<string, boolean | undefined> = {};
   for (const row of rows) {
@@ -150,8 +156,8 @@ async function measure(stage: Stage, options: BenchOptions, stop: () => boolean)
     rounds,
     startedAt,
     loadBefore,
-    peerOptions: (await peer?.options()) ?? [],
-    rows: rows.map(({ id, title }) => ({ id, title })),
+    peerOptions: (await (peers.single ?? peers.replica)?.options()) ?? [],
+    rows: rows.map(({ id, title, peer }) => ({ id, title, peer })),
     loads: loads.map(({ id, title, unit, lowerIsBetter }) => ({ id, title, unit, lowerIsBetter })),
     values,
     direct,

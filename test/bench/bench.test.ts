@@ -130,7 +130,10 @@ describe("the report", () => {
 
 describe("arguments", () => {
   it("take the rows without a peer by default, all with --peers, and those that are named", () => {
-    expect(ids(parseArguments([])!.rows)).toEqual(["base", "embedded", "fuse-native", "tcp"]);
+    expect(ids(parseArguments([])!.rows)).toEqual([
+      ...["base", "embedded", "embedded-requests", "fuse-native", "tcp"],
+      ...["replica-embedded", "replica-tcp"],
+    ]);
     expect(parseArguments(["--peers"])!.rows).toHaveLength(ROWS.length);
     expect(ids(parseArguments(["--only", "glusterfs,base"])!.rows)).toEqual(["base", "glusterfs"]);
     expect(ids(parseArguments(["--loads", "dd"])!.loads)).toEqual(["dd"]);
