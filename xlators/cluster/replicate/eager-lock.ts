@@ -6,7 +6,8 @@
  * Owners are the operations under way; no two of them touch the same byte, so that all copies see the same
  * order. Others queue: behind an owner whose bytes they share, or, once the lock is to be given back, for the
  * time after that. When the last owner leaves, the post-op waits for post-op-delay-secs, and whoever comes in
- * time finds lock and dirty mark in place. Contention is seen in the lock counts that writes answer.
+ * time finds lock and dirty mark in place. Contention is seen in the lock counts that writes answer, and in
+ * messages of the bricks (which GlusterFS clients ignore) while nothing is written.
  * A child that comes or goes ends the sharing: the next acquisition is on the children of then.
  */
 
@@ -107,8 +108,9 @@ export class EagerLock implements LockTarget {
     else this.contended();
   }
 
-  /** Somebody else wants the lock. */
+  /** Somebody else wants the lock. What is not held yet, or on its way back, stays as it is. */
   contended(): void {
+    if (this.#state !== "held") return;
     this.#release = true;
     if (this.#owners.length === 0) this.#pump();
   }

@@ -3,7 +3,7 @@
  * same inode share their locks; the rest is found by object and forgotten with it.
  */
 
-import { gfidKey } from "../../../src/core/gfid.ts";
+import { type Gfid, gfidKey } from "../../../src/core/gfid.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
 import type { InodeSlot } from "./batch.ts";
 import { EagerLock } from "./eager-lock.ts";
@@ -53,6 +53,11 @@ export class EagerLocks {
     if (pair === undefined) return;
     await pair.data.forgetFd(fd);
     await pair.metadata.forgetFd(fd);
+  }
+
+  /** A brick says that somebody waits for the lock: who holds it for nothing gives it up at once. */
+  contended(gfid: Gfid, slot: InodeSlot): void {
+    this.#busy.get(gfidKey(gfid))?.[slot].contended();
   }
 
   /** Ends the delays of all inodes. */

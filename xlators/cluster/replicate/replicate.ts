@@ -11,7 +11,7 @@
 
 import type { Call } from "../../../src/core/call.ts";
 import { FopError } from "../../../src/core/errors.ts";
-import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
+import type { Args, FopName, Reply, Upcall } from "../../../src/core/fops.ts";
 import type { Gfid } from "../../../src/core/gfid.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
 import { O_TRUNC } from "../../../src/core/open-flags.ts";
@@ -149,7 +149,15 @@ export class Replicate extends XlatorBase<typeof options> {
     else if (event.type === "child-connecting") this.#membership.childConnecting(child, event.why);
     else if (event.type === "auth-failed") this.#membership.childRefused(child, event.why);
     else if (event.type === "child-ping") this.set.latencyMs[child] = event.latencyMs;
-    else if (!isContention(event)) this.notifyParents(event);
+    else if (event.type === "upcall" && isContention(event.upcall)) this.#contended(event.upcall);
+    else this.notifyParents(event);
+  }
+
+  /** The layers above know nothing of the locks that are held here. */
+  #contended(upcall: Upcall): void {
+    if (upcall.kind !== "inodelk-contention") return;
+    if (upcall.domain === this.name) this.#locks.contended(upcall.gfid, "data");
+    else if (upcall.domain === `${this.name}:metadata`) this.#locks.contended(upcall.gfid, "metadata");
   }
 
   override async release(fd: Fd): Promise<void> {
@@ -366,8 +374,6 @@ export class Replicate extends XlatorBase<typeof options> {
   }
 }
 
-/** Contention is seen in the lock counts of replies; the layers above know nothing of the locks held here. */
-function isContention(event: ChildEvent): boolean {
-  if (event.type !== "upcall") return false;
-  return event.upcall.kind === "inodelk-contention" || event.upcall.kind === "entrylk-contention";
+function isContention({ kind }: Upcall): boolean {
+  return kind === "inodelk-contention" || kind === "entrylk-contention";
 }
