@@ -55,7 +55,7 @@ export const GRAPH_KINDS: readonly GraphKind[] = [
     make: () => inDirectory((directory) => local([posix(directory), LOCKS, STATS], { contracts: true })),
   },
   {
-    name: "replicate of three, memory and locks below, contracts between all layers",
+    name: "replicate of three, memory, locks and index below, contracts between all layers",
     lacks: {},
     make: () => replicated({ contracts: true }),
   },
@@ -107,7 +107,8 @@ async function replicated(options: StartOptions): Promise<Made> {
   const bricks = [0, 1, 2].map((index) =>
     stack(
       { name: `brick${index}`, type: "storage/memory" },
-      { name: `mirror-client-${index}`, type: "features/locks" },
+      { name: `locks${index}`, type: "features/locks" },
+      { name: `mirror-client-${index}`, type: "features/index" },
     ),
   );
   const top = [

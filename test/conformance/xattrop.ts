@@ -7,7 +7,7 @@ import type { Inode } from "../../src/core/inode.ts";
 import type { Session } from "../support/session.ts";
 import { outcome, type Subject } from "./suite.ts";
 
-const PENDING = "trusted.afr.vol-client-0";
+const PENDING = "trusted.count.vol-client-0";
 
 function be32(...words: number[]): Buffer {
   const out = Buffer.alloc(words.length * 4);
@@ -36,13 +36,13 @@ export const xattropSubject: Subject = {
         const inode = await a.inode("f");
         const first = await xattrop(a, inode, XATTROP.ADD_ARRAY, {
           [PENDING]: be32(1, 0, 2),
-          "trusted.afr.dirty": be32(1, 0, 0),
+          "trusted.count.dirty": be32(1, 0, 0),
         });
         expect(first.bytes(PENDING)).toEqual(be32(1, 0, 2));
         const second = await xattrop(b, await b.inode("f"), XATTROP.ADD_ARRAY, { [PENDING]: be32(-1, 5, 1) });
         expect(second.bytes(PENDING)).toEqual(be32(0, 5, 3));
         expect(await a.getxattr(inode, PENDING)).toEqual(be32(0, 5, 3));
-        expect(await a.getxattr(inode, "trusted.afr.dirty")).toEqual(be32(1, 0, 0));
+        expect(await a.getxattr(inode, "trusted.count.dirty")).toEqual(be32(1, 0, 0));
       },
     },
     {
@@ -144,14 +144,14 @@ export const xattropSubject: Subject = {
         await a.create("f");
         const inode = await a.inode("f");
         await xattrop(a, inode, 0, {
-          "trusted.afr.x": be32(1),
-          "trusted.afr.dirty": be32(2),
+          "trusted.count.x": be32(1),
+          "trusted.count.dirty": be32(2),
           "user.other": be32(3),
         });
-        const request = new Dict().setInt("trusted.afr.*", 0).setInt("user.other", 12).setInt("user.none", 0);
+        const request = new Dict().setInt("trusted.count.*", 0).setInt("user.other", 12).setInt("user.none", 0);
         const { xdata } = await b.lookup("f", b.root, request);
-        expect(xdata!.bytes("trusted.afr.x")).toEqual(be32(1));
-        expect(xdata!.bytes("trusted.afr.dirty")).toEqual(be32(2));
+        expect(xdata!.bytes("trusted.count.x")).toEqual(be32(1));
+        expect(xdata!.bytes("trusted.count.dirty")).toEqual(be32(2));
         expect(xdata!.bytes("user.other")).toEqual(be32(3));
         expect(xdata!.has("user.none")).toBe(false);
       },
