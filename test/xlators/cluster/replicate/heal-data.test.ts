@@ -120,6 +120,19 @@ describe("data heal", () => {
     await expectHealed(copies, inode, "bbb");
   });
 
+  it("keeps to its direction when it ends half-way with copies that only differ in size", async () => {
+    await using copies = await startCopies();
+    const inode = await copies.file("f", "longer");
+    await copies.scribble(2, inode, "short");
+    const stop = new AbortController();
+    await heal(copies, inode, { signal: stop.signal, onProgress: () => stop.abort() });
+    expect((await copies.brick(2).statInode(inode)).size).toBe(6);
+    const marked = await Promise.all([0, 1, 2].map((index) => copies.marks(index, inode)));
+    expect(marked.filter(({ dirty }) => dirty !== undefined)).toEqual([{ dirty: DATA }]);
+    expect((await heal(copies, inode)).outcome).toBe("healed");
+    await expectHealed(copies, inode, "longer");
+  });
+
   it("does nothing when a copy is down, and says which", async () => {
     await using copies = await startCopies();
     const inode = await damaged(copies, [2], noise(9, 100));

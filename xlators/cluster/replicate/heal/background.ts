@@ -4,7 +4,7 @@
  * daemon. What does not fit is dropped: the next lookup, or the daemon, finds it again.
  */
 
-import { type Gfid, gfidKey } from "../../../../src/core/gfid.ts";
+import { type Gfid, gfidKey, gfidText } from "../../../../src/core/gfid.ts";
 import { Inode } from "../../../../src/core/inode.ts";
 import type { Slot } from "../changelog.ts";
 import type { Outcomes } from "../fan-out.ts";
@@ -93,7 +93,7 @@ export class BackgroundHeals {
     try {
       await this.#heal(this.#set, new Inode(gfid), { slots, signal: this.#stop.signal });
     } catch (error) {
-      this.#set.log.error("a heal on access ended by a bug", { gfid, error });
+      this.#set.log.error("a heal on access ended by a bug", { gfid: gfidText(gfid), error });
     }
     this.#running.delete(key);
     if (!this.#stop.signal.aborted) this.#next();

@@ -11,7 +11,7 @@ import type { Call } from "../../../../src/core/call.ts";
 import { fanout } from "../../../../src/core/concurrency.ts";
 import { Dict } from "../../../../src/core/dict.ts";
 import { FopError } from "../../../../src/core/errors.ts";
-import { type Gfid, gfidEquals, isNullGfid } from "../../../../src/core/gfid.ts";
+import { type Gfid, gfidEquals, gfidText, isNullGfid } from "../../../../src/core/gfid.ts";
 import { isDir, S_IFDIR, S_IFLNK, S_IFMT } from "../../../../src/core/iatt.ts";
 import { Inode, type Loc } from "../../../../src/core/inode.ts";
 import { KEY } from "../../../../src/core/keys.ts";
@@ -126,9 +126,9 @@ export class Dirent {
     const directory = isDir(stat);
     set.log.info("an entry goes from a copy that should not have it", {
       child: set.children[child]!.name,
-      directory: this.directory.gfid,
+      directory: gfidText(this.directory.gfid),
       name: this.name,
-      gfid: stat.gfid,
+      gfid: gfidText(stat.gfid),
     });
     this.changed |= only(child);
     const parked =

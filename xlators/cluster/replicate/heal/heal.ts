@@ -8,6 +8,7 @@
 
 import { type Call, internalCall } from "../../../../src/core/call.ts";
 import { FopError, isBug, toFopError } from "../../../../src/core/errors.ts";
+import { gfidText } from "../../../../src/core/gfid.ts";
 import { isRegular } from "../../../../src/core/iatt.ts";
 import type { Inode } from "../../../../src/core/inode.ts";
 import { SLOTS, type Slot } from "../changelog.ts";
@@ -63,7 +64,7 @@ export async function healInode(
   try {
     return await heal(taskOf(set, inode, options), options, tally);
   } catch (error) {
-    if (isBug(error)) set.log.error("a heal ended by a bug", { gfid: inode.gfid, error });
+    if (isBug(error)) set.log.error("a heal ended by a bug", { gfid: gfidText(inode.gfid), error });
     const { code, message } = toFopError(error);
     return {
       outcome: code === "ENOTCONN" ? "unavailable" : "failed",
@@ -170,7 +171,7 @@ function summary(slots: Partial<Record<Slot, SlotReport>>, tally: Tally): HealRe
 }
 
 function logged({ set, inode }: HealTask, report: HealReport): void {
-  const fields = { gfid: inode.gfid, ...report };
+  const fields = { gfid: gfidText(inode.gfid), ...report };
   if (report.outcome === "healed") set.log.info("healed", fields);
   else if (report.outcome === "split-brain") set.log.warn("in split brain", fields);
   else if (report.outcome === "partial" || report.outcome === "failed") set.log.warn("not healed", fields);

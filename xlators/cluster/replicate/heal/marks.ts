@@ -82,9 +82,10 @@ export function commitment(rows: readonly ChangelogRow[], sides: Sides, slot: Sl
  * Makes the verdict durable: on sources first, then on sinks. Returns the rows as they are now. Rejects when
  * a source does not take it; nothing was changed then that would turn the direction.
  *
- * Where nobody is blamed there is nothing to make durable: all copies have what was acknowledged, and any of
- * them may be the source next time. Blame would even do harm: a client that reaches the sinks alone does not
- * see it, and what it writes there would stand against the source's word.
+ * Where nobody is blamed all copies have what was acknowledged, and any of them may be the source next time.
+ * Blame would even do harm: a client that reaches the sinks alone does not see it, and what it writes there
+ * would stand against the source's word. If there is no mark at all, as of copies that only look different,
+ * the sources get a dirty mark: a heal that ends half-way has made them look alike.
  */
 export async function commit(
   set: ReplicaSet,
@@ -94,8 +95,9 @@ export async function commit(
   sides: Sides,
   slot: Slot,
 ): Promise<readonly ChangelogRow[]> {
-  if (rows.every(({ pending }) => pending.every((counts) => counts[slot] === 0))) return rows;
-  const increments = commitment(rows, sides, slot);
+  const blameless = rows.every(({ pending }) => pending.every((counts) => counts[slot] === 0));
+  if (blameless && rows.some(({ dirty }) => dirty[slot] !== 0)) return rows;
+  const increments = blameless ? dirtyMarks(rows, sides, slot) : commitment(rows, sides, slot);
   for (const side of [sides.sources, sides.sinks]) {
     const children = childrenOf(side).filter((child) => !isNothing(increments[child]!));
     const outcomes = await fanout(children, (child) => addMarks(set, call, inode, child, increments[child]!));
@@ -103,6 +105,13 @@ export async function commit(
     if (failed && !failed.ok) throw failed.error;
   }
   return rows.map((row, child) => added(row, increments[child]!));
+}
+
+function dirtyMarks(rows: readonly ChangelogRow[], { sources }: Sides, slot: Slot): Increments[] {
+  return rows.map((row, i) => ({
+    pending: row.pending.map(() => NO_COUNTS),
+    dirty: hasChild(sources, i) ? countsOf(slot, 1) : NO_COUNTS,
+  }));
 }
 
 function added(row: ChangelogRow, { pending, dirty }: Increments): ChangelogRow {
