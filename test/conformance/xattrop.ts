@@ -148,7 +148,10 @@ export const xattropSubject: Subject = {
           "trusted.count.dirty": be32(2),
           "user.other": be32(3),
         });
-        const request = new Dict().setInt("trusted.count.*", 0).setInt("user.other", 12).setInt("user.none", 0);
+        const request = new Dict()
+          .setInt("trusted.count.*", 0)
+          .setInt("user.other", 12)
+          .setInt("user.none", 0);
         const { xdata } = await b.lookup("f", b.root, request);
         expect(xdata!.bytes("trusted.count.x")).toEqual(be32(1));
         expect(xdata!.bytes("trusted.count.dirty")).toEqual(be32(2));
