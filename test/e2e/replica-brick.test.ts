@@ -6,13 +6,14 @@
 import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ChangedRanges, decodeRecord, encodeChange } from "../../src/core/changed-ranges.ts";
 import { Dict } from "../../src/core/dict.ts";
 import { FopError } from "../../src/core/errors.ts";
 import { type Flock, XATTROP } from "../../src/core/fops.ts";
 import { type Gfid, gfidText, parseGfid } from "../../src/core/gfid.ts";
 import { S_IFDIR, S_IFMT, S_IFREG } from "../../src/core/iatt.ts";
 import { Fd, Inode } from "../../src/core/inode.ts";
-import { INDEX_KEY, KEY, LOCK_KEY } from "../../src/core/keys.ts";
+import { CHANGED_RANGES_KEY, INDEX_KEY, KEY, LOCK_KEY } from "../../src/core/keys.ts";
 import { O_RDWR } from "../../src/core/open-flags.ts";
 import { stack, startGraph } from "../support/build-graph.ts";
 import { Lab, MAKES, type Make } from "../support/peers.ts";
@@ -550,5 +551,46 @@ describe.each([
     await run(after, healed);
     expect(await crawled(after)).toEqual({ pending: [], dirty: [], names: {} });
     await after.stop();
+  });
+});
+
+describe("a record of changed ranges", () => {
+  const image = inodeOf(gfid("c1"));
+  const name = CHANGED_RANGES_KEY.RECORD_PREFIX + pendingKey(2);
+  const recorded = ({ brick }: Running): Promise<unknown> => {
+    const read = brick.top.getxattr(brick.call, { loc: { inode: image }, name });
+    return outcome(read.then(({ xattrs }) => decodeRecord(xattrs.bytes(name))?.counter));
+  };
+
+  /** What is left of a record when the brick was served by somebody else before it is Mortar's again. */
+  async function leftAfter(other: Make): Promise<unknown> {
+    const top = makeBrick(`record-${other}`);
+    const before = await connected("mortar", top);
+    await make(before.brick, "image", gfid("c1"), S_IFREG | 0o600);
+    await before.brick.top.truncate(before.brick.call, { loc: { inode: image }, offset: 1 << 20 });
+    const change = { ranges: ChangedRanges.of([{ start: 0, end: 4096 }]), dirtyLeft: [] };
+    const xdata = new Dict().setBytes(CHANGED_RANGES_KEY.CHANGE, encodeChange(change));
+    await mark(image, { [pendingKey(2)]: counts(1) }, xdata)(before);
+    expect(await recorded(before)).toBe(1);
+    await before.stop();
+    const meanwhile = await connected(other, top);
+    expect(await recorded(meanwhile)).toBe(other === "mortar" ? 1 : "ENODATA");
+    // Healed, and missed again: the counter is the one that the record explains.
+    if (other === "glusterfs")
+      for (const count of [-1, 1]) await mark(image, { [pendingKey(2)]: counts(count) })(meanwhile);
+    await meanwhile.stop();
+    const after = await connected("mortar", top);
+    const left = await recorded(after);
+    expect(await mark(image, {})(after)).toMatchObject({ [pendingKey(2)]: counts(1).toString("hex") });
+    await after.stop();
+    return left;
+  }
+
+  it("survives the death of its brick", async () => {
+    expect(await leftAfter("mortar")).toBe(1);
+  });
+
+  it("is gone when glusterfsd has served the brick, whatever the counter says", async () => {
+    expect(await leftAfter("glusterfs")).toBe("ENODATA");
   });
 });
