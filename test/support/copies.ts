@@ -71,6 +71,13 @@ export function describeIndex(brick: string, paths: readonly string[] = namesOf(
   return [...listed, ...changes].sort();
 }
 
+/** How many heals are due by the index; safe to ask while heals are at work. */
+export function countIndex(brick: string): number {
+  return ["xattrop", "dirty", "entry-changes"].flatMap((kind) =>
+    indexNames(brick, kind).filter((entry) => !entry.startsWith(`${kind}-`)),
+  ).length;
+}
+
 function indexNames(brick: string, kind: string): string[] {
   const directory = join(brick, PLUMBING, "indices", kind);
   return existsSync(directory) ? readdirSync(directory) : [];

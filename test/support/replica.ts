@@ -10,7 +10,7 @@ import { randomUUID } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "vitest";
-import { anonymousNames, describeCopy, describeIndex, describeMarks } from "./copies.ts";
+import { anonymousNames, countIndex, describeCopy, describeIndex, describeMarks } from "./copies.ts";
 import { type HealInfoBrick, parseHealInfo } from "./heal-info.ts";
 import { type Brick, type Lab, LOOPBACK, type Make, MORTAR, type Mount, tail } from "./peers.ts";
 import { describeExit, type Exit, type Running } from "./processes.ts";
@@ -134,14 +134,22 @@ export class Replica {
     await daemon.stop("SIGTERM");
   }
 
-  /** Waits until no brick's index lists anything; then all copies have to agree. */
+  /** Waits until no index lists anything and nothing is left to be removed; then all copies have to agree. */
   async untilHealed(detail?: () => string): Promise<void> {
-    const left = (): string[] => this.bricks.flatMap(({ directory }) => describeIndex(directory));
-    await until("every index is empty", () => left().length === 0, {
+    const isDone = ({ directory }: Brick): boolean =>
+      countIndex(directory) === 0 && anonymousNames(directory).length === 0;
+    await until("every index is empty", () => this.bricks.every(isDone), {
       deadlineMs: HEAL_DEADLINE_MS,
-      detail: () => `${left().join("\n")}\n${detail?.() ?? ""}`,
+      detail: () => `${this.#left().join("\n")}\n${detail?.() ?? ""}`,
     });
     this.expectSameCopies();
+  }
+
+  /** What is still to be healed, for messages. */
+  #left(): string[] {
+    return this.bricks.flatMap(({ directory }, index) =>
+      [...describeIndex(directory), ...anonymousNames(directory)].map((line) => `brick ${index}: ${line}`),
+    );
   }
 
   /** `gluster volume heal VOL info [split-brain]` of this volume. */
@@ -185,13 +193,6 @@ export class Replica {
       expect(describeIndex(directory), `index of brick ${index}`).toEqual([]);
     }
     expect(reference.filter((line) => line.includes("trusted.afr."))).toEqual([]);
-  }
-
-  /** Nothing waits in the hidden directories of heals. */
-  async untilNothingHidden(): Promise<void> {
-    await until("the hidden directories are empty", () =>
-      this.bricks.every(({ directory }) => anonymousNames(directory).length === 0),
-    );
   }
 
   /** The last lines of the bricks' logs, for messages. */
