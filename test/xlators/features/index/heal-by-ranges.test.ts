@@ -1,4 +1,4 @@
-/** Changed ranges from the write to the heal: how much a heal moves, on copies that went in different ways. */
+/** Changed ranges from the write to the heal: how much a heal moves, however the copies went. */
 
 import { describe, expect, it } from "vitest";
 import type { Fd, Inode } from "../../../../src/core/inode.ts";
