@@ -1,8 +1,8 @@
 /**
  * One reply out of the copies' replies to an operation on names. Pure.
  *
- * Copies differ in what they say of times, sizes of directories and blocks; each object's attributes are taken
- * from the copy that later reads of that object go to, so that they do not jump.
+ * Copies differ in what they say of times, sizes of directories and blocks; each object's attributes are
+ * taken from the copy that later reads of that object go to, so that they do not jump.
  */
 
 import type { FopTypes, Reply } from "../../../src/core/fops.ts";

@@ -11,7 +11,7 @@ import type { ReplicaSet } from "./replica-set.ts";
 
 export interface HealsOnAccess {
   readonly healName: HealName;
-  /** True: a split brain was settled by the volume's favorite-child-policy, and copies are to be asked again. */
+  /** True: a split brain was settled by the volume's favorite-child-policy; copies are to be asked again. */
   readonly settle: (inode: Inode) => Promise<boolean>;
   /** With data-, metadata- or entry-self-heal. */
   readonly background: BackgroundHeals;

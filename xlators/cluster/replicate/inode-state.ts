@@ -1,10 +1,10 @@
 /**
  * What this client knows of the copies of each inode: which of them may be read (spec translators.md 4.5).
  *
- * A state is fresh while the set's generation is the one it was learned at; children that come and go make all
- * states stale, a failed operation the state of its inode. `ensureFresh` asks the bricks again, once for all
- * who wait. What `markBad` takes away stays away, whatever the bricks say, until `invalidate`: between the
- * failure of a copy and its mark on the others' disks nobody but this client knows.
+ * A state is fresh while the set's generation is the one it was learned at; children that come and go make
+ * all states stale, a failed operation the state of its inode. `ensureFresh` asks the bricks again, once for
+ * all who wait. What `markBad` takes away stays away, whatever the bricks say, until `invalidate`: between
+ * the failure of a copy and its mark on the others' disks nobody but this client knows.
  *
  * Inodes of the same gfid share their state. Limit: what other clients find out is seen when asked again.
  */

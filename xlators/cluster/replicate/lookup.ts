@@ -100,8 +100,8 @@ export class Lookups {
 
   /**
    * Whether the copies of the directory that matter have not all got the name, or not the same object under
-   * it. A quorum with the name, and without it only copies whose directory is known to be behind, can wait for
-   * the heal of the directory.
+   * it. A quorum with the name, and without it only copies whose directory is known to be behind, can wait
+   * for the heal of the directory.
    */
   async #nameDiffers(call: Call, parent: Inode, replies: Replies): Promise<boolean> {
     const { set, states } = this.#context;

@@ -1,7 +1,7 @@
 /**
- * Which of several good copies is read (spec translators.md 4.7): the one that options name, else one on this
- * host, else by `read-hash-mode`. All clients of a file pick the same copy by default, so that bricks cache it
- * once.
+ * Which of several good copies is read (spec translators.md 4.7): the one that options name, else one on
+ * this host, else by `read-hash-mode`. All clients of a file pick the same copy by default, so that bricks
+ * cache it once.
  *
  * With several copies on this host (bricks inside the process) the hash picks among them; GlusterFS takes the
  * one that answered last.

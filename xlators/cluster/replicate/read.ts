@@ -130,8 +130,8 @@ export class Reads {
   }
 
   /**
-   * Copies that this read may take; none means EIO. A directory in entry split brain is still listed, from any
-   * copy: what it has is there.
+   * Copies that this read may take; none means EIO. A directory in entry split brain is still listed, from
+   * any copy: what it has is there.
    */
   candidates(state: InodeState, inode: Inode, slot: ReadSlot, listing = false): ChildSet {
     const { readableData: data, readableMetadata: metadata } = state;

@@ -199,14 +199,14 @@ export class Replicate extends XlatorBase<typeof options> {
   override create(call: Call, args: Args<"create">): Promise<Reply<"create">> {
     return this.#entries.create(call, args);
   }
-  override icreate(call: Call, args: Args<"icreate">): Promise<Reply<"icreate">> {
-    return onAll(this.set, "icreate", call, args);
+  override icreate(): Promise<never> {
+    return this.#notHere("icreate");
   }
-  override namelink(call: Call, args: Args<"namelink">): Promise<Reply<"namelink">> {
-    return onAll(this.set, "namelink", call, args);
+  override namelink(): Promise<never> {
+    return this.#notHere("namelink");
   }
-  override put(call: Call, args: Args<"put">): Promise<Reply<"put">> {
-    return onAll(this.set, "put", call, args);
+  override put(): Promise<never> {
+    return this.#notHere("put");
   }
 
   // Reads.

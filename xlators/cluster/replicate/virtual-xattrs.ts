@@ -74,7 +74,7 @@ export class VirtualXattrs {
     const winner = xattrs.text(FINALIZE);
     if (winner !== undefined) return this.#finalize(inode, winner);
     const minutes = xattrs.number(CHOICE_TIMEOUT);
-    if (minutes !== undefined) return this.#setTimeout(minutes);
+    if (minutes !== undefined) return this.#keepChoices(minutes);
     const key = EMPTY_BRICK.find((name) => xattrs.has(name));
     return key === undefined ? undefined : this.#markEmpty(call, inode, xattrs.text(key) ?? "");
   }
@@ -169,7 +169,7 @@ export class VirtualXattrs {
     }
   }
 
-  #setTimeout(minutes: number): Promise<Reply<"setxattr">> {
+  #keepChoices(minutes: number): Promise<Reply<"setxattr">> {
     if (!Number.isInteger(minutes) || minutes < 0)
       return Promise.reject(this.#error("EINVAL", `"${minutes}" are no minutes`));
     this.#choiceTimeoutS = minutes * 60;

@@ -1,6 +1,6 @@
 /**
- * What operations on names leave on the copies: the vectors of translators.md 12, and what each way of failing
- * leaves (spec 4.4).
+ * What operations on names leave on the copies: the vectors of translators.md 12, and what each way of
+ * failing leaves (spec 4.4).
  */
 
 import { describe, expect, it } from "vitest";
