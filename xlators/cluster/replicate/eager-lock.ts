@@ -13,9 +13,11 @@
 
 import type { Call } from "../../../src/core/call.ts";
 import { abortable, Deferred } from "../../../src/core/concurrency.ts";
+import { Dict } from "../../../src/core/dict.ts";
 import type { Timer } from "../../../src/core/env.ts";
 import type { FopName } from "../../../src/core/fops.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
+import { LOCK_KEY } from "../../../src/core/keys.ts";
 import { Batch, type InodeSlot } from "./batch.ts";
 import { NO_CHILDREN } from "./child-set.ts";
 import { noQuorum } from "./fan-out.ts";
@@ -28,6 +30,9 @@ import {
   WHOLE_FILE,
 } from "./inode-lock.ts";
 import type { ReplicaSet } from "./replica-set.ts";
+
+/** Replies are asked for the number of waiting locks at most this often: bricks count for each that asks. */
+const CONTENTION_MS = 1;
 
 /** What the lock has to know of an operation. */
 export interface Holder {
@@ -63,6 +68,8 @@ export class EagerLock implements LockTarget {
   /** Nobody joins any more: the lock goes back when the last owner leaves. */
   #release = false;
   #timer: Timer | undefined;
+  #askedAtMs = 0;
+  readonly #countRequest: Dict;
   readonly #owners: Holder[] = [];
   readonly #queue: Waiter[] = [];
   #idle: Deferred<void> | undefined;
@@ -74,6 +81,9 @@ export class EagerLock implements LockTarget {
     this.inode = inode;
     this.#owner = newLockOwner(set);
     this.#onFree = onFree;
+    // Metadata locks live in a domain of their own on the brick (spec 9.2).
+    const domain = slot === "data" ? set.name : `${set.name}:metadata`;
+    this.#countRequest = new Dict().setStr(LOCK_KEY.INODELK_DOM_COUNT, domain);
   }
 
   /** The marks of the operations that hold the lock now. Only for owners. */
@@ -83,6 +93,14 @@ export class EagerLock implements LockTarget {
 
   get isFree(): boolean {
     return this.#state === "free" && this.#queue.length === 0;
+  }
+
+  /** xdata for an owner's operation that asks how many locks there are, when it is time to; shared. */
+  countRequest(): Dict | undefined {
+    const now = this.#set.env.clock.nowMs();
+    if (now - this.#askedAtMs < CONTENTION_MS) return undefined;
+    this.#askedAtMs = now;
+    return this.#countRequest;
   }
 
   /**
@@ -190,6 +208,7 @@ export class EagerLock implements LockTarget {
     const { holder } = this.#queue[0]!;
     this.fd = holder.fd;
     this.#generation = set.generation;
+    this.#askedAtMs = set.env.clock.nowMs();
     const lock = await InodeLock.take(set, this, this.#rangeFor(holder), this.#owner);
     this.#lock = lock;
     if (lock.children === NO_CHILDREN || !set.hasQuorum(lock.children)) {

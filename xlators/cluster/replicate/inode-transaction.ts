@@ -9,6 +9,7 @@
 
 import type { Call } from "../../../src/core/call.ts";
 import { RECORDED_FILE_BYTES_MIN } from "../../../src/core/changed-ranges.ts";
+import type { Dict } from "../../../src/core/dict.ts";
 import { type FopError, toFopError } from "../../../src/core/errors.ts";
 import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
 import { ZERO_IATT } from "../../../src/core/iatt.ts";
@@ -62,6 +63,8 @@ export class InodeOp<F extends InodeFop = InodeFop> implements Holder {
   isStable = false;
   /** Done twice it leaves what it leaves when done once. */
   isRepeatable = true;
+  /** Its replies tell whether somebody waits for the lock, when asked. */
+  tellsContention = false;
 
   constructor(
     fop: F,
@@ -123,7 +126,7 @@ async function transact<F extends InodeFop>(context: InodeContext, op: InodeOp<F
     const asked = batch.good;
     batch.ranges?.add(op.start, op.end - op.start);
     if (op.fop === "fsync") batch.unstable = false;
-    const results = await perform(set, op, asked);
+    const results = await perform(set, op, argsOf(op, lock), asked);
     const outcome = new Outcome(set, op, asked, results);
     if (!outcome.isStable) batch.unstable = true;
     if (outcome.contended) lock.contended();
@@ -139,8 +142,27 @@ async function transact<F extends InodeFop>(context: InodeContext, op: InodeOp<F
   }
 }
 
-function perform<F extends InodeFop>(set: ReplicaSet, op: InodeOp<F>, asked: ChildSet): Promise<Results<F>> {
-  const { fop, call, args } = op;
+/** The args to send: now and then they ask who waits for the lock. */
+function argsOf<F extends InodeFop>({ args, tellsContention }: InodeOp<F>, lock: EagerLock): Args<F> {
+  const request = tellsContention ? lock.countRequest() : undefined;
+  return request === undefined ? args : { ...args, xdata: withRequest(args.xdata, request) };
+}
+
+/** xdata with one more request; `request` itself is shared by all calls that bring none. */
+export function withRequest(given: Dict | undefined, request: Dict): Dict {
+  if (given === undefined) return request;
+  const both = given.clone();
+  for (const [key, value] of request) both.set(key, value);
+  return both;
+}
+
+function perform<F extends InodeFop>(
+  set: ReplicaSet,
+  op: InodeOp<F>,
+  args: Args<F>,
+  asked: ChildSet,
+): Promise<Results<F>> {
+  const { fop, call } = op;
   const sent: (Promise<Reply<F>> | undefined)[] = [];
   for (let child = 0; child < set.count; child++) {
     if (!hasChild(asked, child)) sent.push(undefined);

@@ -4,20 +4,19 @@
  */
 
 import type { Call } from "../../../src/core/call.ts";
+import { RECORDED_FILE_BYTES_MIN } from "../../../src/core/changed-ranges.ts";
 import { Dict } from "../../../src/core/dict.ts";
 import { FopError } from "../../../src/core/errors.ts";
 import type { Args, FopFunction, Reply } from "../../../src/core/fops.ts";
 import { iovSize } from "../../../src/core/iovec.ts";
-import { LOCK_KEY } from "../../../src/core/keys.ts";
 import { O_APPEND, O_DSYNC } from "../../../src/core/open-flags.ts";
 import { AFR_PREFIX } from "./changelog.ts";
-import { type InodeContext, type InodeFop, InodeOp, runInodeOp } from "./inode-transaction.ts";
+import { type InodeContext, type InodeFop, InodeOp, runInodeOp, withRequest } from "./inode-transaction.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 
 const END = Number.POSITIVE_INFINITY;
-const WRITE_IS_APPEND = "glusterfs.write-is-append";
-/** Value that asks for the key above, as GlusterFS sends it. */
-const ASKED = 4;
+/** Asks whether a write began at the end of the file; the value is the one that GlusterFS sends. */
+const IS_APPEND = new Dict().setUint("glusterfs.write-is-append", 4);
 /** xdata of an fsync: the last one before the file goes to another graph. */
 const LAST_FSYNC = "last-fsync";
 /** What copy_file_range reads and writes at a time. */
@@ -27,21 +26,12 @@ export class InodeWrites {
   readonly #context: InodeContext;
   readonly #set: ReplicaSet;
   readonly #read: FopFunction<"readv">;
-  /** Requests that all calls of a kind share, so that none is made for each. */
-  readonly #writeXdata: Dict;
-  readonly #dataXdata: Dict;
-  readonly #metadataXdata: Dict;
 
   /** `read` is this translator's own readv. */
   constructor(context: InodeContext, read: FopFunction<"readv">) {
     this.#context = context;
     this.#set = context.set;
     this.#read = read;
-    const { name } = context.set;
-    this.#dataXdata = new Dict().setStr(LOCK_KEY.INODELK_DOM_COUNT, name);
-    this.#writeXdata = this.#dataXdata.clone().setUint(WRITE_IS_APPEND, ASKED);
-    // Metadata locks live in a domain of their own on the brick (spec 9.2).
-    this.#metadataXdata = new Dict().setStr(LOCK_KEY.INODELK_DOM_COUNT, `${name}:metadata`);
   }
 
   writev(call: Call, args: Args<"writev">): Promise<Reply<"writev">> {
@@ -52,8 +42,11 @@ export class InodeWrites {
     const isAppend = (flags & O_APPEND) !== 0;
     const start = isAppend ? 0 : offset;
     const end = isAppend ? END : offset + size;
-    const asked = { ...args, xdata: withRequest(args.xdata, this.#writeXdata) };
+    // Only a small file may go without a sync when it was an append.
+    const isSmall = offset + size < RECORDED_FILE_BYTES_MIN;
+    const asked = isSmall ? { ...args, xdata: withRequest(args.xdata, IS_APPEND) } : args;
     const op = new InodeOp("writev", call, asked, fdSubject(fd), "data", start, end);
+    op.tellsContention = true;
     op.mayLinger = true;
     op.size = size;
     op.isStable = (flags & O_DSYNC) !== 0;
@@ -83,8 +76,8 @@ export class InodeWrites {
 
   /** A copy that cannot sync has lost what it was sent: a transaction, though it changes no byte. */
   fsync(call: Call, args: Args<"fsync">): Promise<Reply<"fsync">> {
-    const asked = { ...args, xdata: withRequest(args.xdata, this.#dataXdata) };
-    const op = new InodeOp("fsync", call, asked, fdSubject(args.fd), "data", 0, 0);
+    const op = new InodeOp("fsync", call, args, fdSubject(args.fd), "data", 0, 0);
+    op.tellsContention = true;
     op.mayLinger = !args.xdata?.number(LAST_FSYNC);
     op.isStable = true;
     return this.#run(op);
@@ -124,8 +117,8 @@ export class InodeWrites {
   }
 
   fxattrop(call: Call, args: Args<"fxattrop">): Promise<Reply<"fxattrop">> {
-    const asked = { ...args, xdata: withRequest(args.xdata, this.#metadataXdata) };
-    const op = onceOnly(metadataOp("fxattrop", call, asked, fdSubject(args.fd)));
+    const op = onceOnly(metadataOp("fxattrop", call, args, fdSubject(args.fd)));
+    op.tellsContention = true;
     // Shard counts sizes with it, write after write.
     op.mayLinger = true;
     return this.#run(op);
@@ -199,11 +192,4 @@ function metadataOp<F extends InodeFop>(
 function onceOnly<F extends InodeFop>(op: InodeOp<F>, once = true): InodeOp<F> {
   if (once) op.isRepeatable = false;
   return op;
-}
-
-function withRequest(given: Dict | undefined, request: Dict): Dict {
-  if (given === undefined) return request;
-  const both = given.clone();
-  for (const [key, value] of request) both.set(key, value);
-  return both;
 }

@@ -47,7 +47,7 @@ describe("an arbiter", () => {
       expect(await copies.marks(index, other.inode)).toEqual({ 1: [1, 0, 0] });
   });
 
-  it("does not stand in for the only good copy", async () => {
+  it("does not stand in for the only good copy (ARB-02)", async () => {
     await using copies = await start();
     const fd = await copies.session.create("f");
     await copies.session.write(fd, "0");

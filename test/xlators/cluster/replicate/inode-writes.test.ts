@@ -127,7 +127,7 @@ describe("calls on the wire", () => {
     expect(calls(copies)).toEqual(three(["inodelk", "setattr", "inodelk"]));
   });
 
-  it("clear the marks before a flush is answered", async () => {
+  it("clear the marks before a flush is answered (EAG-01)", async () => {
     await using copies = await Copies.start();
     const fd = await warm(copies);
     await copies.session.write(fd, BLOCK);

@@ -113,7 +113,7 @@ describe("quorum lost in the middle of a write", () => {
     expect(await copies.marks(2, fd.inode)).toEqual({ dirty: [1, 0, 0] });
   });
 
-  it("and the last good copy with it: nobody blames that one", async () => {
+  it("and the last good copy with it: nobody blames that one (EAG-02)", async () => {
     await using copies = await Copies.start();
     const fd = await opened(copies);
     copies.wires[0]!.cut();
