@@ -3,13 +3,16 @@
  * `quorum-loss-policy suspend`) it waits until they are (spec translators.md 4.3).
  *
  * Promises: a waiting call ends when quorum returns, with EINTR when the caller gives up, with ENOTCONN after
- * `suspend-timeout` seconds or when the set stops. The beginning and the end of a suspension are logged once.
+ * `suspend-timeout` seconds or when the set stops. The beginning and the end of a suspension are logged once,
+ * and `getfattr -n trusted.mortar.quorum` tells how many calls wait and waited.
  */
 
 import type { Call } from "../../../src/core/call.ts";
 import { abortable, Deferred } from "../../../src/core/concurrency.ts";
+import { Dict } from "../../../src/core/dict.ts";
 import { FopError } from "../../../src/core/errors.ts";
-import type { FopName } from "../../../src/core/fops.ts";
+import type { FopName, Reply } from "../../../src/core/fops.ts";
+import { countChildren } from "./child-set.ts";
 import { noQuorum } from "./fan-out.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 import { outOfService } from "./service.ts";
@@ -17,12 +20,18 @@ import { outOfService } from "./service.ts";
 /** Between two attempts while quorum is at hand. */
 const PAUSE_MS = 100;
 
+/** Mortar's own virtual xattr, of any inode: the numbers below as JSON. */
+export const QUORUM_STATS_XATTR = "trusted.mortar.quorum";
+
 interface Waiter {
   readonly fop: FopName;
   readonly done: Deferred<void>;
 }
 
 export interface GateStats {
+  readonly up: number;
+  readonly of: number;
+  readonly hasQuorum: boolean;
   /** Calls that wait for quorum now. */
   readonly waiting: number;
   /** Calls that had to wait since the start. */
@@ -49,13 +58,22 @@ export class QuorumGate {
   }
 
   get stats(): GateStats {
-    const { size: waiting } = this.#waiting;
+    const set = this.#set;
     return {
-      waiting,
+      up: countChildren(set.up),
+      of: set.count,
+      hasQuorum: set.hasQuorum(),
+      waiting: this.#waiting.size,
       suspended: this.#suspended,
       timedOut: this.#timedOut,
       suspensions: this.#suspensions,
     };
+  }
+
+  /** Answers QUORUM_STATS_XATTR; undefined for other names. */
+  xattr(name: string | undefined): Promise<Reply<"getxattr">> | undefined {
+    if (name !== QUORUM_STATS_XATTR) return undefined;
+    return Promise.resolve({ xattrs: Dict.ofBytes({ [name]: Buffer.from(JSON.stringify(this.stats)) }) });
   }
 
   /** Whether calls wait instead of failing. */

@@ -235,6 +235,7 @@ export class Replicate extends XlatorBase<typeof options> {
   override getxattr(call: Call, args: Args<"getxattr">): Promise<Reply<"getxattr">> {
     const { inode } = args.loc;
     return (
+      this.#gate.xattr(args.name) ??
       this.#virtual.get(call, inode, args.name) ??
       this.#reads
         .byInode("getxattr", "metadata", call, args, inode)
@@ -244,6 +245,7 @@ export class Replicate extends XlatorBase<typeof options> {
   override fgetxattr(call: Call, args: Args<"fgetxattr">): Promise<Reply<"fgetxattr">> {
     const { fd } = args;
     return (
+      this.#gate.xattr(args.name) ??
       this.#virtual.get(call, fd.inode, args.name) ??
       this.#reads.byFd("fgetxattr", "metadata", call, args, fd).then((reply) => this.#virtual.visible(reply))
     );

@@ -146,6 +146,9 @@ describe("quorum-loss-policy suspend", () => {
     const writes = [copies.session.write(fd, "abc"), copies.session.write(fd, "def", 3)];
     const read = copies.session.read(fd);
     await copies.env.clock.advance(30 * SECOND_MS);
+    const name = "trusted.mortar.quorum";
+    const stats = await copies.session.getxattr(copies.session.root, name);
+    expect(JSON.parse(stats.toString())).toMatchObject({ up: 1, of: 3, waiting: 3, suspensions: 1 });
     copies.wires[1]!.mend();
     for (const write of writes) expect((await write).size).toBe(3);
     expect((await read).length).toBeGreaterThan(0);
