@@ -6,7 +6,8 @@
  * all who wait. What `markBad` takes away stays away, whatever the bricks say, until `invalidate`: between
  * the failure of a copy and its mark on the others' disks nobody but this client knows.
  *
- * Inodes of the same gfid share their state. Limit: what other clients find out is seen when asked again.
+ * Inodes of the same gfid share their state. Limit: what other clients find out is seen when asked again,
+ * which lookups do and, every ten seconds, reads.
  */
 
 import { LRUCache } from "lru-cache";
@@ -31,6 +32,8 @@ export interface InodeState {
   readonly readableMetadata: ChildSet;
   /** Copies that answered when it was learned. */
   readonly answered: ChildSet;
+  /** When that was, by the clock that only grows. */
+  readonly learnedAtMs: number;
   /** Copy that a person chose to read in a split brain, -1 for none. */
   readonly splitBrainChoice: number;
   /** Kept by who reads: the copy that was chosen, and at which version of the choice; -1 for none. */
@@ -49,6 +52,7 @@ class State implements InodeState {
   readableData: ChildSet = NO_CHILDREN;
   readableMetadata: ChildSet = NO_CHILDREN;
   answered: ChildSet = NO_CHILDREN;
+  learnedAtMs = 0;
   splitBrainChoice = -1;
   readChild = -1;
   readChildVersion = -1;
@@ -62,6 +66,8 @@ class State implements InodeState {
 
 /** An answer that was overtaken is asked again; who is overtaken as often as this takes what there is. */
 const ATTEMPTS_MAX = 4;
+/** What is known is asked again after this long: another client may have found a copy bad, or healed it. */
+const AGE_MAX_MS = 10_000;
 /** States that are found by gfid; others are found by their inode alone. */
 const STATES_MAX = 65_536;
 
@@ -102,6 +108,16 @@ export class InodeStates {
       if (await state.refreshing) break;
     }
     return state;
+  }
+
+  /** Has an old state asked again for those who come later; who calls goes on with what is known. */
+  renewOld(inode: Inode, fd?: Fd): void {
+    const state = this.#of(inode);
+    const nowMs = this.#set.env.clock.nowMs();
+    if (nowMs - state.learnedAtMs < AGE_MAX_MS || state.refreshing !== undefined) return;
+    state.learnedAtMs = nowMs;
+    state.refreshing = this.#refresh(inode, state, fd);
+    state.refreshing.catch(() => {});
   }
 
   /** To be taken before bricks are asked what `learn` or `learnNew` then gets. */
@@ -216,6 +232,7 @@ export class InodeStates {
    * wants to read asks again, for somebody may have healed them.
    */
   #take(state: State, readable: Pick<Readable, "answered" | "data" | "metadata">, asked: Asked): void {
+    state.learnedAtMs = this.#set.env.clock.nowMs();
     state.answered = readable.answered;
     state.readableData = readable.data & ~state.badData;
     state.readableMetadata = readable.metadata & ~state.badMetadata;

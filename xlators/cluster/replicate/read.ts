@@ -168,6 +168,7 @@ export class Reads {
     if (state.generation !== set.generation || policy.dynamic || outOfService(set, "readv") !== undefined)
       return -1;
     if (fd !== undefined && this.#files.ready(fd) !== undefined) return -1;
+    this.#states.renewOld(inode, fd);
     if (state.readChild >= 0 && state.readChildVersion === policy.version) return state.readChild;
     const both = state.readableData & state.readableMetadata & set.up;
     if (both === NO_CHILDREN) return policy.choose(inode, this.candidates(state, inode, slot) & set.up);

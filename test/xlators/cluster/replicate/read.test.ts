@@ -39,6 +39,20 @@ describe("reads", () => {
     expect(copies.wires[0]!.count("stat")).toBe(0);
   });
 
+  it("notice within ten seconds what another client found out", async () => {
+    await using copies = await Copies.start({ options: FIRST });
+    const { session } = copies;
+    const fd = await session.open(await copies.file("f"));
+    await session.read(fd);
+    for (const index of [1, 2]) await copies.mark(index, fd.inode, 0, [1, 0, 0]);
+    await copies.env.clock.advance(10_000);
+    await session.read(fd);
+    await copies.env.clock.advance(1);
+    copies.clearCalls();
+    await session.read(fd);
+    expect(copies.wires.map((wire) => wire.count("readv"))).toEqual([0, 1, 0]);
+  });
+
   it("take a copy that is merely dirty", async () => {
     await using copies = await Copies.start({ options: FIRST });
     const { session } = copies;
