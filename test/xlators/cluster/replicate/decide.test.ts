@@ -322,6 +322,36 @@ function made(any: Any): Question {
   };
 }
 
+describe("every matrix of three copies", () => {
+  /** The rules as spec translators.md 4.8 words them, copy by copy, without bit sets. */
+  function bySpec(pending: readonly (readonly number[])[], slot: Slot, quorum: number) {
+    const copies = [0, 1, 2];
+    const isFool = (i: number): boolean => pending[i]![i] !== 0;
+    const accusers = (j: number): number =>
+      copies.filter((i) => i !== j && !isFool(i) && pending[i]![j] !== 0).length;
+    const unaccused = copies.filter((j) => accusers(j) === 0);
+    const blamed = copies.filter((j) => unaccused.some((i) => !isFool(i) && pending[i]![j] !== 0));
+    const few = slot === "entry" ? [] : copies.filter((j) => accusers(j) < quorum);
+    const sources = unaccused.length > 0 ? unaccused : few;
+    return { sources, sinks: sources.length === 0 ? copies : blamed };
+  }
+
+  it.each<[Slot, number]>([
+    ["data", 2],
+    ["data", 0],
+    ["metadata", 1],
+    ["entry", 2],
+  ])("has the sources and sinks that the rules give (%s, quorum count %i)", (slot, quorum) => {
+    for (let bits = 0; bits < 512; bits++) {
+      const pending = [0, 1, 2].map((i) => [0, 1, 2].map((j) => (bits >> (3 * i + j)) & 1));
+      const found = direction({ pending, dirty: [0, 0, 0] }, 0b111, slot, quorum);
+      const expected = bySpec(pending, slot, quorum);
+      const told = { sources: childrenOf(found.sources), sinks: childrenOf(found.sinks) };
+      expect(told, JSON.stringify(pending)).toEqual(expected);
+    }
+  });
+});
+
 describe("whatever the marks", () => {
   const isZero = ({ pending, dirty }: Marks): boolean =>
     [...pending.flat(), ...dirty].every((value) => value === 0);

@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import { internalCall } from "../../../../src/core/call.ts";
+import type { Args } from "../../../../src/core/fops.ts";
 import { newGfid } from "../../../../src/core/gfid.ts";
 import { S_IFBLK, S_IFCHR, S_IFIFO, S_IFSOCK } from "../../../../src/core/iatt.ts";
 import type { Inode } from "../../../../src/core/inode.ts";
@@ -240,6 +241,24 @@ describe("entry heal", () => {
     for (const index of [0, 1])
       expect(await copies.brick(index).list(directory)).toEqual(expect.arrayContaining(["only0", "only1"]));
     expect(await copies.marks(0, directory)).toEqual({ "1": [0, 0, 1] });
+  });
+
+  it("looks at recorded names only, when all marks are recorded", async () => {
+    await using copies = await startCopies({ options: GRANULAR });
+    const directory = await copies.session.mkdir("d");
+    for (let i = 0; i < 40; i++) await copies.file(`f${i}`, "x", directory);
+    copies.wires[2]!.cut();
+    await copies.session.unlink("f7", directory);
+    copies.wires[2]!.mend();
+    copies.clearCalls();
+    expect((await heal(copies, directory)).outcome).toBe("healed");
+    const names = copies.wires[2]!.calls.flatMap(({ fop, args }) =>
+      fop === "lookup" ? [(args as Args<"lookup">).loc.name] : [],
+    );
+    expect(new Set(names.filter((name) => name !== undefined && /^f\d+$/.test(name)))).toEqual(
+      new Set(["f7"]),
+    );
+    await expectSameTrees(copies);
   });
 
   it("walks all names when a brick has lost its records", async () => {
