@@ -88,22 +88,30 @@ function marksOf(brick: SimBrick, tree: ReadonlyMap<string, MemNode>): string[] 
   return found;
 }
 
-/** What somebody still holds on bricks. */
-export async function leftovers(cluster: Cluster): Promise<string[]> {
+/** Locks that somebody holds or waits for. */
+export async function locksHeld(cluster: Cluster): Promise<string[]> {
   const found: string[] = [];
+  const keys = [LOCK_KEY.INODELK_COUNT, LOCK_KEY.ENTRYLK_COUNT, LOCK_KEY.POSIXLK_COUNT];
   for (const brick of cluster.bricks) {
     for (const [path, node] of walk(brick)) {
-      if (node.opens > 0) found.push(`${path || "/"}: open ${node.opens} times on ${brick.name}`);
       const xdata = new Dict();
-      for (const key of [LOCK_KEY.INODELK_COUNT, LOCK_KEY.ENTRYLK_COUNT, LOCK_KEY.POSIXLK_COUNT])
-        xdata.setInt(key, 0);
+      for (const key of keys) xdata.setInt(key, 0);
       const inode = new Inode(node.gfid, node.mode & 0o170000);
       const reply = await brick.top.lookup(internalCall(), { loc: { inode }, xdata });
-      for (const key of [LOCK_KEY.INODELK_COUNT, LOCK_KEY.ENTRYLK_COUNT, LOCK_KEY.POSIXLK_COUNT])
+      for (const key of keys)
         if ((reply.xdata?.number(key) ?? 0) > 0) found.push(`${path || "/"}: ${key} on ${brick.name}`);
     }
   }
   return found;
+}
+
+/** Files that somebody has open. */
+export function openFiles(cluster: Cluster): string[] {
+  return cluster.bricks.flatMap((brick) =>
+    [...walk(brick)]
+      .filter(([, node]) => node.opens > 0)
+      .map(([path, node]) => `${path || "/"}: open ${node.opens} times on ${brick.name}`),
+  );
 }
 
 /** The last copy against the model: what is on the disks is what a read now may return. */

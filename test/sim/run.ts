@@ -11,7 +11,7 @@ import { SetHealer } from "../../xlators/cluster/replicate/crawl/set-healer.ts";
 import { Replicate } from "../../xlators/cluster/replicate/replicate.ts";
 import { randomOf } from "./clock.ts";
 import { Cluster, type Sabotage, type SimClient } from "./cluster.ts";
-import { differences, judgeDisks, leftovers } from "./copies.ts";
+import { differences, judgeDisks, locksHeld, openFiles } from "./copies.ts";
 import { Faults } from "./faults.ts";
 import { Guard } from "./guard.ts";
 import { Model } from "./model.ts";
@@ -171,8 +171,8 @@ class Run {
   }
 
   async #unhealed(): Promise<string[]> {
-    const held = this.#cluster.until(leftovers(this.#cluster), START_MS, "locks are counted");
-    return [...differences(this.#cluster), ...(await held)];
+    const held = await this.#cluster.until(locksHeld(this.#cluster), START_MS, "locks are counted");
+    return [...differences(this.#cluster), ...openFiles(this.#cluster), ...held];
   }
 
   async #finish(): Promise<void> {
@@ -182,7 +182,8 @@ class Run {
   }
 }
 
-function replicateOf(top: XlatorBase): Replicate | undefined {
+/** The replicate translator of a graph. */
+export function replicateOf(top: XlatorBase): Replicate | undefined {
   if (top instanceof Replicate) return top;
   for (const child of top.children) {
     const found = replicateOf(child);

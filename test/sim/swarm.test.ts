@@ -7,9 +7,11 @@ import { runSeed } from "./run.ts";
 import { KEPT_SEEDS } from "./seeds.ts";
 
 /** As many as fit into half a minute. */
-const HANDFUL = [1, 2, 3, 4, 5, 6, 7, 8];
-/** So many runs are enough to find the mutants that are tried here. */
-const MUTANT_RUNS = 60;
+const HANDFUL = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+/** Mutants that are found soon; `npm run sim -- --mutants` tries all. */
+const MUTANTS_TRIED = ["brick-drops-writes", "blame-nobody", "arbiter-is-data", "heal-from-sink"];
+/** So many runs are enough to find those. */
+const MUTANT_RUNS = 10;
 
 describe("a simulated volume", () => {
   for (const { seed, shape, story } of KEPT_SEEDS)
@@ -19,20 +21,20 @@ describe("a simulated volume", () => {
 
   for (const seed of HANDFUL)
     it(`stands seed ${seed}`, async () => {
-      expect((await runSeed(seed, { plan: planOf(seed, ["one brick"]) })).violations).toEqual([]);
+      expect((await runSeed(seed)).violations).toEqual([]);
     });
 
   it("does the same for the same seed, event by event", async () => {
-    const first = await runSeed(11, { plan: planOf(11, ["one brick"]) });
-    const second = await runSeed(11, { plan: planOf(11, ["one brick"]) });
+    const first = await runSeed(11);
+    const second = await runSeed(11);
     expect(second.digest).toBe(first.digest);
     expect(second.history).toEqual(first.history);
   });
 });
 
 describe("the simulation finds", () => {
-  for (const mutant of MUTANTS.filter(({ shapes }) => shapes.includes("one brick")))
-    it(mutant.about, async () => {
+  for (const mutant of MUTANTS.filter(({ name }) => MUTANTS_TRIED.includes(name)))
+    it(`that ${mutant.about}`, async () => {
       for (let seed = 1; seed <= MUTANT_RUNS; seed++) {
         const plan = planOf(seed, mutant.shapes);
         const { violations } = await runSeed(seed, { plan, sabotage: mutant.sabotage() });
