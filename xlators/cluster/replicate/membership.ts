@@ -41,18 +41,18 @@ export class Membership {
   }
 
   childUp(child: number): void {
-    const wasUp = this.#set.isUp(child);
+    const isNews = this.#serving && !this.#set.isUp(child);
     this.#set.childIsUp(child);
     this.#reported(child);
-    if (!this.#settled) return;
-    if (this.#serving && !wasUp) this.#tell({ type: "some-descendent-up" });
-    else this.#announce();
+    if (isNews) this.#tell({ type: "some-descendent-up" });
+    else if (this.#settled) this.#announce();
   }
 
   childDown(child: number): void {
+    const isNews = this.#serving && this.#set.isUp(child);
     if (this.#set.isUp(child)) this.#set.childIsDown(child);
     this.#reported(child);
-    if (!this.#serving) return;
+    if (!isNews) return;
     if (this.#set.up !== NO_CHILDREN) {
       this.#tell({ type: "some-descendent-down" });
       return;
