@@ -83,7 +83,7 @@ describe("adaptive polling", () => {
     const source = {
       poll: () => {
         asked++;
-        const found = asked % 40 === 0 && loop.nowUs < until;
+        const found = asked % 16 === 0 && loop.nowUs < until;
         if (found) poll.touch();
         return found;
       },

@@ -120,8 +120,8 @@ class Posix extends XlatorBase<typeof posixOptions> {
 
   /**
    * Not where a write has to be followed by something of ours: stored times to raise, a reserve to keep,
-   * set-id bits to take away. Not for readers either, as whoever writes later uses what they began. All that is
-   * looked at when a file is opened, no longer at each write.
+   * set-id bits to take away. Not for readers either, as whoever writes later uses what they began. All that
+   * is looked at when a file is opened, no longer at each write.
    */
   override localFile(fd: Fd): number | undefined {
     const file = this.#brick.files.find(fd);
