@@ -116,7 +116,7 @@ function summaryLines({ connected, objects }: BrickInfo): string[] {
 }
 
 /** Bytes that heals have to look at, each object once however many bricks list it. */
-export function bytesToHeal(bricks: readonly BrickInfo[]): number {
+export function bytesToHeal(bricks: readonly Pick<BrickInfo, "objects">[]): number {
   const byGfid = new Map<string, number>();
   for (const { objects } of bricks)
     for (const { gfid, inspection } of objects) byGfid.set(gfidText(gfid), inspection.bytesToHeal);
@@ -136,6 +136,7 @@ export function renderInfoJson(source: string, bricks: readonly BrickInfo[], par
         child,
         status: connected ? "connected" : "not-connected",
         counts,
+        bytesToHeal: connected ? bytesToHeal([{ objects }]) : null,
         ...(part === "summary" ? {} : { entries: chosen.map(jsonEntry) }),
       };
     }),

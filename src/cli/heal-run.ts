@@ -110,7 +110,7 @@ export class HealRun {
 }
 
 function isSilent(outcome: HealOutcome): boolean {
-  return outcome === "clean" || outcome === "not-needed" || outcome === "gone" || outcome === "busy";
+  return outcome === "clean" || outcome === "not-needed" || outcome === "gone";
 }
 
 /** A heal needs all copies (spec translators.md 4.8). Throws UserError that names those that are away. */
@@ -134,6 +134,7 @@ const WORDS: Readonly<Partial<Record<HealOutcome, string>>> = {
   healed: "healed",
   partial: "healed in part",
   "split-brain": "in split brain",
+  busy: "somebody else heals it",
   unavailable: "not healed: a brick did not take part",
   "arbiter-only": "not healed: only the arbiter's copy is good, and it has no data",
   failed: "not healed",

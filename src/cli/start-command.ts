@@ -9,13 +9,14 @@ import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { EdgeKind } from "../../mount/edge.ts";
 import { type RunningMount, startMount } from "../../mount/main.ts";
+import type { RunningHeal } from "../../xlators/cluster/replicate/crawl/heal-queue.ts";
 import { type OpenOptions, startVolfile } from "../api/open.ts";
 import { nodeEnv } from "../core/env-node.ts";
 import { UserError } from "../core/errors.ts";
 import type { Graph } from "../graph/graph.ts";
 import { type EmbeddedOptions, type EmbeddedVolume, openEmbedded } from "../process/embedded.ts";
 import { type Layout, parseLayout } from "../process/embedded-state.ts";
-import { healInside } from "../process/heal-daemon.ts";
+import { type HealDaemon, healInside } from "../process/heal-daemon.ts";
 import { openLog, parseLogLevel } from "../process/logging.ts";
 import { describeGraph, renderGraph } from "./graph-view.ts";
 import { parseOptionLists } from "./mount-options.ts";
@@ -52,8 +53,13 @@ export async function startCommand(flags: StartFlags): Promise<void> {
   process.title = "mortar start";
   await makeMountpoint(mountpoint);
   const volume = await openEmbedded(dataDir, NAME, embeddedOptions(flags));
+  let daemon: HealDaemon | undefined;
   const mount = await startMount({
-    openGraph: () => openGraph(volume, { env, xlatorOptions: options.xlatorOptions }),
+    openGraph: async () => {
+      const graph = await openGraph(volume, { env, xlatorOptions: options.xlatorOptions });
+      daemon = healInside(graph);
+      return graph;
+    },
     mountpoint,
     edge: flags.edge,
     options: options.edge,
@@ -61,7 +67,7 @@ export async function startCommand(flags: StartFlags): Promise<void> {
     kernelFlags: options.kernelFlags,
     env,
   });
-  await serve(mount, volume);
+  await serve(mount, volume, () => daemon?.healers.flatMap((healer) => healer.running) ?? []);
 }
 
 function embeddedOptions({ replica, newBrick }: StartFlags): EmbeddedOptions {
@@ -73,12 +79,10 @@ function embeddedOptions({ replica, newBrick }: StartFlags): EmbeddedOptions {
   };
 }
 
-/** With a heal daemon inside when there is more than one copy. */
 async function openGraph(volume: EmbeddedVolume, options: OpenOptions): Promise<Graph> {
   const graph = await startVolfile(volume.volfile, { ...options, beside: volume.beside });
   try {
     await volume.ready(graph);
-    healInside(graph);
   } catch (error) {
     await graph.stop();
     throw error;
@@ -86,9 +90,13 @@ async function openGraph(volume: EmbeddedVolume, options: OpenOptions): Promise<
   return graph;
 }
 
-async function serve(mount: RunningMount, volume: EmbeddedVolume): Promise<never> {
+async function serve(
+  mount: RunningMount,
+  volume: EmbeddedVolume,
+  heals: () => readonly RunningHeal[],
+): Promise<never> {
   process.stdout.write(welcome(mount, volume));
-  const status = new StatusLine(process.stdout, mount);
+  const status = new StatusLine(process.stdout, mount, heals);
   let asked = false;
   onStopSignal(() => {
     asked = true;

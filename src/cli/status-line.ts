@@ -1,13 +1,15 @@
 /**
- * The last line of a terminal while a volume serves: how full it is and for how long it is up. Nothing on
- * other outputs.
+ * The last line of a terminal while a volume serves: how full it is, for how long it is up, what is being
+ * healed. Nothing on other outputs.
  */
 
 import type { WriteStream } from "node:tty";
 import type { RunningMount } from "../../mount/main.ts";
+import type { RunningHeal } from "../../xlators/cluster/replicate/crawl/heal-queue.ts";
 import { internalCall } from "../core/call.ts";
 import type { Statfs } from "../core/fops.ts";
 import { InodeTable } from "../core/inode.ts";
+import { sizeText } from "./heal-progress.ts";
 
 const EVERY_MS = 2000;
 const GIB = 2 ** 30;
@@ -15,14 +17,17 @@ const GIB = 2 ** 30;
 export class StatusLine {
   readonly #out: WriteStream;
   readonly #mount: RunningMount;
+  readonly #heals: () => readonly RunningHeal[];
   readonly #startedMs = performance.now();
   readonly #root = new InodeTable().root;
   readonly #timer: NodeJS.Timeout | undefined;
   #ended = false;
 
-  constructor(out: WriteStream, mount: RunningMount) {
+  /** `heals`: what is being healed inside this process. */
+  constructor(out: WriteStream, mount: RunningMount, heals: () => readonly RunningHeal[] = () => []) {
     this.#out = out;
     this.#mount = mount;
+    this.#heals = heals;
     if (!out.isTTY) return;
     this.#timer = setInterval(() => void this.#draw(), EVERY_MS);
     void this.#draw();
@@ -52,6 +57,18 @@ export class StatusLine {
     const { bavail, frsize, blocks } = statfs;
     const free = `${((bavail * frsize) / GIB).toFixed(1)} GiB`;
     const percent = blocks > 0 ? Math.round((100 * bavail) / blocks) : 0;
-    return `${mountpoint}: serving for ${seconds} s, ${free} (${percent}%) free, Ctrl-C ends`;
+    const heals = healText(this.#heals());
+    return `${mountpoint}: serving for ${seconds} s, ${free} (${percent}%) free, ${heals}Ctrl-C ends`;
   }
+}
+
+/** `healing /vm1.qcow2 40% of 1.0 GiB, `; nothing when nothing is. */
+export function healText(heals: readonly RunningHeal[]): string {
+  const [first] = heals;
+  if (!first) return "";
+  const { path = "an object without a name", progress } = first;
+  const others = heals.length > 1 ? ` and ${heals.length - 1} more` : "";
+  const share = progress && progress.total > 0 ? Math.floor((100 * progress.done) / progress.total) : 0;
+  const far = progress ? ` ${share}% of ${sizeText(progress.total)}` : "";
+  return `healing ${path}${far}${others}, `;
 }

@@ -5,6 +5,7 @@ import { type BrickInfo, bytesToHeal, renderInfo, renderInfoJson } from "../../s
 import { durationText, ProgressTable, progressText, sizeText } from "../../src/cli/heal-progress.ts";
 import { describeObject, describeTotals, type HealedObject, isDone } from "../../src/cli/heal-run.ts";
 import { parseHealWords } from "../../src/cli/heal-words.ts";
+import { healText } from "../../src/cli/status-line.ts";
 import { type Gfid, gfidText, parseGfid } from "../../src/core/gfid.ts";
 import type { ListedObject } from "../../xlators/cluster/replicate/crawl/info.ts";
 import type { Inspection } from "../../xlators/cluster/replicate/heal/report.ts";
@@ -160,6 +161,7 @@ describe("heal info", () => {
       brick: "vm:/b0",
       status: "connected",
       counts: { total: 3, healPending: 1, splitBrain: 1, possiblyHealing: 1 },
+      bytesToHeal: 60,
     });
     expect(document.bricks[0].entries[1]).toEqual({
       path: null,
@@ -174,6 +176,7 @@ describe("heal info", () => {
       child: "v-client-2",
       status: "not-connected",
       counts: null,
+      bytesToHeal: null,
       entries: [],
     });
     expect(JSON.parse(renderInfoJson("s", LISTED, "split-brain")).bricks[0].entries).toHaveLength(1);
@@ -216,6 +219,17 @@ describe("progress of a heal", () => {
     expect(progressText(nothing, 0, 80)).toBe("[--------------------]   0%  0 B of 0 B  0/0");
   });
 
+  it("is part of the status line of npm start", () => {
+    expect(healText([])).toBe("");
+    const progress = { done: 2 ** 29, total: 2 ** 30, moved: 0 };
+    const heals = [
+      { gfid: gfid(1), path: "/vm1", progress },
+      { gfid: gfid(2), path: undefined, progress: undefined },
+    ];
+    expect(healText(heals)).toBe("healing /vm1 50% of 1.0 GiB and 1 more, ");
+    expect(healText(heals.slice(1))).toBe("healing an object without a name, ");
+  });
+
   it("says sizes and times as people do", () => {
     expect([0, 1023, 1024, 1536 * 1024, 5 * 2 ** 40].map(sizeText)).toEqual([
       "0 B",
@@ -254,9 +268,9 @@ describe("what a heal says in the end", () => {
   });
 
   it("is well only when nothing is left to do", () => {
-    expect((["healed", "clean", "not-needed", "busy", "gone"] as const).every(isDone)).toBe(true);
-    expect((["failed", "split-brain", "partial", "unavailable", "arbiter-only"] as const).some(isDone)).toBe(
-      false,
-    );
+    expect((["healed", "clean", "not-needed", "gone"] as const).every(isDone)).toBe(true);
+    expect(
+      (["failed", "busy", "split-brain", "partial", "unavailable", "arbiter-only"] as const).some(isDone),
+    ).toBe(false);
   });
 });

@@ -86,6 +86,7 @@ export class HealQueue {
     try {
       const report = await this.#heal(this.set, new Inode(gfid), {
         call: this.call,
+        path,
         signal: this.signal,
         onProgress: (progress) => {
           const running = this.#running.get(key);

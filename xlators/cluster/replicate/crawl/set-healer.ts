@@ -7,7 +7,6 @@
  */
 
 import { type Call, internalCall } from "../../../../src/core/call.ts";
-import { gfidText } from "../../../../src/core/gfid.ts";
 import { type ChildSet, countChildren, hasChild, NO_CHILDREN } from "../child-set.ts";
 import type { ReplicaSet } from "../replica-set.ts";
 import { BrickCrawler } from "./brick-crawler.ts";
@@ -32,13 +31,8 @@ export class SetHealer {
     this.set = set;
     const call = options.call ?? internalCall(PID_HEAL_DAEMON);
     const { heal, onFinished } = options;
-    this.#queue = new HealQueue(set, call, {
-      ...(heal ? { heal } : {}),
-      onFinished: (finished) => {
-        this.#tell(finished);
-        onFinished?.(finished);
-      },
-    });
+    const given = { ...(heal ? { heal } : {}), ...(onFinished ? { onFinished } : {}) };
+    this.#queue = new HealQueue(set, call, given);
     this.crawlers = set.children.map((_, child) => new BrickCrawler(this.#queue, child));
   }
 
@@ -80,17 +74,5 @@ export class SetHealer {
     const cameUp = this.crawlers.some(({ child }) => hasChild(up, child) && !hasChild(this.#up, child));
     this.#up = up;
     if (cameUp && countChildren(up) >= 2) this.wake();
-  }
-
-  #tell({ gfid, path, report }: FinishedHeal): void {
-    const { log } = this.set;
-    const { outcome, why, bytesMoved } = report;
-    const what = path === undefined ? { gfid: gfidText(gfid) } : { gfid: gfidText(gfid), path };
-    const fields = { ...what, ...(why === undefined ? {} : { why }) };
-    if (outcome === "healed" || outcome === "partial")
-      log.info(outcome === "healed" ? "healed" : "healed in part", { ...fields, bytesMoved });
-    else if (outcome === "split-brain") log.warn("in split brain; `mortar heal` settles it", fields);
-    else if (outcome === "failed") log.warn("could not be healed", fields);
-    else log.debug("looked at", { ...fields, outcome });
   }
 }

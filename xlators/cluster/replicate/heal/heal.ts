@@ -142,7 +142,7 @@ async function heal(task: HealTask, options: HealOptions, tally: Tally): Promise
     reports[slot] = await reportOf(task, () => healSlot(task, slot, tally));
   }
   const report = summary(reports, tally);
-  logged(task, report);
+  logged(task, report, options.path);
   return report;
 }
 
@@ -170,8 +170,8 @@ function summary(slots: Partial<Record<Slot, SlotReport>>, tally: Tally): HealRe
   return { outcome, slots, ...bytes, ...(why === undefined ? {} : { why }) };
 }
 
-function logged({ set, inode }: HealTask, report: HealReport): void {
-  const fields = { gfid: gfidText(inode.gfid), ...report };
+function logged({ set, inode }: HealTask, report: HealReport, path: string | undefined): void {
+  const fields = { gfid: gfidText(inode.gfid), ...(path === undefined ? {} : { path }), ...report };
   if (report.outcome === "healed") set.log.info("healed", fields);
   else if (report.outcome === "split-brain") set.log.warn("in split brain", fields);
   else if (report.outcome === "partial" || report.outcome === "failed") set.log.warn("not healed", fields);

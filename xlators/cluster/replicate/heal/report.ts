@@ -30,6 +30,8 @@ export interface HealOptions {
   readonly onProgress?: (progress: HealProgress) => void;
   /** Aborted: stop at the next step; marks stay, a later heal goes on. */
   readonly signal?: AbortSignal;
+  /** How people know the inode, for the log. */
+  readonly path?: string | undefined;
   /** Whose calls they are; by default the heal daemon's (pid -6), -7 for tools. */
   readonly call?: Call;
 }
