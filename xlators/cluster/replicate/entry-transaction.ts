@@ -159,8 +159,35 @@ class EntryTransaction<F extends EntryFop> {
     return (this.#asked & ~blamed) === only(set.arbiter);
   }
 
-  #operate(): Promise<Outcomes<Reply<F>>> {
-    return fanoutTo(this.#set, this.#asked, this.#plan.fop, this.#call, this.#plan.args);
+  /**
+   * Copies whose directory is behind come second, and only when a good one did it: what good copies refuse,
+   * a copy that lacks the name or still has it might do, and would differ from them ever after.
+   */
+  async #operate(): Promise<Outcomes<Reply<F>>> {
+    const behind = await this.#behind();
+    const first = await this.#send(this.#asked & ~behind);
+    if (behind === NO_CHILDREN || successes(first) === NO_CHILDREN) return first;
+    const second = await this.#send(behind);
+    return first.map((outcome, child) => outcome ?? second[child]);
+  }
+
+  #send(children: ChildSet): Promise<Outcomes<Reply<F>>> {
+    return fanoutTo(this.#set, children, this.#plan.fop, this.#call, this.#plan.args);
+  }
+
+  /** Copies of which a directory is known to have missed something; none when that is so of all. */
+  async #behind(): Promise<ChildSet> {
+    const { states } = this.#context;
+    let behind = NO_CHILDREN;
+    for (const { parent } of this.#plan.changed) {
+      try {
+        const state = await states.ensureFresh(this.#call, parent);
+        behind |= state.accusedData & this.#asked;
+      } catch {
+        // The operation itself finds out what is wrong with the directory.
+      }
+    }
+    return behind === this.#asked ? NO_CHILDREN : behind;
   }
 
   /**
@@ -270,7 +297,7 @@ class EntryTransaction<F extends EntryFop> {
   #learn(outcomes: Outcomes<Reply<F>>, verdict: EntryVerdict): void {
     const { states } = this.#context;
     const { changed, subjects, made } = this.#plan;
-    if (failures(outcomes) !== NO_CHILDREN || verdict.blamed !== NO_CHILDREN)
+    if (failures(outcomes) !== NO_CHILDREN)
       for (const inode of [...changed.map(({ parent }) => parent), ...subjects]) states.expire(inode);
     if (!made || !verdict.ok) return;
     const wanted = this.#wantedGfid();

@@ -32,6 +32,8 @@ export interface InodeState {
   readonly readableMetadata: ChildSet;
   /** Copies that answered when it was learned. */
   readonly answered: ChildSet;
+  /** Copies that somebody blames in the data slot (of directories the entry slot), an arbiter among them. */
+  readonly accusedData: ChildSet;
   /** When that was, by the clock that only grows. */
   readonly learnedAtMs: number;
   /** Copy that a person chose to read in a split brain, -1 for none. */
@@ -52,6 +54,7 @@ class State implements InodeState {
   readableData: ChildSet = NO_CHILDREN;
   readableMetadata: ChildSet = NO_CHILDREN;
   answered: ChildSet = NO_CHILDREN;
+  accusedData: ChildSet = NO_CHILDREN;
   learnedAtMs = 0;
   splitBrainChoice = -1;
   readChild = -1;
@@ -137,7 +140,8 @@ export class InodeStates {
   /** An object that was made on these children. */
   learnNew(inode: Inode, gfid: Gfid, children: ChildSet, asked: Asked): void {
     const good = children & this.#set.dataChildren;
-    this.#take(this.#of(inode, gfid), { answered: children, data: good, metadata: good }, asked);
+    const accusedData = this.#set.all & ~children;
+    this.#take(this.#of(inode, gfid), { answered: children, data: good, metadata: good, accusedData }, asked);
   }
 
   /** What is known may hold no longer; copies that were marked bad stay so. */
@@ -231,9 +235,14 @@ export class InodeStates {
    * What was overtaken is kept as the best there is, yet as stale. So is a state without good copies: whoever
    * wants to read asks again, for somebody may have healed them.
    */
-  #take(state: State, readable: Pick<Readable, "answered" | "data" | "metadata">, asked: Asked): void {
+  #take(
+    state: State,
+    readable: Pick<Readable, "answered" | "data" | "metadata" | "accusedData">,
+    asked: Asked,
+  ): void {
     state.learnedAtMs = this.#set.env.clock.nowMs();
     state.answered = readable.answered;
+    state.accusedData = readable.accusedData;
     state.readableData = readable.data & ~state.badData;
     state.readableMetadata = readable.metadata & ~state.badMetadata;
     state.generation = state.changedAt > asked.tick || !hasGoodCopies(state) ? 0 : asked.generation;

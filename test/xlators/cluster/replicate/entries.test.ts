@@ -37,6 +37,9 @@ describe("locks on names", () => {
 
   it("are taken before the operation and given back after it", async () => {
     await using copies = await Copies.start();
+    // What is known of the directory is asked for once.
+    await copies.session.statInode(copies.session.root);
+    copies.clearCalls();
     await copies.session.mkdir("d");
     for (const wire of copies.wires) expect(fops(wire)).toEqual(["entrylk", "mkdir", "entrylk"]);
     expect(lockCalls(copies.wires[0]!)).toEqual(["lock-nb d", "unlock d"]);
@@ -126,6 +129,22 @@ describe("operations on names", () => {
     const { inode } = await session.create("f");
     expect(await copies.marks(0, session.root)).toEqual({ 1: [0, 0, 1] });
     expect(await copies.marks(2, inode)).toEqual({ 1: [1, 1, 0] });
+  });
+
+  it("do not happen on a copy that is behind when the good ones refuse", async () => {
+    await using copies = await Copies.start();
+    const { session } = copies;
+    const dir = await session.mkdir("d");
+    copies.wires[1]!.cut();
+    await session.mkdir("there", { parent: dir });
+    copies.wires[1]!.mend();
+    copies.clearCalls();
+    await expect(session.mkdir("there", { parent: dir })).rejects.toMatchObject({ code: "EEXIST" });
+    expect(copies.wires.map((wire) => wire.count("mkdir"))).toEqual([1, 0, 1]);
+    await session.mkdir("new", { parent: dir });
+    expect(copies.wires.map((wire) => wire.count("mkdir"))).toEqual([2, 1, 2]);
+    for (const index of [0, 2]) expect(await copies.marks(index, dir)).toEqual({ 1: [0, 0, 1] });
+    expect(await copies.marks(1, dir)).toEqual({});
   });
 
   it("open what is there when all copies have the same", async () => {
