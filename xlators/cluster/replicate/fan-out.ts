@@ -97,24 +97,3 @@ export async function onAny<F extends FopName>(
   for (const outcome of outcomes) if (outcome?.ok) return outcome.reply;
   throw mergedError(outcomes) ?? noQuorum(set, fop);
 }
-
-/** On one data child after the other until one answers without ENOTCONN. */
-export async function onFirst<F extends FopName>(
-  set: ReplicaSet,
-  fop: F,
-  call: Call,
-  args: Args<F>,
-): Promise<Reply<F>> {
-  if (!set.hasQuorum()) throw noQuorum(set, fop);
-  let last = noQuorum(set, fop);
-  for (const [index, child] of set.children.entries()) {
-    if (!hasChild(set.up & set.dataChildren, index)) continue;
-    try {
-      return await wind(child, fop, call, args);
-    } catch (error) {
-      last = toFopError(error, { fop, xlator: child.name });
-      if (last.code !== "ENOTCONN") throw last;
-    }
-  }
-  throw last;
-}

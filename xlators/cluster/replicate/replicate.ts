@@ -6,7 +6,8 @@
  * reads come from copies that nobody blames. Agrees with GlusterFS' AFR about marks, lock domains and ranges,
  * so that both kinds of client may serve the same bricks at the same time. Needs below: bricks with xattrop,
  * locks and (for the heal daemon) index. This class only hands each fop to the part that does it.
- * Limits: no thin arbiter, no halo; leases and moving locks are not answered.
+ * Limits: no thin arbiter, no halo; leases, moving locks, put, icreate and namelink (which no mount sends) are
+ * refused.
  */
 
 import type { Call } from "../../../src/core/call.ts";
@@ -325,8 +326,14 @@ export class Replicate extends XlatorBase<typeof options> {
   override async open(call: Call, args: Args<"open">): Promise<Reply<"open">> {
     await this.#gate.enter("open", call);
     const reply = await this.#files.open(call, args);
-    if ((args.flags & O_TRUNC) !== 0) await this.#writes.ftruncate(call, { fd: args.fd, offset: 0 });
-    return reply;
+    if ((args.flags & O_TRUNC) === 0) return reply;
+    try {
+      await this.#writes.ftruncate(call, { fd: args.fd, offset: 0 });
+      return reply;
+    } catch (error) {
+      await this.release(args.fd);
+      throw error;
+    }
   }
   override async flush(call: Call, args: Args<"flush">): Promise<Reply<"flush">> {
     await this.#locks.settle(args.fd.inode);

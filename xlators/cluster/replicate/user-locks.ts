@@ -3,8 +3,8 @@
  * programs, and inodelks and entrylks of other translators. They are kept by the bricks, on a quorum of them.
  *
  * POSIX locks go to child by child in order, so that of two callers one gets the first and with it the rest.
- * Internal locks go to all at once without waiting, and when somebody is in the way again child by child. What
- * was granted where it does not suffice is given back.
+ * Internal locks go to all at once without waiting, and when somebody is in the way again child by child.
+ * What was granted where it does not suffice is given back.
  */
 
 import type { Call } from "../../../src/core/call.ts";

@@ -1,4 +1,7 @@
-/** What the layers above a replica set hear, and which sections of a volfile it takes (spec 4.1, 4.13, 4.14). */
+/**
+ * What the layers above a replica set hear, and which sections of a volfile it takes (spec translators.md
+ * 4.1, 4.13, 4.14).
+ */
 
 import { describe, expect, it } from "vitest";
 import { SILENT } from "../../../../src/core/log.ts";

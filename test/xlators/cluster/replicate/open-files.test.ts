@@ -1,7 +1,9 @@
 /** Open files and locks of programs while copies come and go. */
 
 import { describe, expect, it } from "vitest";
+import { Dict } from "../../../../src/core/dict.ts";
 import { Fd } from "../../../../src/core/inode.ts";
+import { KEY } from "../../../../src/core/keys.ts";
 import { O_CREAT, O_RDWR, O_TRUNC } from "../../../../src/core/open-flags.ts";
 import { settle } from "../../../support/fake-env.ts";
 import { SecondClient } from "./second-client.ts";
@@ -33,6 +35,17 @@ describe("an open file", () => {
     await settle();
     expect(await copies.session.size(fd)).toBe(0);
     expect(await copies.marks(0, inode)).toEqual({ 2: [1, 0, 0] });
+  });
+
+  it("that cannot be emptied is closed again", async () => {
+    await using copies = await Copies.start();
+    const inode = await copies.file("f", "content");
+    for (const error of copies.errors) error.failNext("ftruncate", "EIO");
+    await expect(copies.session.open(inode, O_RDWR | O_TRUNC)).rejects.toMatchObject({ code: "EIO" });
+    const xdata = new Dict().setUint(KEY.OPEN_FD_COUNT, 0);
+    const { session } = copies;
+    const reply = await session.top.lookup(session.call, { loc: { inode }, xdata });
+    expect(reply.xdata!.number(KEY.OPEN_FD_COUNT)).toBe(0);
   });
 
   it("that could be opened on too few copies is closed on those", async () => {

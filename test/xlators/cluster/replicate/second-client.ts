@@ -1,4 +1,6 @@
-/** Another client of the bricks of a Copies: a graph of its own, whose calls the bricks tell from the first's. */
+/**
+ * Another client of the bricks of a Copies: a graph of its own, whose calls the bricks tell from the first's.
+ */
 
 import type { Call } from "../../../../src/core/call.ts";
 import type { Args, FopName, Reply } from "../../../../src/core/fops.ts";
