@@ -51,8 +51,8 @@ export class Lab {
   #names = 0;
   readonly #onExit = (): void => unmountBelow(this.directory);
 
-  constructor(name: string) {
-    this.directory = mkdtempSync(join(tmpdir(), `mortar-${name}-`));
+  constructor(name: string, parent: string = tmpdir()) {
+    this.directory = mkdtempSync(join(parent, `mortar-${name}-`));
     process.on("exit", this.#onExit);
   }
 

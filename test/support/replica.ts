@@ -9,7 +9,6 @@
 import { randomUUID } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { expect } from "vitest";
 import { anonymousNames, countIndex, describeCopy, describeIndex, describeMarks } from "./copies.ts";
 import { type HealInfoBrick, parseHealInfo } from "./heal-info.ts";
 import { type Brick, type Lab, LOOPBACK, type Make, MORTAR, type Mount, tail } from "./peers.ts";
@@ -182,17 +181,23 @@ export class Replica {
     return this.bricks.map(({ directory }) => describeMarks(directory));
   }
 
-  /** All copies say the same and no mark is left. */
+  /** Throws unless all copies say the same and no mark is left. */
   expectSameCopies(): void {
     const last = this.bricks.length - 1;
     const reference = describeCopy(this.directory(0));
     const names = describeCopy(this.directory(0), { data: false });
+    const wrong = reference.filter((line) => line.includes("trusted.afr."));
     for (const [index, { directory }] of this.bricks.entries()) {
       const data = !(this.arbiter && index === last);
-      expect(describeCopy(directory, { data }), `brick ${index}`).toEqual(data ? reference : names);
-      expect(describeIndex(directory), `index of brick ${index}`).toEqual([]);
+      const wanted = data ? reference : names;
+      const seen = describeCopy(directory, { data });
+      wrong.push(
+        ...wanted.filter((line) => !seen.includes(line)).map((line) => `- brick 0: ${line}`),
+        ...seen.filter((line) => !wanted.includes(line)).map((line) => `+ brick ${index}: ${line}`),
+        ...describeIndex(directory).map((line) => `index of brick ${index}: ${line}`),
+      );
     }
-    expect(reference.filter((line) => line.includes("trusted.afr."))).toEqual([]);
+    if (wrong.length > 0) throw new Error(`copies differ:\n${wrong.join("\n")}`);
   }
 
   /** The last lines of the bricks' logs, for messages. */

@@ -5,13 +5,13 @@
 
 import { linkSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect } from "vitest";
 import type { Cast } from "./casts.ts";
 import { gfidOf } from "./copies.ts";
 import type { FileAgent } from "./file-agent.ts";
 import { pendingCount } from "./heal-info.ts";
 import { setXattr } from "./libc.ts";
 import type { Lab, Mount } from "./peers.ts";
+import { describeExit } from "./processes.ts";
 import { Replica } from "./replica.ts";
 import { until } from "./wait.ts";
 
@@ -93,7 +93,11 @@ export class Scene {
   /** Heals, and asks both makes whether anything is left. */
   async heal(): Promise<void> {
     await this.replica.heal(this.cast.healer);
-    expect(pendingCount(await this.replica.stockHealInfo())).toBe(0);
+    const info = await this.replica.stockHealInfo();
+    if (pendingCount(info) > 0) throw new Error(`glfsheal finds more to heal: ${JSON.stringify(info)}`);
+    const ours = await this.replica.mortarHeal("info");
+    if (ours.code !== 0 || /^Number of entries: [1-9]/m.test(ours.stdout))
+      throw new Error(`mortar heal finds more to heal: ${describeExit(ours)}`);
   }
 
   /** Sets the marks of a copy by hand and lists it in that brick's index. */
