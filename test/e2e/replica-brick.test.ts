@@ -568,6 +568,8 @@ describe("a record of changed ranges", () => {
     const before = await connected("mortar", top);
     await make(before.brick, "image", gfid("c1"), S_IFREG | 0o600);
     await before.brick.top.truncate(before.brick.call, { loc: { inode: image }, offset: 1 << 20 });
+    await before.brick.sync(image);
+    await before.brick.batch(image);
     const change = { ranges: ChangedRanges.of([{ start: 0, end: 4096 }]), dirtyLeft: [] };
     const xdata = new Dict().setBytes(CHANGED_RANGES_KEY.CHANGE, encodeChange(change));
     await mark(image, { [pendingKey(2)]: counts(1) }, xdata)(before);

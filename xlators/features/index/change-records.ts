@@ -6,7 +6,8 @@
  * A record names the counter that it explains. A crash between record and mark leaves them different, and the
  * record is dropped: its time is lost, never data. For the same reason nothing needs to be flushed. While the
  * brick itself is dirty a batch is under way, or was when its writer died: its record may lack ranges then,
- * and is not answered. A record that cannot be dropped fails the call.
+ * and is not answered. None begins in a batch before which something was not synced: the missing copy may
+ * have lost that. A record that cannot be dropped fails the call.
  */
 
 import { LRUCache } from "lru-cache";
@@ -18,11 +19,13 @@ import {
 } from "../../../src/core/changed-ranges.ts";
 import { Dict } from "../../../src/core/dict.ts";
 import { type Gfid, gfidText } from "../../../src/core/gfid.ts";
+import type { Inode } from "../../../src/core/inode.ts";
 import { CHANGED_RANGES_KEY } from "../../../src/core/keys.ts";
 import type { Logger } from "../../../src/core/log.ts";
 import { nameBytes } from "../../../src/core/name.ts";
 import { decodeLog, encodeHead, encodePart, type RecordPart } from "./record-log.ts";
 import type { RecordStore } from "./record-store.ts";
+import type { SyncWatch } from "./sync-watch.ts";
 
 /** Records of one brick; more files than that are healed without. */
 const RECORDS_MAX = 65536;
@@ -38,7 +41,7 @@ const COUNTERS_BYTES = 12;
 
 /** An inode, as the layers below features/index know it. */
 export interface Subject {
-  readonly gfid: Gfid;
+  readonly inode: Inode;
   /** Current values of xattrs, by an xattrop that adds zeroes. */
   add(zeroes: Dict): Promise<Dict>;
   /** Bytes of the file. */
@@ -70,11 +73,13 @@ export class ChangeRecords {
   /** Files below this size get no record: healing them whole costs less. */
   fileBytesMin: number;
   readonly #store: RecordStore;
+  readonly #syncs: SyncWatch;
   readonly #log: Logger;
   readonly #known = new LRUCache<string, Known>({ max: KNOWN_MAX });
 
-  constructor(store: RecordStore, log: Logger, fileBytesMin: number) {
+  constructor(store: RecordStore, syncs: SyncWatch, log: Logger, fileBytesMin: number) {
     this.#store = store;
+    this.#syncs = syncs;
     this.#log = log;
     this.fileBytesMin = fileBytesMin;
   }
@@ -89,7 +94,7 @@ export class ChangeRecords {
     const change = decodeChange(xdata?.bytes(CHANGED_RANGES_KEY.CHANGE));
     for (const { key, delta } of increments) {
       if (delta === 0 && change === undefined) continue;
-      const name = recordName(subject.gfid, key);
+      const name = recordName(subject.inode.gfid, key);
       if (name === undefined || (delta === 0 && !this.#store.has(name))) continue;
       const dirtyLeft = delta > 0 && change?.dirtyLeft.includes(key) ? 1 : 0;
       const part = change && { counter: delta, dirtyLeft, ranges: change.ranges };
@@ -127,11 +132,11 @@ export class ChangeRecords {
    * may be under way.
    */
   async answer(subject: Subject, key: string): Promise<Buffer | undefined> {
-    const name = recordName(subject.gfid, key);
+    const name = recordName(subject.inode.gfid, key);
     if (name === undefined || !this.#store.has(name)) return undefined;
     const counter = await counterOf(subject, key);
     if (counter !== 0 && (await counterOf(subject, AFR_DIRTY)) !== 0) return undefined;
-    const { last } = await this.#read(subject.gfid, key, name);
+    const { last } = await this.#read(subject.inode.gfid, key, name);
     if (counter !== 0 && last?.counter === counter) return encodeRecord(last);
     await this.#drop(name);
     return undefined;
@@ -152,17 +157,17 @@ export class ChangeRecords {
       }
       const ranges = new ChangedRanges();
       if (before.bytes > 0) {
-        const { last } = await this.#read(subject.gfid, key, name);
+        const { last } = await this.#read(subject.inode.gfid, key, name);
         if (last?.counter !== before.counter) return undefined;
         ranges.addAll(last.ranges);
       }
       ranges.addAll(part.ranges);
-      const head = encodeHead(subject.gfid, key);
+      const head = encodeHead(subject.inode.gfid, key);
       const bytes = Buffer.concat([head, encodePart({ counter, dirtyLeft, ranges })]);
       await this.#store.replace(name, bytes);
       return { counter, dirtyLeft, bytes: bytes.length };
     } catch (error) {
-      const gfid = gfidText(subject.gfid);
+      const gfid = gfidText(subject.inode.gfid);
       this.#log.warn("changed ranges not recorded", { gfid, key, error: String(error) });
       return undefined;
     }
@@ -172,13 +177,14 @@ export class ChangeRecords {
   async #look(subject: Subject, key: string, name: string): Promise<Known | undefined> {
     const counter = await counterOf(subject, key);
     if (counter === 0) {
+      if (!this.#syncs.wasClean(subject.inode)) return undefined;
       const size = await subject.size();
       // On an arbiter every file is empty; it accuses like the others, so its record is needed like theirs.
       const isSmall = size > 0 && size < this.fileBytesMin;
       return isSmall || this.#store.count >= RECORDS_MAX ? undefined : { counter, dirtyLeft: 0, bytes: 0 };
     }
     if (!this.#store.has(name)) return undefined;
-    const { last, bytes } = await this.#read(subject.gfid, key, name);
+    const { last, bytes } = await this.#read(subject.inode.gfid, key, name);
     return last?.counter === counter ? { counter, dirtyLeft: last.dirtyLeft, bytes } : undefined;
   }
 

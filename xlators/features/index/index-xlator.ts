@@ -17,8 +17,9 @@ import { FopError, toFopError } from "../../../src/core/errors.ts";
 import { type Args, type FopName, type Reply, XATTROP } from "../../../src/core/fops.ts";
 import { type Gfid, gfidKey, gfidText } from "../../../src/core/gfid.ts";
 import { S_IFDIR } from "../../../src/core/iatt.ts";
-import type { Fd } from "../../../src/core/inode.ts";
+import type { Fd, Inode, Loc } from "../../../src/core/inode.ts";
 import { CHANGED_RANGES_KEY, INDEX_KEY } from "../../../src/core/keys.ts";
+import { O_DSYNC } from "../../../src/core/open-flags.ts";
 import { bool, type OptionTable, type OptionValues, size, string } from "../../../src/core/options.ts";
 import {
   defineXlator,
@@ -33,6 +34,7 @@ import { CrawledIndex } from "./crawled-index.ts";
 import { DiskIndexStore } from "./disk-store.ts";
 import type { IndexStore, MarkClass } from "./index-store.ts";
 import { MemoryIndexStore } from "./memory-store.ts";
+import { SyncWatch } from "./sync-watch.ts";
 import { type Verdicts, WatchLists } from "./watch-lists.ts";
 
 const options = {
@@ -99,6 +101,7 @@ class Index extends Xlator<typeof options> {
   readonly #crawled: CrawledIndex;
   readonly #queue = new KeyedQueue<string>();
   readonly #listed = new LRUCache<string, number>({ max: LISTED_MAX });
+  readonly #syncs = new SyncWatch();
   #changes: ChangeRecords | undefined;
 
   constructor(init: XlatorInit<typeof options>, store: IndexStore) {
@@ -112,7 +115,7 @@ class Index extends Xlator<typeof options> {
     await this.#store.open();
     const minimum = this.options["changed-ranges-min-size"];
     const { records } = this.#store;
-    if (records) this.#changes = new ChangeRecords(records, this.log, minimum);
+    if (records) this.#changes = new ChangeRecords(records, this.#syncs, this.log, minimum);
     else this.log.warn("changed ranges are not remembered on this brick", {});
   }
 
@@ -133,6 +136,22 @@ class Index extends Xlator<typeof options> {
   override rmdir(call: Call, args: Args<"rmdir">): Promise<Reply<"rmdir">> {
     const place = this.#crawled.place(args.loc.parent);
     return place ? this.#own("rmdir", this.#crawled.rmdir(place, args)) : this.child.rmdir(call, args);
+  }
+
+  override truncate(call: Call, args: Args<"truncate">): Promise<Reply<"truncate">> {
+    return this.#changing(args.loc.inode, this.child.truncate(call, args));
+  }
+
+  override writev(call: Call, args: Args<"writev">): Promise<Reply<"writev">> {
+    const work = this.child.writev(call, args);
+    return (args.flags & O_DSYNC) === 0 ? this.#changing(args.fd.inode, work) : work;
+  }
+
+  override async fsync(call: Call, args: Args<"fsync">): Promise<Reply<"fsync">> {
+    const changes = this.#syncs.syncing(args.fd.inode);
+    const reply = await this.child.fsync(call, args);
+    this.#syncs.synced(args.fd.inode, changes);
+    return reply;
   }
 
   override setxattr(call: Call, args: Args<"setxattr">): Promise<Reply<"setxattr">> {
@@ -183,18 +202,33 @@ class Index extends Xlator<typeof options> {
     return this.#own("readdir", this.#crawled.readdir(place, args, typeOf));
   }
 
+  override ftruncate(call: Call, args: Args<"ftruncate">): Promise<Reply<"ftruncate">> {
+    return this.#changing(args.fd.inode, this.child.ftruncate(call, args));
+  }
+
+  override fallocate(call: Call, args: Args<"fallocate">): Promise<Reply<"fallocate">> {
+    return this.#changing(args.fd.inode, this.child.fallocate(call, args));
+  }
+
+  override discard(call: Call, args: Args<"discard">): Promise<Reply<"discard">> {
+    return this.#changing(args.fd.inode, this.child.discard(call, args));
+  }
+
+  override zerofill(call: Call, args: Args<"zerofill">): Promise<Reply<"zerofill">> {
+    return this.#changing(args.fd.inode, this.child.zerofill(call, args));
+  }
+
+  override copy_file_range(call: Call, args: Args<"copy_file_range">): Promise<Reply<"copy_file_range">> {
+    return this.#changing(args.fdOut.inode, this.child.copy_file_range(call, args));
+  }
+
   override xattrop(call: Call, args: Args<"xattrop">): Promise<Reply<"xattrop">> {
     const { loc, op, xattrs, xdata } = args;
     const wind = (): Promise<Reply<"xattrop">> => this.child.xattrop(call, args);
     if (!this.#concerns(xattrs, xdata)) return wind();
     if (!isTracked(op)) return this.#setMarks(loc.inode.gfid, xattrs.keys(), wind);
-    const subject: Subject = {
-      gfid: loc.inode.gfid,
-      add: async (zeroes) =>
-        (await this.child.xattrop(call, { loc, op: XATTROP.ADD_ARRAY, xattrs: zeroes })).xattrs,
-      size: async () => (await this.child.stat(call, { loc })).stat.size,
-    };
-    return this.#queue.run(gfidKey(loc.inode.gfid), () => this.#mark(subject, loc.inode.type, args, wind));
+    const subject = this.#subjectAt(call, loc);
+    return this.#queue.run(gfidKey(loc.inode.gfid), () => this.#mark(subject, args, wind));
   }
 
   override fxattrop(call: Call, args: Args<"fxattrop">): Promise<Reply<"fxattrop">> {
@@ -203,12 +237,12 @@ class Index extends Xlator<typeof options> {
     if (!this.#concerns(xattrs, xdata)) return wind();
     if (!isTracked(op)) return this.#setMarks(fd.inode.gfid, xattrs.keys(), wind);
     const subject: Subject = {
-      gfid: fd.inode.gfid,
+      inode: fd.inode,
       add: async (zeroes) =>
         (await this.child.fxattrop(call, { fd, op: XATTROP.ADD_ARRAY, xattrs: zeroes })).xattrs,
       size: async () => (await this.child.fstat(call, { fd })).stat.size,
     };
-    return this.#queue.run(gfidKey(fd.inode.gfid), () => this.#mark(subject, fd.inode.type, args, wind));
+    return this.#queue.run(gfidKey(fd.inode.gfid), () => this.#mark(subject, args, wind));
   }
 
   /** Whether an xattrop is about marks or about names at all. */
@@ -220,15 +254,15 @@ class Index extends Xlator<typeof options> {
   /** Lists, records, winds, and takes out what is zero now: the steps of one xattrop, alone on its inode. */
   async #mark(
     subject: Subject,
-    type: number,
     { xattrs, xdata }: { xattrs: Dict; xdata?: Dict | undefined },
     wind: () => Promise<Reply<"xattrop">>,
   ): Promise<Reply<"xattrop">> {
-    const { gfid } = subject;
+    const { gfid } = subject.inode;
     const requested = this.#watch.verdicts(xattrs);
     for (const which of MARK_CLASSES) if (requested[which] === "set") await this.#enlist(which, gfid);
     const entered = xdata?.text(INDEX_KEY.ENTRY_CREATE);
     if (entered !== undefined) await this.#own("xattrop", this.#store.addName(gfid, entered));
+    if (requested.dirty === "set" && this.#beginsBatch(xattrs)) this.#syncs.begins(subject.inode);
     const increments = this.#changes
       ? dataIncrements(xattrs, (key) => this.#watch.classOf(key) === "xattrop")
       : [];
@@ -245,11 +279,11 @@ class Index extends Xlator<typeof options> {
       throw error;
     }
     if (steps) await this.#changes!.settled(steps, reply.xattrs);
-    await this.#afterwards(gfid, type, this.#watch.verdicts(reply.xattrs), xdata);
+    await this.#afterwards(subject.inode, this.#watch.verdicts(reply.xattrs), xdata);
     return reply;
   }
 
-  async #afterwards(gfid: Gfid, type: number, found: Verdicts, xdata: Dict | undefined): Promise<void> {
+  async #afterwards({ gfid, type }: Inode, found: Verdicts, xdata: Dict | undefined): Promise<void> {
     for (const which of MARK_CLASSES) {
       if (found[which] === "set") await this.#enlist(which, gfid);
       else if (found[which] === "zero") await this.#delist(which, gfid);
@@ -260,6 +294,31 @@ class Index extends Xlator<typeof options> {
     const purges = xdata === undefined || (xdata.number(INDEX_KEY.PURGE) ?? 0) !== 0;
     if (purges && found.xattrop === "zero" && (type === S_IFDIR || type === 0))
       await this.#tried("entry-changes", gfid, this.#store.removeDirectory(gfidText(gfid)));
+  }
+
+  /** Whether an xattrop is the pre-op of a change of data. */
+  #beginsBatch(xattrs: Dict): boolean {
+    return dataIncrements(xattrs, (key) => this.#watch.classOf(key) === "dirty").some(
+      ({ delta }) => delta > 0,
+    );
+  }
+
+  #subjectAt(call: Call, loc: Loc): Subject {
+    return {
+      inode: loc.inode,
+      add: async (zeroes) =>
+        (await this.child.xattrop(call, { loc, op: XATTROP.ADD_ARRAY, xattrs: zeroes })).xattrs,
+      size: async () => (await this.child.stat(call, { loc })).stat.size,
+    };
+  }
+
+  /** A call that changes data, and may not have reached the disk when it is answered. */
+  async #changing<R>(inode: Inode, work: Promise<R>): Promise<R> {
+    try {
+      return await work;
+    } finally {
+      this.#syncs.changed(inode);
+    }
   }
 
   async #enlist(which: MarkClass, gfid: Gfid): Promise<void> {
@@ -313,14 +372,9 @@ class Index extends Xlator<typeof options> {
 
   async #changedRanges(call: Call, loc: Args<"getxattr">["loc"], name: string): Promise<Reply<"getxattr">> {
     const key = name.slice(CHANGED_RANGES_KEY.RECORD_PREFIX.length);
-    const { gfid } = loc.inode;
-    const subject: Subject = {
-      gfid,
-      add: async (zeroes) =>
-        (await this.child.xattrop(call, { loc, op: XATTROP.ADD_ARRAY, xattrs: zeroes })).xattrs,
-      size: async () => (await this.child.stat(call, { loc })).stat.size,
-    };
-    const record = await this.#queue.run(gfidKey(gfid), async () => this.#changes?.answer(subject, key));
+    const subject = this.#subjectAt(call, loc);
+    const answered = async (): Promise<Buffer | undefined> => this.#changes?.answer(subject, key);
+    const record = await this.#queue.run(gfidKey(loc.inode.gfid), answered);
     if (!record) throw new FopError("ENODATA", { fop: "getxattr", xlator: this.name });
     return { xattrs: Dict.ofBytes({ [name]: record }) };
   }

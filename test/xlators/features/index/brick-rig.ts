@@ -96,7 +96,7 @@ export class Brick implements AsyncDisposable {
     await this.graph[Symbol.asyncDispose]();
   }
 
-  /** A file of the given size, with its inode. */
+  /** A file of the given size, with its inode. One with contents is on disk, and a batch has begun on it. */
   async file(name: string, size = 0, gfid: Gfid = newGfid()): Promise<Inode> {
     const inode = new Inode();
     const xdata = new Dict().setGfid(KEY.GFID_REQ, gfid);
@@ -104,8 +104,21 @@ export class Brick implements AsyncDisposable {
     await this.top.mknod(this.call, { loc, mode: S_IFREG | 0o600, rdev: 0, umask: 0, xdata });
     inode.gfid = gfid;
     inode.type = S_IFREG;
-    if (size > 0) await this.top.truncate(this.call, { loc: { inode }, offset: size });
+    if (size === 0) return inode;
+    await this.top.truncate(this.call, { loc: { inode }, offset: size });
+    await this.sync(inode);
+    await this.batch(inode);
     return inode;
+  }
+
+  async sync(inode: Inode): Promise<void> {
+    await this.top.fsync(this.call, { fd: Fd.anonymous(inode, O_RDWR), datasync: false });
+  }
+
+  /** The marks of a batch that has a verdict. */
+  async batch(inode: Inode): Promise<void> {
+    await this.add(inode, { [DIRTY]: counts(1) });
+    await this.add(inode, { [DIRTY]: counts(-1) });
   }
 
   async directory(name: string): Promise<Inode> {

@@ -26,6 +26,7 @@ import { XATTROP } from "../../../../src/core/fops.ts";
 import { gfidText } from "../../../../src/core/gfid.ts";
 import { Inode } from "../../../../src/core/inode.ts";
 import { CHANGED_RANGES_KEY, INDEX_KEY } from "../../../../src/core/keys.ts";
+import { O_DSYNC } from "../../../../src/core/open-flags.ts";
 import { lsetxattr } from "../../../../src/os/files.ts";
 import { decodeLog, encodeHead, encodePart } from "../../../../xlators/features/index/record-log.ts";
 import { emptyDirectory } from "../../../../xlators/storage/posix/brick-dir.ts";
@@ -206,6 +207,56 @@ describe.each(["memory", "disk"] as const)("a record in %s", (kind) => {
     const file = await brick.file("image", 8 * MIB);
     await miss(brick, file, blocks(1000));
     expect(blocksOf(await recordOf(brick, file))).toEqual([1000]);
+  });
+
+  it("begins only when all was synced before the batch, of which the missing copy may have lost some", () =>
+    withFile(kind, async (brick, file) => {
+      const fd = await brick.open(file);
+      const write = (flags: number): Promise<unknown> =>
+        brick.top.writev(brick.call, { fd, data: [Buffer.alloc(BLOCK)], offset: 0, flags });
+      const begins = async (): Promise<boolean> => {
+        await brick.batch(file);
+        await miss(brick, file, blocks(1));
+        const record = await recordOf(brick, file);
+        const { xattrs } = await brick.top.getxattr(brick.call, { loc: { inode: file }, name: SINK });
+        await brick.add(file, { [SINK]: counts(-xattrs.bytes(SINK)!.readInt32BE(0)) });
+        return record !== undefined;
+      };
+      expect(await begins()).toBe(true);
+      await write(O_DSYNC);
+      expect(await begins()).toBe(true);
+      await write(0);
+      expect(await begins()).toBe(false);
+      await brick.sync(file);
+      expect(await begins()).toBe(true);
+      await brick.top.ftruncate(brick.call, { fd, offset: 4 * MIB });
+      expect(await begins()).toBe(false);
+      await brick.sync(file);
+      // What the batch itself writes is in its ranges.
+      await brick.add(file, { [DIRTY]: counts(1) });
+      await write(0);
+      await miss(brick, file, blocks(0));
+      await brick.add(file, { [DIRTY]: counts(-1) });
+      expect(blocksOf(await recordOf(brick, file))).toEqual([0]);
+      await brick.top.release(fd);
+    }));
+
+  it("begins only when the file was synced since the brick started", async () => {
+    await using place = await brickPlace(kind);
+    let file: Inode;
+    {
+      await using brick = await Brick.start(place);
+      file = await brick.file("image", 8 * MIB);
+    }
+    await using brick = await Brick.start(place);
+    await brick.batch(file);
+    await miss(brick, file, blocks(1));
+    expect(await recordOf(brick, file)).toBeUndefined();
+    await brick.add(file, { [SINK]: counts(-1) });
+    await brick.sync(file);
+    await brick.batch(file);
+    await miss(brick, file, blocks(1));
+    expect(blocksOf(await recordOf(brick, file))).toEqual([1]);
   });
 
   it("survives a restart, and goes on", async () => {
