@@ -105,7 +105,11 @@ async function heal(
 
 function report(objects: readonly HealedObject[], flags: HealFlags): boolean {
   if (flags.json) process.stdout.write(`${JSON.stringify({ objects }, undefined, 2)}\n`);
-  else process.stdout.write(`${describeTotals(objects)}\n`);
+  else {
+    for (const object of objects)
+      if (object.outcome === "busy") process.stdout.write(`${describeObject(object)}\n`);
+    process.stdout.write(`${describeTotals(objects)}\n`);
+  }
   return objects.every(({ outcome }) => isDone(outcome));
 }
 

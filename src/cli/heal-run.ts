@@ -5,6 +5,7 @@
  * Heals run as the heal daemon's do, beside those of any daemon: each file has one healer at a time.
  */
 
+import { setTimeout as pause } from "node:timers/promises";
 import { FullCrawl } from "../../xlators/cluster/replicate/crawl/full-crawl.ts";
 import {
   type FinishedHeal,
@@ -18,7 +19,7 @@ import { PID_HEAL_DAEMON } from "../../xlators/cluster/replicate/crawl/set-heale
 import type { HealOutcome } from "../../xlators/cluster/replicate/heal/report.ts";
 import { internalCall } from "../core/call.ts";
 import { UserError } from "../core/errors.ts";
-import { gfidText } from "../core/gfid.ts";
+import { type Gfid, gfidText } from "../core/gfid.ts";
 import type { OpenSet } from "../process/replicas.ts";
 import { PID_HEAL_TOOL } from "./heal-info.ts";
 import { type Progress, ProgressTable, sizeText } from "./heal-progress.ts";
@@ -34,21 +35,29 @@ export interface HealedObject {
 
 /** Rounds over the indices: a directory that was healed may list what it made. More than this is a loop. */
 const ROUNDS_MAX = 1000;
+/** How long to wait for what another process heals, e.g. a daemon that saw the same brick come back. */
+const OTHERS_TRIES = 10;
+const OTHERS_PAUSE_MS = 1000;
 
 export class HealRun {
   readonly #sets: readonly OpenSet[];
   readonly #queues: readonly HealQueue[];
   readonly #objects = new Map<string, HealedObject>();
+  /** What another process heals at the moment. */
+  readonly #busy = new Map<string, { queue: HealQueue; gfid: Gfid; path: string | undefined }>();
   readonly #table = new ProgressTable();
   readonly #onObject: (object: HealedObject) => void;
 
-  /** `onObject` hears of each object that was worth a word, as it ends. */
+  /** `onObject` hears of each object that was worth a word, as it ends; not of those that others heal. */
   constructor(sets: readonly OpenSet[], onObject: (object: HealedObject) => void = () => {}) {
     this.#sets = sets;
     this.#onObject = onObject;
     const call = internalCall(PID_HEAL_DAEMON);
-    const onFinished = (finished: FinishedHeal): void => this.#finished(finished);
-    this.#queues = sets.map(({ set }) => new HealQueue(set, call, { onFinished }));
+    this.#queues = sets.map(({ set }) => {
+      const onFinished = (finished: FinishedHeal): void => this.#finished(queue, finished);
+      const queue: HealQueue = new HealQueue(set, call, { onFinished });
+      return queue;
+    });
   }
 
   get progress(): Progress {
@@ -66,10 +75,22 @@ export class HealRun {
     await Promise.all(this.#queues.map((queue) => queue.stop()));
   }
 
-  /** Heals what the indices list until a round heals nothing. Throws UserError when a brick is away. */
+  /**
+   * Heals what the indices list until a round heals nothing; waits some seconds for what another process
+   * heals. Throws UserError when a brick is away.
+   */
   async index(): Promise<void> {
     requireAllBricks(this.#sets);
     await this.#estimate();
+    await this.#rounds();
+    for (let each = 0; each < OTHERS_TRIES && this.#busy.size > 0; each++) {
+      await pause(OTHERS_PAUSE_MS);
+      if (this.#queues.some(({ signal }) => signal.aborted)) return;
+      await Promise.all([...this.#busy.values()].map(({ queue, gfid, path }) => queue.heal(gfid, path)));
+    }
+  }
+
+  async #rounds(): Promise<void> {
     for (let round = 0; round < ROUNDS_MAX; round++) {
       const counts = await Promise.all(
         this.#queues.flatMap((queue) => queue.set.children.map((_, child) => crawlIndex(queue, child))),
@@ -95,17 +116,22 @@ export class HealRun {
       }
   }
 
-  #finished({ gfid, path, report }: FinishedHeal): void {
+  #finished(queue: HealQueue, { gfid, path, report }: FinishedHeal): void {
     const key = gfidText(gfid);
     const { outcome, why } = report;
     this.#table.finish(key, report.bytesTotal);
+    if (outcome === "busy") this.#busy.set(key, { queue, gfid, path });
+    else this.#busy.delete(key);
     const before = this.#objects.get(key);
-    // A later round that finds nothing more to do does not take back what an earlier one did.
-    if (isSilent(outcome)) return;
+    if (isSilent(outcome)) {
+      // A later round that finds nothing to do does not take back what an earlier one did.
+      if (before?.outcome === "busy") this.#objects.delete(key);
+      return;
+    }
     const bytesMoved = (before?.bytesMoved ?? 0) + report.bytesMoved;
     const object = { name: shownName(path, gfid), gfid: key, outcome, bytesMoved, why };
     this.#objects.set(key, object);
-    this.#onObject(object);
+    if (outcome !== "busy") this.#onObject(object);
   }
 }
 
