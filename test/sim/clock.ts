@@ -14,6 +14,12 @@ import type { Trace } from "./trace.ts";
 /** Of the wall clock, when virtual time is 0. */
 const EPOCH_SEC = 1_700_000_000;
 
+/**
+ * Time goes in steps of about a microsecond, which floating point holds exactly: the rest of a delay is never
+ * so small that it does not move the clock.
+ */
+const TICKS_A_MS = 1024;
+
 class Event implements Timer {
   readonly atMs: number;
   readonly sequence: number;
@@ -48,7 +54,8 @@ export class SimClock {
   }
 
   at(atMs: number, task: () => void): Timer {
-    const event = new Event(Math.max(atMs, this.#nowMs), this.#sequence++, task);
+    const tickMs = Math.ceil(atMs * TICKS_A_MS) / TICKS_A_MS;
+    const event = new Event(Math.max(tickMs, this.#nowMs), this.#sequence++, task);
     this.#push(event);
     return event;
   }

@@ -5,6 +5,7 @@
 
 import { type Call, internalCall } from "../../src/core/call.ts";
 import { Dict } from "../../src/core/dict.ts";
+import { FopError } from "../../src/core/errors.ts";
 import { type Gfid, gfidOf } from "../../src/core/gfid.ts";
 import { type Iatt, ZERO_IATT } from "../../src/core/iatt.ts";
 import { Fd, Inode, InodeTable, type Loc } from "../../src/core/inode.ts";
@@ -56,7 +57,17 @@ export class Edge {
     return fd;
   }
 
+  /** The kernel makes nothing under a name that it has just seen to be taken. */
+  async #requireFree(parent: Inode, name: string): Promise<void> {
+    const found = await this.lookup(parent, name).catch((error: unknown) => {
+      if (error instanceof FopError && error.code === "ENOENT") return undefined;
+      throw error;
+    });
+    if (found) throw new FopError("EEXIST", { fop: "lookup" });
+  }
+
   async create(parent: Inode, name: string, gfid: Gfid): Promise<Fd> {
+    await this.#requireFree(parent, name);
     const loc = at(parent, name);
     const fd = new Fd(loc.inode, O_RDWR, this.call.pid);
     const xdata = new Dict().setGfid("gfid-req", gfid);
@@ -68,6 +79,7 @@ export class Edge {
   }
 
   async mkdir(parent: Inode, name: string, gfid: Gfid): Promise<Inode> {
+    await this.#requireFree(parent, name);
     const loc = at(parent, name);
     const xdata = new Dict().setGfid("gfid-req", gfid);
     const { stat } = await this.top.mkdir(this.call, { loc, mode: 0o755, umask: 0, xdata });

@@ -21,6 +21,9 @@ export interface Plan {
   readonly healers: number;
 }
 
+/** About as many calls each client makes: more find no more. */
+const CALLS_MAX = 500;
+
 /** How often a kind of call occurs where it does. */
 const ACTION_WEIGHTS: Readonly<Record<Action, number>> = {
   write: 12,
@@ -70,15 +73,16 @@ export function planOf(seed: number, shapes: readonly Shape[] = SHAPES): Plan {
   };
   const faults = faultPlan(random, bricks, clients);
   const freshReads = clients > 1 && UNSEEN.some((fault) => faults.weights[fault] > 0);
+  const workload = workloadPlan(random, clients, {
+    freshReads: freshReads || random.chance(0.2),
+    names: shape === "one brick" || keepsNames(cluster, faults) ? "all" : "fresh",
+  });
   return {
     seed,
     cluster,
-    workload: workloadPlan(random, clients, {
-      freshReads: freshReads || random.chance(0.2),
-      names: shape === "one brick" || keepsNames(cluster, faults) ? "all" : "fresh",
-    }),
+    workload,
     faults,
-    workMs: random.pick([5_000, 20_000, 60_000]),
+    workMs: Math.min(random.pick([5_000, 20_000, 60_000]), CALLS_MAX * workload.pauseMs),
     healers: shape === "one brick" ? 0 : random.pick([0, 1, 1, 2]),
   };
 }
@@ -126,7 +130,7 @@ function workloadPlan(
   return {
     clients,
     files: random.pick([1, 1, 2, 3]),
-    pauseMs: random.pick([5, 50, 400]),
+    pauseMs: random.pick([20, 50, 400]),
     weights,
     cells: random.pick([64, 600]),
     writeCellsMax: random.pick([4, 16, 64]),

@@ -45,13 +45,18 @@ export class Register<V> {
 
   /** Whether a read that began then may return the value. `nowMs`: when it is judged. */
   allows(value: V, startTick: number, nowMs: number): boolean {
-    const sure = this.#entries.filter(({ change }) => isSure(change, startTick, nowMs));
-    if (value === this.#initial && sure.length === 0) return true;
-    return this.#entries.some(
-      (entry) =>
-        entry.value === value &&
-        !sure.some((later) => later !== entry && replaces(later.change, entry.change)),
-    );
+    // The last sure writes decide: what surely ended before one of them began is replaced.
+    let sureTick = Number.NEGATIVE_INFINITY;
+    let sureMs = Number.NEGATIVE_INFINITY;
+    for (const { change } of this.#entries) {
+      if (!isSure(change, startTick, nowMs)) continue;
+      if (change.startTick > sureTick) sureTick = change.startTick;
+      if (change.startMs > sureMs) sureMs = change.startMs;
+    }
+    if (value === this.#initial && sureTick === Number.NEGATIVE_INFINITY) return true;
+    for (const entry of this.#entries)
+      if (entry.value === value && !isReplaced(entry.change, sureTick, sureMs)) return true;
+    return false;
   }
 
   /** The values that a read may return, for messages. */
@@ -76,14 +81,14 @@ function isSure(change: Change, startTick: number, nowMs: number): boolean {
   return change.outcome === "ok" && change.endTick! < startTick && change.softUntilMs <= nowMs;
 }
 
-/** `later` began when `earlier` could have no effect any more. */
-function replaces(later: Change, earlier: Change): boolean {
+/** Had no effect any more when the last sure write began. */
+function isReplaced(earlier: Change, sureTick: number, sureMs: number): boolean {
   switch (earlier.outcome) {
     case "open":
       return false;
     case "ok":
-      return later.startTick > earlier.endTick!;
+      return sureTick > earlier.endTick!;
     default:
-      return later.startMs > earlier.endMs + LATE_MS;
+      return sureMs > earlier.endMs + LATE_MS;
   }
 }

@@ -3,8 +3,8 @@
  * files, and makes, renames and removes names, one call after the other with pauses; what each call did and
  * found goes to the model.
  *
- * Names in the directory `shared` are made and removed by all clients, those in `own-CLIENT` by one of them,
- * which may also rename them; all look at all.
+ * Names in the directory `shared` are made by all clients, those in `own-CLIENT` are made, renamed and removed
+ * by one of them; all look at all.
  */
 
 import { type ErrnoName, FopError } from "../../src/core/errors.ts";
@@ -379,12 +379,16 @@ export class Actor {
     this.#model.judge(`${this.client.name}: xattr of ${file.name}`, file.xattr, value, second);
   }
 
-  /** A directory and a name in it; `mine`: one that this client may rename in. */
+  /**
+   * A directory and a name in it. `mine`: one in which this client alone changes names. Two clients that make
+   * one name at once, while a copy lacks it, leave that copy dirty, and so do those that do not look first.
+   */
   async #place(
     mine: boolean,
   ): Promise<{ dir: Inode; name: string; register: Register<string>; path: string }> {
     const own = `own-${this.client.name}`;
-    const dirName = mine || this.#random.chance(0.6) ? own : SHARED;
+    const alone = mine || (this.#plan.names === "all" && this.#cluster.plan.replicate);
+    const dirName = alone || this.#random.chance(0.6) ? own : SHARED;
     const name = this.#plan.names === "fresh" ? `n${this.#numbers.next++}` : this.#random.pick(NAMES);
     const path = `${dirName}/${name}`;
     return { dir: await this.#dir(dirName), name, path, register: this.#model.name(path) };
