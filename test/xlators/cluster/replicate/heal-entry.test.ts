@@ -201,6 +201,26 @@ describe("entry heal", () => {
     expect((await copies.brick(2).list(a)).filter((name) => !name.startsWith("."))).toEqual([]);
   });
 
+  it.each([{}, GRANULAR])("heals directories that took each other's names (%j)", async (options) => {
+    await using copies = await startCopies({ options });
+    const { session } = copies;
+    const directory = await session.mkdir("d");
+    for (const name of ["a", "b", "c"]) {
+      const made = await session.mkdir(name, { parent: directory });
+      await copies.file(`in ${name}`, name, made);
+    }
+    copies.wires[1]!.cut();
+    for (const [from, to] of [
+      ["a", "x"],
+      ["b", "a"],
+      ["c", "b"],
+      ["x", "c"],
+    ] as const)
+      await session.rename(from, to, directory, directory);
+    copies.wires[1]!.mend();
+    await expectSameTrees(copies);
+  });
+
   it("merges directories in which each side only added names (HEAL-07, SB-07)", async () => {
     await using copies = await startCopies({ count: 2, options: { "quorum-type": "none" } });
     const { session } = copies;
@@ -273,7 +293,7 @@ describe("entry heal", () => {
   });
 
   it.each(["mknod", "mkdir", "unlink", "rmdir", "xattrop", "readdir"] as const)(
-    "is finished by the next heal when a sink fails a %s",
+    "is finished by the next heal when a sink goes on failing a %s",
     async (fop) => {
       await using copies = await startCopies();
       const { session } = copies;
@@ -286,7 +306,7 @@ describe("entry heal", () => {
       await copies.file("comes", "y", directory);
       await session.mkdir("comes too", { parent: directory });
       copies.wires[1]!.mend();
-      copies.errors[1]!.failNext(fop, "EIO");
+      copies.errors[1]!.failNext(fop, "EIO", 3);
       expect((await heal(copies, directory)).outcome).toBe("failed");
       expect(await copies.marks(0, directory)).toHaveProperty("1");
       await expectSameTrees(copies);

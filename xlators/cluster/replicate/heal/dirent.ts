@@ -33,8 +33,8 @@ export class NameConflict extends Error {}
 
 /** A directory still has its old place on the copy; it can move when the heal of that place lets it go. */
 export class NotYet extends FopError {
-  constructor(name: string, set: ReplicaSet) {
-    super("EBUSY", { xlator: set.name, message: `"${name}": still elsewhere on a copy` });
+  constructor(set: ReplicaSet) {
+    super("EBUSY", { xlator: set.name, message: "still elsewhere on a copy" });
   }
 }
 
@@ -92,7 +92,7 @@ export class Dirent {
     if (kind === "no") return childrenOf(copies.holders & among)[0] ?? -1;
     const policy = this.set.options["favorite-child-policy"];
     const chosen = chooseObject(copies, kind, policy, resolution);
-    if (typeof chosen === "string") throw new NameConflict(`"${this.name}": ${chosen}`);
+    if (typeof chosen === "string") throw new NameConflict(chosen);
     return chosen;
   }
 
@@ -153,9 +153,10 @@ export class Dirent {
     this.changed |= only(child);
     const exists = await this.#hasObject(child, stat.gfid);
     if (!exists) await this.#markNew(child, source, sources);
-    if (exists && isDir(stat) && parks(set)) {
+    if (exists && isDir(stat)) {
       // Made anew it would share its gfid with the old one, and be without what is in it.
-      if (!(await unpark(set, call, child, stat.gfid, this.#loc()))) throw new NotYet(this.name, set);
+      const moved = parks(set) && (await unpark(set, call, child, stat.gfid, this.#loc()));
+      if (!moved) throw new NotYet(set);
       return;
     }
     const xdata = new Dict().setGfid(KEY.GFID_REQ, stat.gfid);

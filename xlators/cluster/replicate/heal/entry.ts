@@ -11,7 +11,7 @@
  * stops nothing but the taking away of marks.
  */
 
-import { toFopError } from "../../../../src/core/errors.ts";
+import { FopError, toFopError } from "../../../../src/core/errors.ts";
 import { gfidEquals, ROOT_GFID } from "../../../../src/core/gfid.ts";
 import { SETATTR } from "../../../../src/core/iatt.ts";
 import type { Slot } from "../changelog.ts";
@@ -40,17 +40,17 @@ const BATCH = 32;
 const TOLD_MAX = 5;
 const TIMES = SETATTR.ATIME | SETATTR.MTIME | SETATTR.CTIME;
 
+/** Names that could not be made equal, and why. */
+interface Unhealed {
+  readonly conflicts: Map<string, NameConflict>;
+  readonly failed: Map<string, FopError>;
+}
+
 interface Plan {
   readonly verdict: Verdict;
   readonly found: Look;
   /** All names are looked at, not only recorded ones. */
   readonly full: boolean;
-}
-
-/** Names that this heal leaves as they are, each with the reason. */
-interface OpenNames {
-  readonly conflicts: string[];
-  readonly waiting: string[];
 }
 
 /** Throws HealStop or FopError; marks then say what is left to do. */
@@ -60,21 +60,19 @@ export async function healEntries(task: HealTask): Promise<SlotReport> {
   try {
     requireAll(task, healer);
     const plan = await prepare(task);
-    const open: OpenNames = { conflicts: [], waiting: [] };
-    const { sources, sinks } = plan.verdict;
-    for (const child of [...childrenOf(sinks), ...childrenOf(sources & ~sinks)])
-      await healNamesOf(task, child, plan.full, open);
-    if (open.conflicts.length > 0) throw new HealStop("split-brain", tell(open.conflicts), plan.verdict);
-    if (open.waiting.length > 0) throw new HealStop("busy", tell(open.waiting), plan.verdict);
+    const { conflicts, failed } = await healNames(task, plan);
+    if (conflicts.size > 0) throw new HealStop("split-brain", tell(conflicts), plan.verdict);
+    const waits = [...failed.values()].every((error) => error instanceof NotYet);
+    if (failed.size > 0) throw new HealStop(waits ? "busy" : "failed", tell(failed), plan.verdict);
     return await finish(task, plan);
   } finally {
     await healer.release();
   }
 }
 
-function tell(conflicts: readonly string[]): string {
-  const told = conflicts.slice(0, TOLD_MAX).join("; ");
-  return conflicts.length > TOLD_MAX ? `${told}; and ${conflicts.length - TOLD_MAX} more` : told;
+function tell(names: ReadonlyMap<string, Error>): string {
+  const told = [...names].slice(0, TOLD_MAX).map(([name, { message }]) => `"${name}": ${message}`);
+  return names.size > TOLD_MAX ? `${told.join("; ")}; and ${names.size - TOLD_MAX} more` : told.join("; ");
 }
 
 async function prepare(task: HealTask): Promise<Plan> {
@@ -111,8 +109,26 @@ async function isRecorded(task: HealTask, { rows }: Look): Promise<boolean> {
   return true;
 }
 
+/**
+ * All names, whatever becomes of one. What failed is tried once more in the end: a directory that was moved
+ * cannot be made in its new place while it is in the old one.
+ */
+async function healNames(task: HealTask, { verdict, full }: Plan): Promise<Unhealed> {
+  const unhealed: Unhealed = { conflicts: new Map(), failed: new Map() };
+  const { sources, sinks } = verdict;
+  for (const child of [...childrenOf(sinks), ...childrenOf(sources & ~sinks)])
+    await healNamesOf(task, child, full, unhealed);
+  const again = [...unhealed.failed.keys()];
+  unhealed.failed.clear();
+  for (let at = 0; at < again.length; at += BATCH) {
+    checkStill(task);
+    await healBatch(task, again.slice(at, at + BATCH), undefined, unhealed);
+  }
+  return unhealed;
+}
+
 /** Heals the names that one copy lists. */
-async function healNamesOf(task: HealTask, child: number, full: boolean, open: OpenNames): Promise<void> {
+async function healNamesOf(task: HealTask, child: number, full: boolean, unhealed: Unhealed): Promise<void> {
   const { set, call, inode } = task;
   const list = full ? await allNames(task, child) : await recordedNames(task, child);
   if (!list) return;
@@ -121,7 +137,7 @@ async function healNamesOf(task: HealTask, child: number, full: boolean, open: O
     for await (const page of list.pages(BATCH)) {
       checkStill(task);
       const names = page.filter((name) => !(atRoot && isPrivateName(set, name, call.pid)));
-      if (names.length > 0) await healBatch(task, names, list, open);
+      if (names.length > 0) await healBatch(task, names, list, unhealed);
     }
   } finally {
     await list.close();
@@ -131,8 +147,8 @@ async function healNamesOf(task: HealTask, child: number, full: boolean, open: O
 async function healBatch(
   task: HealTask,
   names: readonly string[],
-  list: NameList,
-  open: OpenNames,
+  list: NameList | undefined,
+  unhealed: Unhealed,
 ): Promise<void> {
   const { set, call, inode } = task;
   const lock = await lockAll(set, call, namesOf(inode, set.name), "wait");
@@ -147,16 +163,21 @@ async function healBatch(
       try {
         await (verdict.kind === "merge" ? merge(entry) : follow(entry, verdict));
       } catch (error) {
-        if (!(error instanceof NameConflict || error instanceof NotYet)) throw error;
-        const why = error instanceof NotYet ? open.waiting : open.conflicts;
-        if (!why.includes(error.message)) why.push(error.message);
+        noteUnhealed(unhealed, entry, error);
         continue;
       }
-      await list.healed(entry.name);
+      await list?.healed(entry.name);
     }
   } finally {
     await lock.release();
   }
+}
+
+/** Throws what is no matter of this name. */
+function noteUnhealed({ conflicts, failed }: Unhealed, { name }: Dirent, error: unknown): void {
+  if (error instanceof NameConflict) conflicts.set(name, error);
+  else if (error instanceof FopError && error.code !== "ENOTCONN") failed.set(name, error);
+  else throw error;
 }
 
 /** Sinks get what the source has, or lose what it has not. */

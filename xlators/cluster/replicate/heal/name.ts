@@ -85,7 +85,7 @@ async function settle(
   }
   if (source < 0) {
     // Entries without a gfid on all of them.
-    if (!proposed) throw new NameConflict(`"${entry.name}": no copy knows its gfid`);
+    if (!proposed) throw new NameConflict("no copy knows its gfid");
     await entry.assignGfid(proposed);
     source = childrenOf(entry.copies.holders)[0] ?? -1;
     if (source < 0) return;
