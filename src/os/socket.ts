@@ -25,6 +25,18 @@ export const SOCKET_OPTIONS = {
   userTimeoutMs: [IPPROTO_TCP, 18],
 } as const;
 
+const TCP_CONGESTION = 13;
+/** Built into every kernel, and allowed to everybody. */
+const RENO = Buffer.from("reno");
+
+/**
+ * For a connection that does not leave the host: nothing is to be probed there, and algorithms that pace (BBR)
+ * hold bytes back for timers.
+ */
+export function sendWithoutPacing(fd: number): boolean {
+  return setsockoptCall(fd, IPPROTO_TCP, TCP_CONGESTION, RENO, RENO.length) === 0;
+}
+
 /** Sets an option; false when the kernel refuses it, which is never a reason to give up a connection. */
 export function setSocketOption(fd: number, option: keyof typeof SOCKET_OPTIONS, value: number): boolean {
   const [level, name] = SOCKET_OPTIONS[option];

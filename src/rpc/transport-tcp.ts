@@ -17,7 +17,7 @@ import { FopError, toFopError } from "../core/errors.ts";
 import type { IoVec, Lease } from "../core/iovec.ts";
 import { EVENT_LOOP } from "../os/busy-poll.ts";
 import { rest, writevNow } from "../os/send.ts";
-import { setSocketOption } from "../os/socket.ts";
+import { sendWithoutPacing, setSocketOption } from "../os/socket.ts";
 import { RecordReceiver } from "./record.ts";
 import {
   type ConnectTarget,
@@ -111,6 +111,7 @@ class SocketTransport implements Transport {
     this.#fd = descriptorOf(socket);
     if (socket.remoteFamily === undefined) return;
     socket.setNoDelay(true);
+    if (isOnThisHost(socket)) sendWithoutPacing(this.#fd);
     socket.setKeepAlive(true, (tuning.keepaliveTime ?? KEEPALIVE_SEC) * 1000);
     const { keepaliveInterval, keepaliveCount, userTimeout } = tuning;
     if (keepaliveInterval) setSocketOption(this.#fd, "keepaliveInterval", keepaliveInterval);
@@ -360,6 +361,11 @@ function descriptorOf(socket: Socket): number {
   const fd = (socket as unknown as WithHandle)._handle?.fd;
   if (fd === undefined || fd < 0) throw new FopError("ENOTCONN", { message: "the socket is closed" });
   return fd;
+}
+
+/** Both ends have the same address, or a loopback one. */
+function isOnThisHost({ localAddress, remoteAddress }: Socket): boolean {
+  return remoteAddress !== undefined && remoteAddress === localAddress;
 }
 
 function peerOf(socket: Socket): PeerAddress {
