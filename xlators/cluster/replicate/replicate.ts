@@ -6,8 +6,8 @@
  * reads come from copies that nobody blames. Agrees with GlusterFS' AFR about marks, lock domains and ranges,
  * so that both kinds of client may serve the same bricks at the same time. Needs below: bricks with xattrop,
  * locks and (for the heal daemon) index. This class only hands each fop to the part that does it.
- * Limits: no thin arbiter, no halo; leases, moving locks, put, icreate and namelink (which no mount sends) are
- * refused.
+ * Limits: no thin arbiter, no halo; leases, moving locks, put, icreate and namelink (which no mount sends)
+ * are refused.
  */
 
 import type { Call } from "../../../src/core/call.ts";
@@ -40,7 +40,7 @@ import { OpenFiles } from "./open-files.ts";
 import { options, type ReplicateOptions } from "./options.ts";
 import { QuorumGate } from "./quorum-gate.ts";
 import { type ReadContext, Reads } from "./read.ts";
-import { ReadPolicy } from "./read-policy.ts";
+import { checkNamedCopy, ReadPolicy } from "./read-policy.ts";
 import { ReplicaSet } from "./replica-set.ts";
 import { UserLocks } from "./user-locks.ts";
 import { VirtualXattrs } from "./virtual-xattrs.ts";
@@ -77,6 +77,7 @@ export class Replicate extends XlatorBase<typeof options> {
     super(init);
     checkSupported(this.name, init.options, init.children.length);
     const names = init.children.map(({ name }) => name);
+    checkNamedCopy(this.name, init.options, names);
     this.set = new ReplicaSet({
       name: this.name,
       children: init.children,

@@ -95,8 +95,17 @@ describe("a named copy", () => {
     const policy = new ReadPolicy(setOf(copies, { "read-subvolume": "v-client-2" }), HERE);
     expect([policy.choose(FILE, ALL), policy.choose(FILE, 0b001)]).toEqual([2, 0]);
     setOf(copies, { "read-subvolume": "", "read-subvolume-index": 1 });
-    expect([policy.choose(FILE, ALL), policy.choose(FILE, 0b101)]).not.toContain(1 + 3);
-    expect(policy.choose(FILE, ALL)).toBe(1);
+    expect([policy.choose(FILE, ALL), policy.choose(FILE, 0b100)]).toEqual([1, 2]);
+  });
+
+  it("must exist", async () => {
+    const start = (options: Record<string, string>): Promise<Copies> => Copies.start({ options });
+    await expect(start({ "read-subvolume": "v-client-7" })).rejects.toThrow(
+      'v-replicate-0: option read-subvolume: "v-client-7" is none of the subvolumes',
+    );
+    await expect(start({ "read-subvolume-index": "3" })).rejects.toThrow(
+      'v-replicate-0: option read-subvolume-index: "3" with 3 subvolumes; the last one is 2',
+    );
   });
 });
 
