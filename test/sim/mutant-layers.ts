@@ -11,7 +11,6 @@ import { type Passing, type Tampering, tamper } from "./tamper.ts";
 const DIRTY = "trusted.afr.dirty";
 const PENDING = /^trusted\.afr\.vol-client-(\d+)$/;
 const UNCHANGED = { pre: ZERO_IATT, post: ZERO_IATT };
-const PARENT_UNCHANGED = { preParent: ZERO_IATT, postParent: ZERO_IATT };
 const COUNTERS = [0, 4, 8] as const;
 /** How late the brick gets a write that was answered for it. */
 const BACKGROUND_MS = 5;
@@ -115,19 +114,6 @@ export const answersFsync = tamper("answers-fsync", {
 export const answersInodelk = tamper("answers-inodelk", {
   inodelk: () => Promise.resolve({}),
   finodelk: () => Promise.resolve({}),
-});
-
-export const answersUnlinks = tamper("answers-unlinks", {
-  unlink: () => Promise.resolve(PARENT_UNCHANGED),
-  rmdir: () => Promise.resolve(PARENT_UNCHANGED),
-  rename: () =>
-    Promise.resolve({
-      stat: ZERO_IATT,
-      preOldParent: ZERO_IATT,
-      postOldParent: ZERO_IATT,
-      preNewParent: ZERO_IATT,
-      postNewParent: ZERO_IATT,
-    }),
 });
 
 /** Replies' pending counters, as the caller gets to see them. */

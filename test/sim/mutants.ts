@@ -9,7 +9,6 @@ import type { Sabotage } from "./cluster.ts";
 import {
   answersFsync,
   answersInodelk,
-  answersUnlinks,
   answersWrites,
   badBrick,
   blamesNobody,
@@ -133,12 +132,6 @@ export const MUTANTS: readonly Mutant[] = [
     about: "the heal daemon copies without locking out writers",
     shapes: COPIES,
     sabotage: () => ({ client: [], healer: [answersInodelk] }),
-  },
-  {
-    name: "heal-keeps-removed-names",
-    about: "the heal daemon does not remove names that were removed elsewhere",
-    shapes: COPIES,
-    sabotage: () => ({ client: [], healer: [answersUnlinks] }),
   },
 ];
 

@@ -10,7 +10,7 @@ export interface KeptSeed {
 
 export const KEPT_SEEDS: readonly KeptSeed[] = [
   {
-    seed: 51,
+    seed: 199,
     shape: "replica 2",
     story:
       "a heal of dirty copies blamed one that a client, cut off from the other, went on writing to alone",
