@@ -105,7 +105,7 @@ describe("data heal", () => {
     expect(fops.indexOf("xattrop")).toBeGreaterThan(fops.indexOf("fsync"));
   });
 
-  it("picks the largest of copies that a crash left dirty, and blames only those that it could not heal", async () => {
+  it("picks the largest of copies that a crash left dirty, and blames what it could not heal", async () => {
     await using copies = await startCopies();
     const inode = await copies.file("f", "");
     for (const [index, content] of ["a", "bbb", "cc"].entries()) {

@@ -246,7 +246,7 @@ describe("entry heal", () => {
     expect(await copies.brick(2).exists("half", directory)).toBe(true);
   });
 
-  it("takes marks only when every name is equal, and merges the names around a conflict (SB-09)", async () => {
+  it("takes marks only when every name is equal, and merges those around a conflict (SB-09)", async () => {
     await using copies = await startCopies({ count: 2, options: { "quorum-type": "none" } });
     const directory = await copies.session.mkdir("d");
     for (const index of [0, 1]) {

@@ -1,7 +1,7 @@
 /**
  * Heals one name of a directory when somebody looks it up (spec translators.md 4.9, name heal): makes it
- * where it is missing, takes it where it should not be, gives it the gfid it lacks. Under the lock on that name, so
- * that it never meets an operation on it half-way.
+ * where it is missing, takes it where it should not be, gives it the gfid it lacks. Under the lock on that
+ * name, so that it never meets an operation on it half-way.
  */
 
 import type { Call } from "../../../../src/core/call.ts";
