@@ -126,7 +126,7 @@ describe.each(MAKES)("libgfapi of GlusterFS on a %s brick", (make) => {
   beforeAll(async () => {
     if (make === "glusterfs") return;
     // glusterd hands out the file as it is on disk, so a port in it leads its clients to our brick.
-    process.kill(volume.brickPid, "SIGKILL");
+    process.kill(volume.brickPid(), "SIGKILL");
     const { port } = await startBrickOf(volume);
     writeFileSync(volume.clientVolfile, withPort(readFileSync(volume.clientVolfile, "utf8"), port));
   });

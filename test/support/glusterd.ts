@@ -17,32 +17,49 @@ const START_DEADLINE_MS = 30_000;
 const VOLFILES = "/var/lib/glusterd/vols";
 const RUN = "/var/run/gluster/vols";
 
+/** What one client writes the others see at once. */
+const UNCACHED = ["quick-read", "stat-prefetch", "write-behind", "open-behind", "io-cache", "read-ahead"].map(
+  (translator) => `performance.${translator} off`,
+);
+
+let volumes = 0;
+
 export class GlusterVolume {
   readonly lab: Lab;
   readonly name: string;
   /** Name of this machine as peers know it. */
   readonly host = hostname();
-  readonly brick: string;
+  /** Directories of the bricks. */
+  readonly bricks: readonly string[];
 
-  private constructor(lab: Lab, name: string, brick: string) {
+  private constructor(lab: Lab, name: string, bricks: readonly string[]) {
     this.lab = lab;
     this.name = name;
-    this.brick = brick;
+    this.bricks = bricks;
   }
 
-  /** Creates and starts a volume of one brick. */
-  static async create(lab: Lab): Promise<GlusterVolume> {
+  /** Creates and starts a volume of one brick, or of three copies. */
+  static async create(lab: Lab, kind?: "replica 3" | "arbiter"): Promise<GlusterVolume> {
     await requireGlusterd(lab);
-    const name = `mortar-test-${process.pid}`;
-    const volume = new GlusterVolume(lab, name, lab.makeDirectory("gluster-brick"));
-    await volume.gluster("volume", "create", name, `${volume.host}:${volume.brick}`, "force");
+    const name = `mortar-test-${process.pid}-${++volumes}`;
+    const bricks = Array.from({ length: kind ? 3 : 1 }, () => lab.makeDirectory("gluster-brick"));
+    const volume = new GlusterVolume(lab, name, bricks);
+    const places = bricks.map((brick) => `${volume.host}:${brick}`);
+    const copies = kind ? ["replica", "3", ...(kind === "arbiter" ? ["arbiter", "1"] : [])] : [];
+    await volume.gluster("volume", "create", name, ...copies, ...places, "force");
+    if (kind) await volume.setAll(UNCACHED);
     await volume.gluster("volume", "start", name);
     return volume;
   }
 
-  /** Where glusterd keeps the volfile of the brick. */
+  /** What a client is told to mount. */
+  get source(): string {
+    return `${this.host}:/${this.name}`;
+  }
+
+  /** Where glusterd keeps the volfile of the first brick. */
   get brickVolfile(): string {
-    return join(this.#directory, `${this.name}.${this.host}.${dashed(this.brick)}.vol`);
+    return join(this.#directory, `${this.name}.${this.host}.${dashed(this.bricks[0]!)}.vol`);
   }
 
   /** Where glusterd keeps the volfile that it hands to clients of this machine. */
@@ -55,9 +72,30 @@ export class GlusterVolume {
   }
 
   /** The pid of glusterd's own brick process. */
-  get brickPid(): number {
-    const file = `${this.host}-${dashed(this.brick)}.pid`;
+  brickPid(index = 0): number {
+    const file = `${this.host}-${dashed(this.bricks[index]!)}.pid`;
     return Number(readFileSync(join(RUN, this.name, file), "utf8"));
+  }
+
+  /** SIGKILL to a brick, and waits for its end. */
+  async killBrick(index: number): Promise<void> {
+    const pid = this.brickPid(index);
+    process.kill(pid, "SIGKILL");
+    await until(`brick ${index} is gone`, () => hasEnded(pid));
+  }
+
+  /** Starts the bricks that have died. glusterd may not have noticed yet, and is then asked again. */
+  async startBricks(): Promise<void> {
+    const areRunning = (): boolean => this.bricks.every((_, index) => !hasEnded(this.brickPid(index)));
+    await until(
+      "all bricks run",
+      async () => {
+        if (areRunning()) return true;
+        await this.gluster("volume", "start", this.name, "force");
+        return areRunning();
+      },
+      { deadlineMs: START_DEADLINE_MS },
+    );
   }
 
   /** Runs the administrator's command. */
@@ -65,9 +103,23 @@ export class GlusterVolume {
     return this.lab.processes.run("gluster", ["--mode=script", ...args], { timeoutMs: 120_000 });
   }
 
+  /** Sets options, "key value". */
+  async setAll(options: readonly string[]): Promise<void> {
+    for (const option of options) await this.gluster("volume", "set", this.name, ...option.split(" "));
+  }
+
   async remove(): Promise<void> {
     await this.lab.processes.tryRun("gluster", ["--mode=script", "volume", "stop", this.name, "force"]);
     await this.gluster("volume", "delete", this.name);
+  }
+}
+
+/** Also when nobody has asked for its exit code yet. */
+function hasEnded(pid: number): boolean {
+  try {
+    return /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return true;
   }
 }
 

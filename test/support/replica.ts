@@ -11,6 +11,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { anonymousNames, countIndex, describeCopy, describeIndex, describeMarks } from "./copies.ts";
 import { type HealInfoBrick, parseHealInfo } from "./heal-info.ts";
+import { setXattr } from "./libc.ts";
 import { type Brick, type Lab, LOOPBACK, type Make, MORTAR, type Mount, tail } from "./peers.ts";
 import { describeExit, type Exit, type Running } from "./processes.ts";
 import { healVolfile, type ReplicaVolfile, replicaVolfile } from "./replica-volfiles.ts";
@@ -55,7 +56,7 @@ export class Replica {
     const last = spec.makes.length - 1;
     const bricks = await Promise.all(
       spec.makes.map((make, index) =>
-        lab.startBrick(make, makeDirectory(lab, `${name}-brick-${index}`, volumeId), {
+        lab.startBrick(make, newDirectory(lab, `${name}-brick-${index}`, volumeId), {
           copyOf: { name, arbiter: spec.arbiter === true && index === last },
         }),
       ),
@@ -206,10 +207,15 @@ export class Replica {
   }
 }
 
-/** A brick directory as `gluster volume create` leaves it for a replicated volume. */
-function makeDirectory(lab: Lab, name: string, volumeId: string): string {
-  const directory = lab.makeBrickDirectory(name, volumeId);
+/** Makes a brick directory as `gluster volume create` leaves it for a replicated volume. */
+export function makeReplicaDirectory(directory: string, volumeId: string): void {
   mkdirSync(join(directory, ".glusterfs", "indices"), { recursive: true, mode: 0o600 });
+  setXattr(directory, "trusted.glusterfs.volume-id", Buffer.from(volumeId.replaceAll("-", ""), "hex"));
+}
+
+function newDirectory(lab: Lab, name: string, volumeId: string): string {
+  const directory = lab.path(name);
+  makeReplicaDirectory(directory, volumeId);
   return directory;
 }
 

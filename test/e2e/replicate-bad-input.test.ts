@@ -1,0 +1,67 @@
+/** Replicated volumes with a brick that is not what it should be: the others serve on, and nothing is harmed. */
+
+import { randomBytes } from "node:crypto";
+import { rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { casts } from "../support/casts.ts";
+import { describeCopy, namesOf } from "../support/copies.ts";
+import { freePort, Lab, LOOPBACK } from "../support/peers.ts";
+import { describeExit } from "../support/processes.ts";
+import { makeReplicaDirectory, Replica } from "../support/replica.ts";
+import { expectSameBytes } from "../support/same-bytes.ts";
+import { pattern } from "../support/sample-tree.ts";
+import { Scene } from "../support/scene.ts";
+
+const KIB = 1024;
+
+const lab = new Lab("replicate-bad-input");
+const agent = lab.agent();
+afterAll(() => lab.close());
+
+describe.each(casts())("%s", (cast) => {
+  it("a brick that came back empty is never believed, and filled by a full heal", async () => {
+    const s = await Scene.open(lab, cast);
+    const names = ["one", "d/two", "d/three"];
+    await agent.mkdir(s.at("d"));
+    for (const name of names) await agent.writeFile(s.at(name), pattern(100 * KIB));
+    await s.replica.kill(0);
+    rmSync(s.replica.directory(0), { recursive: true });
+    makeReplicaDirectory(s.replica.directory(0), s.replica.volumeId);
+    await s.revive(0);
+    const fresh = await s.replica.mount(cast.client);
+    for (const name of names)
+      expectSameBytes(await agent.readFile(join(fresh.mountpoint, name)), pattern(100 * KIB), name);
+    await agent.writeFile(join(fresh.mountpoint, "one"), "written meanwhile");
+    await lab.unmount(fresh);
+    const exit = await s.replica.mortarHeal("full");
+    expect(exit, describeExit(exit)).toMatchObject({ code: 0 });
+    await s.heal();
+    expect(namesOf(s.replica.directory(0))).toEqual([".", "d", "d/three", "d/two", "one"]);
+    await s.close();
+  });
+
+  it("a brick that answers with garbage is one that is away", async () => {
+    const garbage = createServer((socket) => {
+      socket.on("error", () => {});
+      socket.write(randomBytes(64 * KIB));
+    });
+    const port = await freePort();
+    await new Promise<void>((resolve) => garbage.listen(port, LOOPBACK, resolve));
+    const replica = await Replica.three(lab, cast.bricks);
+    const untouched = describeCopy(replica.directory(2));
+    const copies = [
+      ...replica.bricks.slice(0, 2),
+      { directory: replica.directory(2), address: { host: LOOPBACK, port } },
+    ];
+    const mount = await replica.mount(cast.client, { copies });
+    await agent.writeFile(join(mount.mountpoint, "file"), "content");
+    expect(String(await agent.readFile(join(mount.mountpoint, "file")))).toBe("content");
+    await lab.unmount(mount);
+    garbage.close();
+    expect(describeCopy(replica.directory(2))).toEqual(untouched);
+    await replica.heal(cast.healer);
+    await replica.kill(0, 1, 2);
+  });
+});
