@@ -4,10 +4,15 @@ import { parseArgs } from "node:util";
 import { UserError } from "../src/core/errors.ts";
 import { LOADS, type Load } from "./loads.ts";
 import { ROWS, type Row } from "./rows.ts";
+import { TRIALS, type Trial } from "./trials.ts";
 
 export interface BenchOptions {
   readonly rows: readonly Row[];
   readonly loads: readonly Load[];
+  /** When there are any, they run instead of the loads on the rows. */
+  readonly trials: readonly Trial[];
+  /** With what needs GlusterFS on this machine. */
+  readonly peers: boolean;
   readonly rounds: number;
   readonly quick: boolean;
   /** Where bricks and mounts live; the system's directory for temporary files when absent. */
@@ -22,6 +27,8 @@ export const USAGE = `npm run bench -- [options]
   --rounds N       measurements of each cell, the median counts (default 3)
   --only A,B       only these rows: ${ROWS.map(({ id }) => id).join(", ")}
   --loads A,B      only these loads: ${LOADS.map(({ id }) => id).join(", ")}
+  --trials A,B     instead of loads, what happens when bricks of a replica 3 die and return:
+                   ${TRIALS.map(({ id }) => id).join(", ")}; with --peers GlusterFS does the same
   --quick          small files and short runs: to see that it works, not to quote
   --dir DIR        measure on this file system (default: the directory for temporary files)
   --output DIR     where results.json and results.md go (default: var/bench)
@@ -42,6 +49,8 @@ export function parseArguments(args: readonly string[]): BenchOptions | undefine
   return {
     rows,
     loads: pick("--loads", values.loads, LOADS),
+    trials: values.trials === undefined ? [] : pick("--trials", values.trials, TRIALS),
+    peers: values.peers,
     rounds,
     quick: values.quick,
     directory: values.dir,
@@ -59,6 +68,7 @@ function parse(args: readonly string[]) {
         rounds: { type: "string", default: "3" },
         only: { type: "string" },
         loads: { type: "string" },
+        trials: { type: "string" },
         quick: { type: "boolean", default: false },
         dir: { type: "string" },
         output: { type: "string", default: "var/bench" },

@@ -1,5 +1,5 @@
 /**
- * `npm run bench`: measures every row with every load in one run, and prints one table.
+ * `npm run bench`: measures every row with every load in one run, and prints one table; or runs trials.
  *
  * Rounds are interleaved (a load on row A, then B, then C, then the next load, and again from the start), so
  * that noise of the machine hits all rows alike. Before the first round each row runs each load once for a
@@ -12,6 +12,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { UserError } from "../src/core/errors.ts";
 import { unmountBelow } from "../test/support/mounts.ts";
+import { Lab, type Make } from "../test/support/peers.ts";
 import { Processes } from "../test/support/processes.ts";
 import { type BenchOptions, parseArguments, USAGE } from "./arguments.ts";
 import { type Bench, type Load, layOut, SCALES } from "./loads.ts";
@@ -20,6 +21,7 @@ import { Peer } from "./peer.ts";
 import { goalLines, markdown, notes, type Results, terminalTable } from "./report.ts";
 import { isDirectAtBrick, type PeerKind, type Row, type Site, type Station } from "./rows.ts";
 import { shortNumber } from "./stats.ts";
+import { type Figure, figureLines, TRIAL_SCALES } from "./trials.ts";
 
 /** Work of the unmeasured first pass. */
 const WARM_UP_SEC = 2;
@@ -75,6 +77,7 @@ class Stage {
 async function main(): Promise<number> {
   try {
     const options = parseArguments(process.argv.slice(2));
+    if (options !== undefined && options.trials.length > 0) return await runTrials(options);
     if (options !== undefined) return await runOn(new Stage(options.directory ?? tmpdir()), options);
     process.stdout.write(USAGE);
     return 0;
@@ -83,6 +86,40 @@ async function main(): Promise<number> {
     else complain(String((error as Error).stack ?? error));
     return 1;
   }
+}
+
+/** @returns the exit code: 130 after Ctrl-C */
+async function runTrials(options: BenchOptions): Promise<number> {
+  const { trials, quick, peers } = options;
+  const lab = new Lab("trials", options.directory);
+  let interrupted = false;
+  function onSignal(): void {
+    if (interrupted) return;
+    interrupted = true;
+    complain("interrupted, cleaning up");
+    void lab.processes.killAll();
+  }
+  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
+  const figures: Figure[] = [];
+  try {
+    const scale = quick ? TRIAL_SCALES.quick : TRIAL_SCALES.full;
+    const makes: readonly Make[] = peers ? ["mortar", "glusterfs"] : ["mortar"];
+    for (const trial of trials) figures.push(...(await trial.run({ lab, scale, makes, progress })));
+  } catch (error) {
+    if (interrupted) return 130;
+    throw error;
+  } finally {
+    progressEnd();
+    await lab.close();
+  }
+  const machine = describeMachine(options.directory ?? tmpdir());
+  process.stdout.write(`${figureLines(figures).join("\n")}\n`);
+  const output = resolve(options.output);
+  mkdirSync(output, { recursive: true });
+  const command = ["npm run bench --", ...process.argv.slice(2)].join(" ");
+  writeFileSync(join(output, "trials.json"), `${JSON.stringify({ machine, command, figures }, null, 2)}\n`);
+  process.stdout.write(`written to ${output}/trials.json\n`);
+  return 0;
 }
 
 /** @returns the exit code: 130 after Ctrl-C */
