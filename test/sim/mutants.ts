@@ -127,12 +127,6 @@ export const MUTANTS: readonly Mutant[] = [
     shapes: COPIES,
     sabotage: () => ({ client: [], healer: [answersWrites(2_000)] }),
   },
-  {
-    name: "heal-without-locks",
-    about: "the heal daemon copies without locking out writers",
-    shapes: COPIES,
-    sabotage: () => ({ client: [], healer: [answersInodelk] }),
-  },
 ];
 
 /** Changes a client's replica set once the graph is built. */
