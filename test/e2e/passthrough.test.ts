@@ -25,8 +25,8 @@ async function embedded(...options: string[]): Promise<Mount & { brick: string }
 }
 
 /**
- * Opens a file, stops the mount's process, writes "over" at the front and reads the byte behind it. Before the
- * first write to an inode the kernel asks for file capabilities, so there is one before.
+ * Opens a file, stops the mount's process, writes "over" at the front and reads the byte behind it. Before
+ * the first write to an inode the kernel asks for file capabilities, so there is one before.
  */
 const FROZEN = `
   const fs = require("node:fs");

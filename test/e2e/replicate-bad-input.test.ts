@@ -1,4 +1,6 @@
-/** Replicated volumes with a brick that is not what it should be: the others serve on, and nothing is harmed. */
+/**
+ * Replicated volumes with a brick that is not what it should be: the others serve on, and nothing is harmed.
+ */
 
 import { randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";

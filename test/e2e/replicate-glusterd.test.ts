@@ -1,6 +1,6 @@
 /**
- * Replicated volumes as an administrator of GlusterFS makes them: Mortar mounts them by name beside a client of
- * GlusterFS. Both write, both see; a brick dies and returns; glustershd heals what both wrote meanwhile.
+ * Replicated volumes as an administrator of GlusterFS makes them: Mortar mounts them by name beside a client
+ * of GlusterFS. Both write, both see; a brick dies and returns; glustershd heals what both wrote meanwhile.
  */
 
 import { join } from "node:path";
@@ -33,7 +33,9 @@ describe.each(["replica 3", "arbiter"] as const)("a %s volume of glusterd", (kin
   });
 });
 
-/** GlusterFS lets the kernel keep the pages of a file from one open to the next: not what is compared here. */
+/**
+ * GlusterFS lets the kernel keep the pages of a file from one open to the next: not what is compared here.
+ */
 async function readDirect(agent: FileAgent, path: string, size: number): Promise<Buffer> {
   const fd = await agent.open(path, "O_RDONLY|O_DIRECT");
   const bytes = await agent.read(fd, size, 0);

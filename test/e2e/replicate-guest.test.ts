@@ -1,6 +1,7 @@
 /**
- * The guest's view: writers with O_DIRECT go on while bricks are killed and come back in turn, and a healer works
- * beside them. No call fails, what was acknowledged is read back, and in the end all copies are the same.
+ * The guest's view: writers with O_DIRECT go on while bricks are killed and come back in turn, and a healer
+ * works beside them. No call fails, what was acknowledged is read back, and in the end all copies are the
+ * same.
  *
  * MORTAR_TEST_CYCLES=100 runs the full count; the usual one keeps the suite short.
  */

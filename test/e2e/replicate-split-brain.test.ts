@@ -1,6 +1,6 @@
 /**
- * Split brain, as scenarios.md has it (SB-..): it is seen by both makes of client and of heal info, harms nothing
- * more, and is resolved by a policy, by the tools of both makes, and through the mount.
+ * Split brain, as scenarios.md has it (SB-..): it is seen by both makes of client and of heal info, harms
+ * nothing more, and is resolved by a policy, by the tools of both makes, and through the mount.
  */
 
 import { readFileSync, writeFileSync } from "node:fs";

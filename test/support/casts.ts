@@ -1,9 +1,9 @@
 /**
  * Who plays in a scenario of a replicated volume: the make of the client, of the bricks, and of the healer.
  *
- * `npm test` runs each scenario with Mortar alone, and some with more. MORTAR_TEST_CASTS=all runs all with every
- * mixture that Mortar takes part in, =mixed with Mortar's client before bricks and healer of GlusterFS, =stock with
- * GlusterFS alone, which shows that what a scenario expects is what GlusterFS does.
+ * `npm test` runs each scenario with Mortar alone, and some with more. MORTAR_TEST_CASTS=all runs all with
+ * every mixture that Mortar takes part in, =mixed with Mortar's client before bricks and healer of
+ * GlusterFS, =stock with GlusterFS alone, which shows that what a scenario expects is what GlusterFS does.
  */
 
 import { MAKES, type Make } from "./peers.ts";

@@ -8,13 +8,14 @@
 
 import { createHash } from "node:crypto";
 import { closeSync, existsSync, lstatSync, openSync, readdirSync, readlinkSync, readSync } from "node:fs";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { getXattr, listXattrs } from "./libc.ts";
 import { gfidText } from "./tree.ts";
 
 const PLUMBING = ".glusterfs";
 const ANONYMOUS = ".glusterfs-anonymous-inode";
 const AFR = "trusted.afr.";
+const GFID2PATH = "trusted.gfid2path.";
 const READ_CHUNK = 1 << 20;
 
 /** By "dirty" or "client-K": the twelve bytes in hexadecimal, three words apart. */
@@ -84,12 +85,14 @@ function indexNames(brick: string, kind: string): string[] {
 }
 
 /**
- * One line an object: kind, mode, owner, link count, gfid, size and content, xattrs but for marks. Copies that
- * agree give equal lists; marks are listed only where they are not zero. An arbiter has no content, so `data`
- * false leaves size and content out.
+ * One line an object: kind, mode, owner, link count, gfid, size and content, xattrs but for marks. Copies
+ * that agree give equal lists; marks are listed only where they are not zero. An arbiter has no content, so
+ * `data` false leaves size and content out.
  */
 export function describeCopy(brick: string, { data = true } = {}): string[] {
-  return namesOf(brick).map((path) => {
+  const names = namesOf(brick);
+  const leads = new Set(names.filter((path) => path !== ".").map((path) => leadOf(brick, path)));
+  return names.map((path) => {
     const full = join(brick, path);
     const stat = lstatSync(full);
     const kind = (stat.mode & 0o170000).toString(8);
@@ -97,16 +100,22 @@ export function describeCopy(brick: string, { data = true } = {}): string[] {
     const target = stat.isSymbolicLink() ? ` -> ${readlinkSync(full)}` : "";
     const links = stat.isDirectory() ? "" : ` links ${stat.nlink}`;
     const what = `${kind} ${(stat.mode & 0o7777).toString(8)} ${stat.uid}:${stat.gid} rdev ${stat.rdev}${links}`;
-    return `${path}: ${what}${size}${target} ${xattrs(brick, path).join(" ")}`;
+    return `${path}: ${what}${size}${target} ${xattrs(brick, path, leads).join(" ")}`;
   });
 }
 
-/** Those that say the same on each copy of a healed object; the times of mdata are not what heals bring over. */
-function xattrs(brick: string, path: string): string[] {
+/**
+ * Those that say the same on each copy of a healed object: not the times of mdata, which heals do not bring
+ * over, and no gfid2path that leads nowhere, as GlusterFS leaves one when a rename goes over one of several
+ * hard links.
+ */
+function xattrs(brick: string, path: string, leads: ReadonlySet<string>): string[] {
   const full = join(brick, path);
   const own = listXattrs(full)
     .filter((key) => !key.startsWith(AFR) && key !== "trusted.glusterfs.mdata")
-    .map((key) => `${key}=${getXattr(full, key).toString("hex")}`);
+    .map((key) => ({ key, value: getXattr(full, key) }))
+    .filter(({ key, value }) => !key.startsWith(GFID2PATH) || leads.has(`${gfidOf(brick, path)} ${value}`))
+    .map(({ key, value }) => `${key}=${value.toString("hex")}`);
   const marks = Object.entries(pendingMarks(brick, path)).map(([key, hex]) => `${key}=${hex}`);
   return [...own, ...marks];
 }
@@ -114,6 +123,11 @@ function xattrs(brick: string, path: string): string[] {
 /** Ends of the areas of a file that hold data. */
 export function allocatedBytes(brick: string, path: string): number {
   return lstatSync(join(brick, path)).blocks * 512;
+}
+
+/** An object and the gfid2path of one of its names: the parent's gfid, and the name. */
+function leadOf(brick: string, path: string): string {
+  return `${gfidOf(brick, path)} ${gfidOf(brick, dirname(path))}/${basename(path)}`;
 }
 
 export function gfidOf(brick: string, path: string): string {

@@ -1,9 +1,10 @@
 /**
- * Child processes of end-to-end tests: started with their output kept, stopped by pid, and killed with certainty.
+ * Child processes of end-to-end tests: started with their output kept, stopped by pid, and killed with
+ * certainty.
  *
  * Every child carries a mark in its environment, which what it starts inherits, also into the background and
- * other sessions. Whoever still has the mark at the end of a test file, or when the tests' process exits early,
- * is killed. Numbers of processes that have ended are never used: the kernel gives them to others.
+ * other sessions. Whoever still has the mark at the end of a test file, or when the tests' process exits
+ * early, is killed. Numbers of processes that have ended are never used: the kernel gives them to others.
  *
  * Calls that touch a mount belong into children: a mount that hangs then hangs a child that can be killed,
  * never the test runner.

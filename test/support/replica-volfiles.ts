@@ -1,6 +1,6 @@
 /**
- * Client volfiles of replicated volumes, written by hand in the shape that glusterd gives them: the graph of a
- * mount and the graph of a heal daemon, for both makes alike.
+ * Client volfiles of replicated volumes, written by hand in the shape that glusterd gives them: the graph of
+ * a mount and the graph of a heal daemon, for both makes alike.
  *
  * Source: `xlators/mgmt/glusterd/src/glusterd-volgen.c`, seen on a volume of GlusterFS 10.3.
  */

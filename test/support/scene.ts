@@ -1,6 +1,6 @@
 /**
- * What scenarios of a replicated volume need: a volume and a mount of a given cast, bricks that go and come, marks
- * set by hand, heals by the cast's healer.
+ * What scenarios of a replicated volume need: a volume and a mount of a given cast, bricks that go and come,
+ * marks set by hand, heals by the cast's healer.
  */
 
 import { linkSync, readdirSync, writeFileSync } from "node:fs";

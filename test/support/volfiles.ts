@@ -28,7 +28,10 @@ export interface CopyOf {
   readonly arbiter: boolean;
 }
 
-/** A brick's server graph: the layers of glusterd's own file that do something for a plain or a replicated volume. */
+/**
+ * A brick's server graph: the layers of glusterd's own file that do something for a plain or a replicated
+ * volume.
+ */
 export function brickVolfile(brick: BrickVolfile): string {
   const { directory, address } = brick;
   const access = brick.server ?? [`auth.addr.${directory}.allow *`];
