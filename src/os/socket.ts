@@ -30,8 +30,8 @@ const TCP_CONGESTION = 13;
 const RENO = Buffer.from("reno");
 
 /**
- * For a connection that does not leave the host: nothing is to be probed there, and algorithms that pace (BBR)
- * hold bytes back for timers.
+ * For a connection that does not leave the host: nothing is to be probed there, and algorithms that pace
+ * (BBR) hold bytes back for timers.
  */
 export function sendWithoutPacing(fd: number): boolean {
   return setsockoptCall(fd, IPPROTO_TCP, TCP_CONGESTION, RENO, RENO.length) === 0;
