@@ -5,8 +5,9 @@
  * ENOTCONN and nothing is ever sent again. A reply to a call that nobody made, or one that makes no sense,
  * ends the connection.
  *
- * Ping: while calls are outstanding the peer is pinged every ping timeout. When nothing came from it and
- * nothing left for it during one, it counts as gone.
+ * Ping: while calls are outstanding the peer is pinged every ping timeout, and when it falls silent. A ping
+ * timeout without a sign of life, and it counts as gone: GlusterFS takes up to twice as long, as it looks only
+ * when it pings, and takes bytes that it sent for a sign.
  */
 
 import type { Call } from "../core/call.ts";
@@ -24,6 +25,10 @@ import { XdrError, type XdrReader, type XdrType, XdrWriter } from "./xdr.ts";
  * Pending calls are looked over this often for ones that are too old, as in GlusterFS; more often if the
  * timeout is short.
  */
+/** The traffic is looked at this often in a ping timeout, or oftener. */
+const PING_LOOKS_MIN = 8;
+const PING_LOOK_MS_MAX = 500;
+
 const SCAN_MS = 10_000;
 
 /** A call under way. The client settles it exactly once through one of the two methods. */
@@ -73,8 +78,11 @@ export class RpcClient {
   #scanTimer: Timer | undefined;
   #pingTimer: Timer | undefined;
   #pingUnanswered = false;
-  #lastTrafficMs = 0;
-  #trafficSeen = 0;
+  #lastPingMs = 0;
+  /** When the peer was last seen to live, to the precision of a look. */
+  #lastSignMs = 0;
+  #signsSeen = 0;
+  #flushedSeen = 0;
   #closed = false;
 
   constructor(transport: Transport, options: RpcClientOptions) {
@@ -273,50 +281,62 @@ export class RpcClient {
     }
   }
 
+  /** A call is outstanding, and nobody watches yet: the peer is asked for a sign of life, and watched. */
   #startPings(): void {
-    const { env } = this.#options;
     const pingTimeoutMs = this.#options.pingTimeoutMs();
     if (pingTimeoutMs === 0) return;
-    const startedMs = env.clock.nowMs();
-    this.#lastTrafficMs = startedMs;
-    this.#trafficSeen = this.#traffic();
+    this.#lastSignMs = this.#options.env.clock.nowMs();
+    this.#signsSeen = this.#signs();
+    this.#watch(pingTimeoutMs);
+    this.#ping();
+  }
+
+  #ping(): void {
+    const { env } = this.#options;
+    const sentMs = env.clock.nowMs();
+    this.#lastPingMs = sentMs;
     this.#pingUnanswered = true;
-    this.#watch(pingTimeoutMs, pingTimeoutMs);
     const answered = (): void => {
       this.#pingUnanswered = false;
-      this.#options.onPing?.(env.clock.nowMs() - startedMs);
+      this.#options.onPing?.(env.clock.nowMs() - sentMs);
     };
     const pending = new Request(pingReply, answered, () => {});
     this.send(DUMP_PROGRAM, DUMP_PROC.PING, SELF, nothing, {}, pending);
   }
 
-  #traffic(): number {
-    return this.transport.arrivals + this.transport.flushed;
+  /**
+   * Grows with whatever shows that the peer lives: what came from it, and what it takes of a backlog. What
+   * merely went into an empty socket shows nothing.
+   */
+  #signs(): number {
+    const { arrivals, flushed, backlogBytes } = this.transport;
+    if (backlogBytes > 0) this.#flushedSeen = flushed;
+    return arrivals + this.#flushedSeen;
   }
 
-  /** Looks at the traffic four times in a ping timeout, and exactly when one has passed without any. */
-  #watch(delayMs: number, pingTimeoutMs: number): void {
+  #watch(pingTimeoutMs: number): void {
     const { env } = this.#options;
-    const step = Math.min(delayMs, pingTimeoutMs / 4);
-    this.#pingTimer = env.clock.after(step, () => {
-      const now = env.clock.nowMs();
-      const traffic = this.#traffic();
-      if (traffic !== this.#trafficSeen) {
-        this.#trafficSeen = traffic;
-        this.#lastTrafficMs = now;
+    const stepMs = Math.min(pingTimeoutMs / PING_LOOKS_MIN, PING_LOOK_MS_MAX);
+    this.#pingTimer = env.clock.after(stepMs, () => {
+      const nowMs = env.clock.nowMs();
+      const signs = this.#signs();
+      if (signs !== this.#signsSeen) {
+        this.#signsSeen = signs;
+        this.#lastSignMs = nowMs;
       }
-      const silentMs = now - this.#lastTrafficMs;
+      this.#pingTimer = undefined;
+      if (this.#pending.size === 0) return;
+      const silentMs = nowMs - this.#lastSignMs;
       if (this.#pingUnanswered && silentMs >= pingTimeoutMs) {
         env.log.error("connection dropped: no answer within the ping timeout", {
           timeoutSec: pingTimeoutMs / 1000,
         });
         this.transport.close();
-      } else if (this.#pingUnanswered) this.#watch(pingTimeoutMs - silentMs, pingTimeoutMs);
-      else if (delayMs > step) this.#watch(delayMs - step, pingTimeoutMs);
-      else {
-        this.#pingTimer = undefined;
-        if (this.#pending.size > 0) this.#startPings();
+        return;
       }
+      this.#watch(pingTimeoutMs);
+      const isDue = silentMs >= pingTimeoutMs / 4 || nowMs - this.#lastPingMs >= pingTimeoutMs;
+      if (!this.#pingUnanswered && isDue) this.#ping();
     });
   }
 }

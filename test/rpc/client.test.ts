@@ -237,6 +237,23 @@ describe("ping", () => {
     expect(latencies.length).toBeGreaterThan(20);
   });
 
+  it.each([100, 1_000, 4_900, 5_100, 9_999, 12_345])(
+    "drops a peer within a second of the ping timeout, last seen after %d ms",
+    async (lastSignMs) => {
+      const { rpc, peer, env } = connect({ pingTimeoutMs: () => 5_000 });
+      void outcome(ask(rpc));
+      const last = outcome(ask(rpc));
+      await env.clock.advance(lastSignMs);
+      peer.answersPings = false;
+      peer.answer(peer.calls[1]!.xid);
+      await last;
+      await env.clock.advance(4_400);
+      expect(rpc.closed).toBe(false);
+      await env.clock.advance(1_600);
+      expect(rpc.closed).toBe(true);
+    },
+  );
+
   it("counts any traffic as life", async () => {
     const { rpc, peer, env } = connect({ pingTimeoutMs: () => 40_000 });
     peer.answersPings = false;
