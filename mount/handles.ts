@@ -16,7 +16,7 @@ export class FileHandle {
   readonly fd: Fd;
   /** Owners (eight bytes each, as latin1 keys) that may hold locks taken through this handle. */
   readonly lockOwners = new Set<string>();
-  /** Reads and writes do not come here: the kernel does them (dev-fuse/passthrough.ts). */
+  /** It counts among those of an inode that the kernel reads itself (dev-fuse/passthrough.ts). */
   passesThrough = false;
 
   constructor(node: Node, fd: Fd) {

@@ -77,8 +77,8 @@ export const MOUNT_OPTIONS = {
   passthrough: bool({
     default: true,
     describe:
-      "Let the kernel read and write the files of a brick in this process by itself, where nothing in the " +
-      "graph minds (needs root and Linux 6.9).",
+      "Let the kernel itself read files that are opened read-only from a brick in this process, where " +
+      "nothing in the graph minds (needs root and Linux 6.9).",
   }),
   "use-readdirp": bool({ default: true, describe: "List directories with attributes." }),
   "background-qlen": count({

@@ -1,14 +1,13 @@
 /**
- * Passthrough: the kernel reads and writes a local brick's file itself (Linux 6.9, CAP_SYS_ADMIN).
+ * Passthrough: the kernel reads a local brick's file itself (Linux 6.9, CAP_SYS_ADMIN).
  *
- * Only where the graph says that a file of this process means the same (`localFile`): one brick in this
- * process and nothing above it that keeps, counts or refuses I/O. Everything but read, write, splice and mmap
- * still comes as requests: flush and fsync, attributes, locks, truncation.
+ * Only where the graph says that a file of this process reads the same (`localFile`), and only for readers: a
+ * writer that the kernel served would go on writing to the brick after this process has died and its locks
+ * with it. Everything but reads, splices and maps of files opened read-only still comes as requests.
  *
- * The kernel wants all opens of an inode to be alike while one is open: the first one decides, and a handle
- * that cannot pass through keeps later ones from it (fs/fuse/iomode.c). It does not take set-id bits from a
- * program that is written this way, so files with such bits stay out, and a file that others than root have
- * open for writing gets none.
+ * The kernel wants all opens of an inode to be alike while one passes through (fs/fuse/iomode.c): a writer
+ * that comes then is opened as passing through with direct I/O, which means requests; and a file that is open
+ * without passthrough keeps later readers from it.
  */
 
 import { FopError } from "../../src/core/errors.ts";
@@ -24,8 +23,6 @@ export interface Backing {
   readonly id: number;
   /** Open handles that use it. */
   handles: number;
-  /** Somebody else than root opened it for writing. */
-  unprivileged: boolean;
 }
 
 /** The kernel's list of such files; the real one, or a test's. */
@@ -53,13 +50,12 @@ export class Passthrough {
   }
 
   /** Number for the answer to an open, its handle being in its node's list; 0: its I/O comes as requests. */
-  opened(handle: FileHandle, uid: number): number {
+  opened(handle: FileHandle): number {
     const { node } = handle;
     if (node.backing === undefined && node.open.length > 1) return 0;
     node.backing ??= this.#begin(handle);
     if (node.backing === undefined) return 0;
     node.backing.handles++;
-    if (uid !== 0 && (handle.fd.flags & O_ACCMODE) !== O_RDONLY) node.backing.unprivileged = true;
     handle.passesThrough = true;
     return node.backing.id;
   }
@@ -75,10 +71,11 @@ export class Passthrough {
   }
 
   #begin(handle: FileHandle): Backing | undefined {
-    const osFd = this.#refused ? undefined : this.#top.localFile(handle.fd);
+    if (this.#refused || !isReader(handle)) return undefined;
+    const osFd = this.#top.localFile(handle.fd);
     if (osFd === undefined) return undefined;
     try {
-      return { id: this.#backings.open(osFd), handles: 0, unprivileged: false };
+      return { id: this.#backings.open(osFd), handles: 0 };
     } catch (error) {
       // The privilege or the file system below will not change while this mount lives.
       this.#refused = true;
@@ -87,4 +84,9 @@ export class Passthrough {
       return undefined;
     }
   }
+}
+
+/** Whether a handle may only read: its reads are the kernel's to do. */
+export function isReader({ fd }: FileHandle): boolean {
+  return (fd.flags & O_ACCMODE) === O_RDONLY;
 }

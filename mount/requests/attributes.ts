@@ -6,7 +6,7 @@
  */
 
 import type { Call } from "../../src/core/call.ts";
-import { hasSetId, type Iatt, SETATTR, withoutSetId, ZERO_IATT } from "../../src/core/iatt.ts";
+import { hasSetId, type Iatt, SETATTR, ZERO_IATT } from "../../src/core/iatt.ts";
 import { O_ACCMODE, O_RDONLY } from "../../src/core/open-flags.ts";
 import {
   FATTR,
@@ -77,7 +77,7 @@ export async function setattr(state: MountState, request: KernelRequest): Promis
     if ((valid & FATTR.KILL_SUIDGID) !== 0 && hasSetId(stat.mode))
       stat = await stripSetId(state, call, node, handle?.fd, stat.mode);
   }
-  const change = wantedChange(request, valid, node);
+  const change = wantedChange(request, valid);
   if (change.valid !== 0) {
     const reply = await byLocOrHandle(
       node,
@@ -114,10 +114,8 @@ async function resize(
   }
 }
 
-/** Writers that the kernel serves itself would not lose a program's set-id bits (dev-fuse/passthrough.ts). */
-function wantedChange(request: KernelRequest, asked: number, node: Node): { stat: Iatt; valid: number } {
+function wantedChange(request: KernelRequest, asked: number): { stat: Iatt; valid: number } {
   const { words } = request;
-  const mode = words[IN.setattr.mode]!;
   const at = IN.setattr;
   let valid = 0;
   if ((asked & FATTR.MODE) !== 0) valid |= SETATTR.MODE;
@@ -130,7 +128,7 @@ function wantedChange(request: KernelRequest, asked: number, node: Node): { stat
   if ((asked & FATTR.CTIME) !== 0) valid |= SETATTR.CTIME;
   const stat: Iatt = {
     ...ZERO_IATT,
-    mode: node.backing?.unprivileged ? withoutSetId(mode) : mode,
+    mode: words[at.mode]!,
     uid: words[at.uid]!,
     gid: words[at.gid]!,
     atime: i64(words, at.atime),

@@ -22,6 +22,7 @@ import {
   O_RDWR,
   O_WRONLY,
 } from "../../src/core/open-flags.ts";
+import { isReader } from "../dev-fuse/passthrough.ts";
 import {
   FALLOC,
   FOPEN,
@@ -74,10 +75,17 @@ export function openFlags(state: MountState, flags: number): number {
 /** Enters an open handle and writes fuse_open_out. */
 export function putOpened(state: MountState, request: KernelRequest, at: number, handle: FileHandle): void {
   const fh = state.handles.add(handle);
-  const backing = state.passthrough?.opened(handle, request.uid) ?? 0;
+  const backing = state.passthrough?.opened(handle) ?? 0;
   putU64(request.outWords, at, fh);
-  request.outWords[at + 2] = backing > 0 ? FOPEN.PASSTHROUGH : openOutFlags(state, handle.fd.flags);
+  request.outWords[at + 2] = backing > 0 ? passingFlags(handle) : openOutFlags(state, handle.fd.flags);
   request.outWords[at + 3] = backing;
+}
+
+/** Direct I/O means requests, also where a reader's handle makes the inode pass through. */
+function passingFlags(handle: FileHandle): number {
+  return isReader(handle)
+    ? FOPEN.PASSTHROUGH
+    : FOPEN.PASSTHROUGH | FOPEN.DIRECT_IO | FOPEN.PARALLEL_DIRECT_WRITES;
 }
 
 /**

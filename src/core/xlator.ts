@@ -103,9 +103,9 @@ export abstract class XlatorBase<T extends OptionTable = OptionTable> implements
   }
 
   /**
-   * A descriptor of this process that reads and writes the same file as `readv` and `writev` of `fd` here,
-   * with nothing left out; the caller may do I/O on it until it releases `fd`. Undefined where there is none,
-   * which is the rule: a translator that has one, or lets one through, says so.
+   * A descriptor of this process whose reads give what `readv` of `fd` gives here, with nothing left out; the
+   * caller may read from it until it releases `fd`. Undefined where there is none, which is the rule: a
+   * translator that has one, or lets one through, says so.
    */
   localFile(_fd: Fd): number | undefined {
     return undefined;

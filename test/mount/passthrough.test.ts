@@ -6,6 +6,9 @@ import { FopError } from "../../src/core/errors.ts";
 import { Fd, Inode } from "../../src/core/inode.ts";
 import { SILENT } from "../../src/core/log.ts";
 
+const READER = 0;
+const WRITER = 2;
+
 /** A kernel that numbers what it is given, and a graph that has a file for descriptors with these flags. */
 function setUp(hasFile: (fd: Fd) => boolean = () => true) {
   const open = new Set<number>();
@@ -36,11 +39,10 @@ function setUp(hasFile: (fd: Fd) => boolean = () => true) {
     refuse: () => {
       refuse = true;
     },
-    node,
-    opens(flags = 2, uid = 0) {
+    opens(flags = READER) {
       const handle = new FileHandle(node, new Fd(node.inode, flags));
       numbers.set(handle, handles.add(handle));
-      return { handle, id: passthrough.opened(handle, uid) };
+      return { handle, id: passthrough.opened(handle) };
     },
     releases(handle: FileHandle) {
       handles.remove(numbers.get(handle)!);
@@ -50,10 +52,10 @@ function setUp(hasFile: (fd: Fd) => boolean = () => true) {
 }
 
 describe("passthrough", () => {
-  it("gives all handles of an inode the same file, and takes it back with the last one", () => {
+  it("gives all readers of an inode the same file, and takes it back with the last handle", () => {
     const mount = setUp();
     const first = mount.opens();
-    const second = mount.opens(0);
+    const second = mount.opens();
     expect(second.id).toBe(first.id);
     mount.releases(first.handle);
     expect([...mount.open]).toEqual([first.id]);
@@ -62,21 +64,33 @@ describe("passthrough", () => {
     expect(mount.opens().id).not.toBe(first.id);
   });
 
-  it("is not for an inode that has a handle without it, until that one is gone", () => {
-    const mount = setUp((fd) => fd.flags !== 2);
-    const plain = mount.opens(2);
-    expect(plain.id).toBe(0);
-    const later = mount.opens(0);
-    expect(later.id).toBe(0);
-    mount.releases(plain.handle);
-    expect(mount.opens(0).id).toBe(0);
-    mount.releases(later.handle);
+  it("never begins with a writer, and not while one has the file open", () => {
+    const mount = setUp();
+    const writer = mount.opens(WRITER);
+    expect(writer.id).toBe(0);
+    const reader = mount.opens();
+    expect(reader.id).toBe(0);
+    expect(mount.asked).toHaveLength(0);
+    mount.releases(writer.handle);
+    mount.releases(reader.handle);
+    expect(mount.opens().id).toBeGreaterThan(0);
   });
 
-  it("holds for every later handle of an inode, since the kernel refuses any other", () => {
-    const mount = setUp((fd) => fd.flags === 0);
-    const reader = mount.opens(0);
-    expect(mount.opens(2).id).toBe(reader.id);
+  it("takes a writer that comes later into the count, since the kernel refuses any other", () => {
+    const mount = setUp();
+    const reader = mount.opens();
+    const writer = mount.opens(WRITER);
+    expect(writer.id).toBe(reader.id);
+    mount.releases(reader.handle);
+    expect([...mount.open]).toEqual([reader.id]);
+    mount.releases(writer.handle);
+    expect([...mount.open]).toEqual([]);
+  });
+
+  it("is not for what the graph has no file of", () => {
+    const mount = setUp(() => false);
+    expect(mount.opens().id).toBe(0);
+    expect(mount.asked).toHaveLength(1);
   });
 
   it("is given up for the mount when the kernel refuses once", () => {
@@ -87,18 +101,5 @@ describe("passthrough", () => {
     mount.releases(first.handle);
     expect(mount.opens().id).toBe(0);
     expect(mount.asked).toHaveLength(1);
-  });
-
-  it("remembers that somebody else than root writes, until all handles are gone", () => {
-    const mount = setUp();
-    const root = mount.opens(2, 0);
-    const reader = mount.opens(0, 1000);
-    expect(mount.node.backing?.unprivileged).toBe(false);
-    const writer = mount.opens(1, 1000);
-    mount.releases(writer.handle);
-    expect(mount.node.backing?.unprivileged).toBe(true);
-    for (const { handle } of [root, reader]) mount.releases(handle);
-    mount.opens(2, 0);
-    expect(mount.node.backing?.unprivileged).toBe(false);
   });
 });

@@ -119,7 +119,7 @@ class Locks extends CountedFops {
     return this.pass("truncate", call, args, countedInode(loc));
   }
 
-  /** Mandatory locks are for reads and writes to meet. */
+  /** Mandatory locks are for reads to meet. */
   override localFile(fd: Fd): number | undefined {
     const advisory = this.options["mandatory-locking"] === "off" && !this.options["enforce-mandatory-lock"];
     return advisory ? this.child.localFile(fd) : undefined;

@@ -12,12 +12,12 @@
 import type { Call } from "../../../src/core/call.ts";
 import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
 import { gfidText } from "../../../src/core/gfid.ts";
-import { hasSetId, S_IFREG } from "../../../src/core/iatt.ts";
+import { S_IFREG } from "../../../src/core/iatt.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
 import { O_DIRECT } from "../../../src/core/open-flags.ts";
 import { defineXlator, exactly, type ParentEvent, XlatorBase } from "../../../src/core/xlator.ts";
 import { openDiskIo } from "../../../src/os/disk-io.ts";
-import { close, fstat, lchown, statfs } from "../../../src/os/files.ts";
+import { close, lchown, statfs } from "../../../src/os/files.ts";
 import { Brick } from "./brick.ts";
 import { openBrickDirectory } from "./brick-dir.ts";
 import { createFop, linkFop, mkdirFop, mknodFop, symlinkFop } from "./create.ts";
@@ -118,16 +118,10 @@ class Posix extends XlatorBase<typeof posixOptions> {
     this.notifyParents({ type: "child-down" });
   }
 
-  /**
-   * Not where a write has to be followed by something of ours: stored times to raise, a reserve to keep,
-   * set-id bits to take away. Not for readers either, as whoever writes later uses what they began. All that
-   * is looked at when a file is opened, no longer at each write.
-   */
   override localFile(fd: Fd): number | undefined {
     const file = this.#brick.files.find(fd);
-    if (!file || fd.inode.type !== S_IFREG || ((file.flags ^ fd.flags) & O_DIRECT) !== 0) return undefined;
-    if (file.state.mdata !== null || this.#brick.space.full) return undefined;
-    return hasSetId(fstat(file.osFd).mode) ? undefined : file.osFd;
+    const isAlike = file && fd.inode.type === S_IFREG && ((file.flags ^ fd.flags) & O_DIRECT) === 0;
+    return isAlike ? file.osFd : undefined;
   }
 
   override release(fd: Fd): Promise<void> {
