@@ -6,8 +6,8 @@
  * ends the connection.
  *
  * Ping: while calls are outstanding the peer is pinged every ping timeout, and when it falls silent. A ping
- * timeout without a sign of life, and it counts as gone: GlusterFS takes up to twice as long, as it looks only
- * when it pings, and takes bytes that it sent for a sign.
+ * timeout without a sign of life, and it counts as gone: GlusterFS takes up to twice as long, as it looks
+ * only when it pings, and takes bytes that it sent for a sign.
  */
 
 import type { Call } from "../core/call.ts";

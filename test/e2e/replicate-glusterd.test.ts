@@ -14,6 +14,8 @@ import { expectSameBytes } from "../support/same-bytes.ts";
 import { pattern, writeSampleTree } from "../support/sample-tree.ts";
 import { until } from "../support/wait.ts";
 
+/** Longer than any cache of attributes lasts. */
+const TRUST_MS = 20_000;
 const BLOCK = 4096;
 const WRITES = 100;
 /** glustershd connects within 3 s and looks at once; the machine may be busy. */
@@ -51,7 +53,9 @@ async function shareAndHeal(volume: GlusterVolume, kind: "replica 3" | "arbiter"
   const agents = places.map(() => lab.agent());
 
   await writeSampleTree(agents[0]!, ours.mountpoint);
-  expect(await agents[1]!.snapshot(theirs)).toEqual(await agents[0]!.snapshot(ours.mountpoint));
+  const written = await agents[0]!.snapshot(ours.mountpoint);
+  // Their client trusts what it knows of the root for a second or two.
+  await expect.poll(() => agents[1]!.snapshot(theirs), { timeout: TRUST_MS }).toEqual(written);
 
   /** Both clients write blocks of one file at the same time, every other block each. */
   async function writeTogether(fill: number): Promise<void> {
