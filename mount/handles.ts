@@ -8,6 +8,7 @@
 
 import type { DirentPlus } from "../src/core/fops.ts";
 import type { Fd } from "../src/core/inode.ts";
+import { O_ACCMODE, O_RDONLY } from "../src/core/open-flags.ts";
 import type { Node } from "./nodes.ts";
 
 export class FileHandle {
@@ -22,6 +23,11 @@ export class FileHandle {
   constructor(node: Node, fd: Fd) {
     this.node = node;
     this.fd = fd;
+  }
+
+  /** Opened for reading alone. */
+  get isReader(): boolean {
+    return (this.fd.flags & O_ACCMODE) === O_RDONLY;
   }
 }
 
@@ -99,5 +105,5 @@ export class HandleTable {
 /** A handle of the node that may write, or any: what works on a file that has no name any more. */
 export function openHandle(node: Node, forWriting = false): FileHandle | undefined {
   if (!forWriting) return node.open[node.open.length - 1];
-  return node.open.find((handle) => (handle.fd.flags & 0o3) !== 0);
+  return node.open.find((handle) => !handle.isReader);
 }

@@ -12,7 +12,6 @@
 
 import { FopError } from "../../src/core/errors.ts";
 import type { Logger } from "../../src/core/log.ts";
-import { O_ACCMODE, O_RDONLY } from "../../src/core/open-flags.ts";
 import type { XlatorBase } from "../../src/core/xlator.ts";
 import { closeBacking, openBacking } from "../../src/os/fuse-dev.ts";
 import type { FileHandle } from "../handles.ts";
@@ -71,7 +70,7 @@ export class Passthrough {
   }
 
   #begin(handle: FileHandle): Backing | undefined {
-    if (this.#refused || !isReader(handle)) return undefined;
+    if (this.#refused || !handle.isReader) return undefined;
     const osFd = this.#top.localFile(handle.fd);
     if (osFd === undefined) return undefined;
     try {
@@ -84,9 +83,4 @@ export class Passthrough {
       return undefined;
     }
   }
-}
-
-/** Whether a handle may only read: its reads are the kernel's to do. */
-export function isReader({ fd }: FileHandle): boolean {
-  return (fd.flags & O_ACCMODE) === O_RDONLY;
 }

@@ -7,7 +7,6 @@
 
 import type { Call } from "../../src/core/call.ts";
 import { hasSetId, type Iatt, SETATTR, ZERO_IATT } from "../../src/core/iatt.ts";
-import { O_ACCMODE, O_RDONLY } from "../../src/core/open-flags.ts";
 import {
   FATTR,
   GETATTR_FH,
@@ -103,7 +102,7 @@ async function resize(
     (words[IN.setattr.valid]! & FATTR.LOCKOWNER) === 0
       ? call
       : state.callWithOwner(request, IN.setattr.lockOwner);
-  if (named !== undefined && (named.fd.flags & O_ACCMODE) !== O_RDONLY)
+  if (named !== undefined && !named.isReader)
     return (await state.top.ftruncate(owned, { fd: named.fd, offset })).post;
   try {
     return (await state.top.truncate(owned, { loc: { inode: node.inode }, offset })).post;

@@ -22,7 +22,6 @@ import {
   O_RDWR,
   O_WRONLY,
 } from "../../src/core/open-flags.ts";
-import { isReader } from "../dev-fuse/passthrough.ts";
 import {
   FALLOC,
   FOPEN,
@@ -83,7 +82,7 @@ export function putOpened(state: MountState, request: KernelRequest, at: number,
 
 /** Direct I/O means requests, also where a reader's handle makes the inode pass through. */
 function passingFlags(handle: FileHandle): number {
-  return isReader(handle)
+  return handle.isReader
     ? FOPEN.PASSTHROUGH
     : FOPEN.PASSTHROUGH | FOPEN.DIRECT_IO | FOPEN.PARALLEL_DIRECT_WRITES;
 }

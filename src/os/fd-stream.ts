@@ -15,9 +15,9 @@ import { addressOf, declare, duplicateOnto, makePipe } from "./libc.ts";
 const readCall = declare("int64_t read(int fd, uintptr_t at, size_t size)");
 
 export interface FdHandler {
-  /** Where the next read(2) goes; called before each. Its length bounds the read. */
+  /** Where a read(2) to come goes; its length bounds the read. Two may be out, one for each way of reading. */
   buffer(): Buffer;
-  /** `count` bytes were read into the buffer given last. */
+  /** `count` bytes were read into `buffer`, which `buffer()` gave. */
   onData(count: number, buffer: Buffer): void;
   /** read(2) failed for good (ENODEV: the mount is gone); the stream is closed. */
   onError?(error: NodeJS.ErrnoException): void;
