@@ -15,7 +15,7 @@ import { addressOf, declare, duplicateOnto, makePipe } from "./libc.ts";
 const readCall = declare("int64_t read(int fd, uintptr_t at, size_t size)");
 
 export interface FdHandler {
-  /** Where a read(2) to come goes; its length bounds the read. Two may be out, one for each way of reading. */
+  /** Where a read(2) to come goes; its length bounds the read. Two may be out, one a way of reading. */
   buffer(): Buffer;
   /** `count` bytes were read into `buffer`, which `buffer()` gave. */
   onData(count: number, buffer: Buffer): void;
