@@ -43,7 +43,7 @@ class PassThrough extends Xlator {
   }
 
   override onParentEvent(event: Parameters<Xlator["onParentEvent"]>[0]): void {
-    this.child.onParentEvent(event);
+    this.tellChild(this.child, event);
   }
 }
 

@@ -29,6 +29,9 @@ export type ChildEvent =
 /** Travels down: start and stop serving. */
 export type ParentEvent = { readonly type: "parent-up" } | { readonly type: "parent-down" };
 
+/** What a translator tells of itself in a statedump; plain data: numbers, words, lists and records of them. */
+export type Dump = Readonly<Record<string, unknown>>;
+
 /** Who hears a translator's events: its parents, and the edge at the top. */
 export interface EventSink {
   onChildEvent(event: ChildEvent, from: XlatorBase): void;
@@ -45,6 +48,14 @@ export interface XlatorInit<T extends OptionTable = OptionTable> {
   readonly env: Env;
 }
 
+/** Events that say whether a translator can serve; the last one stands. */
+const STATES: ReadonlySet<ChildEvent["type"]> = new Set([
+  "child-up",
+  "child-down",
+  "child-connecting",
+  "auth-failed",
+]);
+
 export abstract class XlatorBase<T extends OptionTable = OptionTable> implements Fops, Hooks, EventSink {
   readonly name: string;
   readonly type: string;
@@ -55,6 +66,10 @@ export abstract class XlatorBase<T extends OptionTable = OptionTable> implements
   /** Current values; replaced as a whole by `reconfigure`. */
   protected options: OptionValues<T>;
   readonly #parents = new Set<EventSink>();
+  /** Children that belong to another graph as well, which is the one to start and stop them. */
+  readonly #borrowed = new Set<XlatorBase>();
+  /** What was last said upwards of being able to serve. */
+  #said: ChildEvent | undefined;
 
   constructor(init: XlatorInit<T>) {
     this.name = init.name;
@@ -95,10 +110,31 @@ export abstract class XlatorBase<T extends OptionTable = OptionTable> implements
   }
 
   onParentEvent(event: ParentEvent): void {
-    for (const child of this.children) child.onParentEvent(event);
+    for (const child of this.children) this.tellChild(child, event);
+  }
+
+  /** Passes a parent event on, unless another graph is the one that starts and stops the child. */
+  protected tellChild(child: XlatorBase, event: ParentEvent): void {
+    if (!this.#borrowed.has(child)) child.onParentEvent(event);
+  }
+
+  /** From now on the child is not started and stopped from here: another graph has it too (graph/adopt.ts). */
+  borrowChild(child: XlatorBase): void {
+    this.#borrowed.add(child);
+  }
+
+  /** Ends `borrowChild`. */
+  ownChild(child: XlatorBase): void {
+    this.#borrowed.delete(child);
+  }
+
+  /** Says to a parent that came later what the others have heard: whether this translator can serve. */
+  repeatTo(parent: EventSink): void {
+    if (this.#said !== undefined) parent.onChildEvent(this.#said, this);
   }
 
   protected notifyParents(event: ChildEvent): void {
+    if (STATES.has(event.type)) this.#said = event;
     for (const parent of this.#parents) parent.onChildEvent(event, this);
   }
 
@@ -109,6 +145,14 @@ export abstract class XlatorBase<T extends OptionTable = OptionTable> implements
    */
   localFile(_fd: Fd): number | undefined {
     return undefined;
+  }
+
+  /**
+   * What `mortar statedump` shows of this translator: counts, queues, states. Cheap, without secrets and
+   * without side effects; called at any time of its life.
+   */
+  dump(): Dump {
+    return {};
   }
 
   /** Whether this class does something of its own for the fop, for `mortar graph`. */
