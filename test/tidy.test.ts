@@ -107,7 +107,7 @@ function mayImport(part: string): (target: string) => boolean {
     case "xlators/registry.ts":
       return (target) => target === CORE || target.startsWith("xlators/");
     case "src/api":
-      return among(CORE, "src/graph", "src/rpc", ...REGISTRY);
+      return among(CORE, "src/os", "src/graph", "src/rpc", ...REGISTRY);
     case "src/process":
       return (target) => among(CORE, "src/graph", "src/api")(target) || target.startsWith("xlators/");
     case "mount":

@@ -37,6 +37,8 @@ export interface OpenOptions {
   readonly backupServers?: readonly ServerAddress[];
   /** Rounds through all servers; 1 by default. */
   readonly fetchAttempts?: number;
+  /** Gives up waiting for servers and bricks; the rejection is the signal's reason. */
+  readonly signal?: AbortSignal;
 }
 
 const START_TIMEOUT_MS = 10_000;
@@ -44,14 +46,24 @@ const START_TIMEOUT_MS = 10_000;
 const VOLFILE_BYTES_MAX = 16 * 1024 * 1024;
 
 /**
- * Opens a volume for use in-process. Rejects with UserError when the source, the volfile or a brick does not
- * let us.
+ * Opens a volume for use in-process; a directory in the source is its root. Rejects with UserError when the
+ * source, the volfile or a brick does not let us, with FopError when there is no such directory; nothing
+ * stays behind then.
  */
 export async function openVolume(
   source: string | Source,
   options: OpenOptions & { readonly identity?: Identity } = {},
 ): Promise<Volume> {
-  return new Volume(await openGraph(source, options), options.identity);
+  const parsed = typeof source === "string" ? parseSource(source) : source;
+  const volume = new Volume(await openGraph(parsed, options), options.identity);
+  const directory = parsed.kind === "server" ? parsed.directory : "/";
+  if (directory === "/") return volume;
+  try {
+    return await volume.at(directory);
+  } catch (error) {
+    await volume.close();
+    throw error;
+  }
 }
 
 /** A started graph; the caller stops it. One from a server follows changes of its volume's options. */
@@ -94,15 +106,26 @@ function fetchOptions(options: OpenOptions, env: Env): FetchOptions {
 
 /** Builds and starts a graph from a volfile in hand. */
 export async function startVolfile(volfile: Volfile, options: OpenOptions = {}): Promise<Graph> {
-  const { env = nodeEnv(SILENT), top, timeoutMs = START_TIMEOUT_MS } = options;
+  const { env = nodeEnv(SILENT), top, timeoutMs = START_TIMEOUT_MS, signal } = options;
+  signal?.throwIfAborted();
   const graph = buildGraph(overrideOptions(volfile, options.xlatorOptions ?? [], env), {
     registry: REGISTRY,
     env,
     ...(top === undefined ? {} : { top }),
     ...(options.beside === undefined ? {} : { beside: options.beside }),
   });
-  await graph.start({ timeoutMs });
-  return graph;
+  const giveUp = (): void => void graph.stop();
+  signal?.addEventListener("abort", giveUp, { once: true });
+  try {
+    await graph.start({ timeoutMs });
+    signal?.throwIfAborted();
+    return graph;
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
+  } finally {
+    signal?.removeEventListener("abort", giveUp);
+  }
 }
 
 /** The volfile of a source, as it is. */

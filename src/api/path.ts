@@ -31,10 +31,13 @@ export interface Entry {
 export class PathResolver {
   readonly #top: XlatorBase;
   readonly #inodes: InodeTable;
+  readonly #rootInode: Inode;
 
-  constructor(top: XlatorBase, inodes: InodeTable) {
+  /** `root`: where paths begin; nothing above it can be named. It must be held in `inodes`. */
+  constructor(top: XlatorBase, inodes: InodeTable, root: Inode = inodes.root) {
     this.#top = top;
     this.#inodes = inodes;
+    this.#rootInode = root;
   }
 
   /** The object at `path`; with `follow` false a symlink at the end is the object. */
@@ -88,8 +91,9 @@ export class PathResolver {
   }
 
   async #root(call: Call): Promise<Resolved> {
-    const { stat } = await this.#top.lookup(call, { loc: { inode: this.#inodes.root } });
-    return { inode: this.#inodes.root, stat };
+    const inode = this.#rootInode;
+    const { stat } = await this.#top.lookup(call, { loc: { inode } });
+    return { inode, stat };
   }
 }
 

@@ -124,7 +124,7 @@ describe("files", () => {
       len: 10,
     });
     expect(await two.testLock({ type: "wrlck", start: 10, len: 0 })).toBeUndefined();
-    const waiting = two.lock({ type: "wrlck", start: 0, len: 0 }, true);
+    const waiting = two.lock({ type: "wrlck", start: 0, len: 0 }, { wait: true });
     await one.close();
     await waiting;
     await two.close();
