@@ -83,8 +83,8 @@ export class File {
   }
 
   /**
-   * Up to `size` bytes from `offset`, without a copy: the buffers are the brick's or the network's own and the
-   * caller's until `release`, which lets them be used again.
+   * Up to `size` bytes from `offset`, without a copy: the buffers are the brick's or the network's own and
+   * the caller's until `release`, which lets them be used again.
    */
   async readVector(offset: number, size: number): Promise<ReadResult> {
     const call = this.#begin("readv", O_WRONLY, offset, size);
@@ -97,7 +97,9 @@ export class File {
     }
   }
 
-  /** Up to `size` bytes from `offset` as a buffer of the caller's own; shorter only at the end of the file. */
+  /**
+   * Up to `size` bytes from `offset` as a buffer of the caller's own; shorter only at the end of the file.
+   */
   async read(offset: number, size: number): Promise<Buffer> {
     const result = await this.readVector(offset, size);
     try {
@@ -191,8 +193,8 @@ export class File {
   }
 
   /**
-   * The content in order, some chunks ahead of who reads it. Release each result; those not taken are released
-   * when the iteration ends early.
+   * The content in order, some chunks ahead of who reads it. Release each result; those not taken are
+   * released when the iteration ends early.
    */
   async *chunks(options: ChunkOptions = {}): AsyncGenerator<ReadResult> {
     const { start = 0, size = CHUNK_BYTES, ahead = CHUNKS_AHEAD, signal } = options;
@@ -273,8 +275,8 @@ export class File {
   }
 
   /**
-   * Ends waits for locks, waits for requests in flight, flushes and releases, locks included. Rejects with what close(2) would
-   * report, once; the file is closed in any case, and closing it again does nothing.
+   * Ends waits for locks, waits for requests in flight, flushes and releases, locks included. Rejects with
+   * what close(2) would report, once; the file is closed in any case, and closing it again does nothing.
    */
   async close(): Promise<void> {
     if (this.#closing) return this.#closing.catch(() => {});

@@ -43,8 +43,8 @@ export class Session {
   }
 
   /**
-   * Closes the files that are still open, then stops the graph. Rejects, after that, with the first failure of
-   * a close: something acknowledged early may be lost.
+   * Closes the files that are still open, then stops the graph. Rejects, after that, with the first failure
+   * of a close: something acknowledged early may be lost.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close();
