@@ -74,6 +74,16 @@ export class FopMeter {
     record.latency.record(tookMs);
   }
 
+  /** Something begins that is in flight and not counted, e.g. a hook. */
+  enter(): void {
+    this.inFlight++;
+  }
+
+  /** Ends `enter`. */
+  leave(): void {
+    if (--this.inFlight === 0 && this.#onIdle !== undefined) this.#idle();
+  }
+
   /** Calls `task` once, as soon as nothing is in flight: at once when that is so now. One task at a time. */
   whenIdle(task: (() => void) | undefined): void {
     this.#onIdle = task;
@@ -104,7 +114,7 @@ export class FopMeter {
     else if (record.hasPayload) record.bytes += reply.size ?? 0;
     record.latency.record(this.#clock.nowMs() - span.beganMs);
     if (this.#spare.length < SPARE_MAX) this.#spare.push(span);
-    if (--this.inFlight === 0 && this.#onIdle !== undefined) this.#idle();
+    this.leave();
   }
 
   #idle(): void {

@@ -7,6 +7,9 @@
  * rejects. Whoever calls `stop` has no fop in flight any more; the graph does not count them.
  *
  * Only what the top needs is made. Several parents may share a child; it is made, started and stopped once.
+ *
+ * A graph may be built from a running one (`from`): subtrees that are the same in both are not made again but
+ * taken along, with their connections, open files and locks. Until `takeOver` they belong to the old graph.
  */
 
 import { distance } from "fastest-levenshtein";
@@ -30,6 +33,8 @@ export interface GraphInit {
    * what their children say, and are not told of parents.
    */
   readonly beside?: readonly string[];
+  /** A serving graph, which this one is to replace: what is the same in both is taken along. */
+  readonly from?: Graph;
 }
 
 /** What became of a new volfile for a running graph. */
@@ -45,6 +50,8 @@ export interface GraphNode {
   readonly section: VolfileSection;
   readonly definition: XlatorDefinition;
   readonly xlator: XlatorBase;
+  /** It was not made for this graph but comes from the one before. */
+  readonly taken: boolean;
 }
 
 /** Builds without starting. Throws UserError on the first thing wrong, with file and line. */
@@ -62,15 +69,23 @@ export function buildGraph(volfile: Volfile, init: GraphInit): Graph {
 
 type State = "built" | "starting" | "serving" | "stopped";
 
+/** A translator together with the values that its options shall have. */
+interface Change {
+  readonly node: GraphNode;
+  readonly values: OptionValues<OptionTable>;
+}
+
 export class Graph implements EventSink {
   readonly top: XlatorBase;
   /** Children before parents. */
   readonly nodes: readonly GraphNode[];
-  readonly #init: GraphInit;
+  readonly #init: Omit<GraphInit, "from">;
   readonly #listeners = new Set<(event: ChildEvent) => void>();
   readonly #onStop: (() => void | Promise<void>)[] = [];
   #volfile: Volfile;
   #state: State = "built";
+  /** The graph that still owns what was taken along. */
+  #from: Graph | undefined;
   /** Translators whose init succeeded, in that order: exactly these are told to stop. */
   readonly #initialised: XlatorBase[] = [];
   #stopping: Promise<void> | undefined;
@@ -85,10 +100,19 @@ export class Graph implements EventSink {
     init: GraphInit,
   ) {
     this.#volfile = volfile;
-    this.#init = init;
+    // Without `from`: each graph would keep the one before it, and all the ones before that.
+    const { from, ...own } = init;
+    this.#init = own;
     this.nodes = [...nodes.values()];
     this.top = nodes.get(linked.top.name)!.xlator;
     this.top.addParent(this);
+    this.#from = from;
+    for (const { parent, child } of this.#seams()) parent.borrowChild(child);
+  }
+
+  /** Sections that run beside the top. */
+  get beside(): readonly string[] {
+    return this.#init.beside ?? [];
   }
 
   get volfile(): Volfile {
@@ -124,7 +148,7 @@ export class Graph implements EventSink {
     if (this.#state !== "built") throw new Error(`graph "${this.top.name}" was started before`);
     this.#state = "starting";
     try {
-      for (const node of this.nodes) await this.#initNode(node);
+      for (const node of this.nodes) if (!node.taken) await this.#initNode(node);
       await this.#serve(options.timeoutMs);
     } catch (error) {
       await this.stop();
@@ -146,11 +170,11 @@ export class Graph implements EventSink {
     const linked = linkVolfile(volfile, this.#init.top, this.#init.beside);
     const why = treeDifference(this.nodes, linked);
     if (why !== undefined) return { kind: "other-tree", why };
-    const steps: { node: GraphNode; values: OptionValues<OptionTable> }[] = [];
+    const steps: Change[] = [];
     const changed: string[] = [];
     for (const [index, node] of this.nodes.entries()) {
       const section = linked.needed[index]!;
-      const before = optionsOf(this.#volfile, this.#sectionNow(node), node.definition).values;
+      const before = optionsOf(this.#volfile, this.sectionOf(node), node.definition).values;
       const { values } = optionsOf(volfile, section, node.definition);
       const keys = Object.keys(values).filter((key) => !sameValue(before[key], values[key]));
       const fixed = keys.find((key) => !node.definition.options[key]!.live);
@@ -167,7 +191,55 @@ export class Graph implements EventSink {
     return changed.length === 0 ? { kind: "unchanged" } : { kind: "reconfigured", changed };
   }
 
-  #sectionNow(node: GraphNode): VolfileSection {
+  /**
+   * Ends the graph that this one was built from, without what was taken along: that belongs here from now on,
+   * with the options of this graph's volfile. Both graphs serve; nothing is in flight in the old one. Never
+   * rejects.
+   */
+  async takeOver(): Promise<void> {
+    const before = this.#from;
+    if (before === undefined) return;
+    const taken = this.nodes.filter((node) => node.taken);
+    for (const { node, values } of this.#newValues(before, taken)) node.xlator.reconfigure(values);
+    this.#from = undefined;
+    await before.#retire(new Set(taken.map(({ xlator }) => xlator)));
+    this.#initialised.unshift(...taken.map(({ xlator }) => xlator));
+    for (const { parent, child } of this.#seams()) parent.ownChild(child);
+  }
+
+  /** Live options of what was taken along that are not the same in both volfiles. */
+  #newValues(before: Graph, taken: readonly GraphNode[]): Change[] {
+    return taken.flatMap((node) => {
+      const was = optionsOf(before.#volfile, before.sectionOf(node), node.definition).values;
+      const { values } = optionsOf(this.#volfile, node.section, node.definition);
+      const differs = Object.keys(values).some((key) => !sameValue(was[key], values[key]));
+      return differs ? [{ node, values }] : [];
+    });
+  }
+
+  /** Where what was made for this graph stands on what was taken along. */
+  #seams(): { parent: XlatorBase; child: XlatorBase }[] {
+    const taken = new Set(this.nodes.filter((node) => node.taken).map(({ xlator }) => xlator));
+    return this.nodes
+      .filter((node) => !node.taken)
+      .flatMap(({ xlator: parent }) =>
+        parent.children.filter((child) => taken.has(child)).map((child) => ({ parent, child })),
+      );
+  }
+
+  /** Stops all but `kept`, which forget their parents of here. */
+  async #retire(kept: ReadonlySet<XlatorBase>): Promise<void> {
+    for (const { xlator: parent } of this.nodes)
+      if (!kept.has(parent))
+        for (const child of parent.children) if (kept.has(child)) parent.borrowChild(child);
+    const own = this.#initialised.filter((xlator) => !kept.has(xlator));
+    this.#initialised.splice(0, this.#initialised.length, ...own);
+    await this.stop();
+    for (const parent of own) for (const child of parent.children) child.removeParent(parent);
+  }
+
+  /** The section of a node in the volfile as it is now. */
+  sectionOf(node: GraphNode): VolfileSection {
     return this.#volfile.sections.find((section) => section.name === node.section.name) ?? node.section;
   }
 
@@ -209,6 +281,8 @@ export class Graph implements EventSink {
           settle(`"${top}": not up after ${timeoutMs / 1000} s: ${why}`),
         );
       this.top.onParentEvent({ type: "parent-up" });
+      // What was taken along was told so long ago, and does not say again by itself that it can serve.
+      for (const { parent, child } of this.#seams()) child.repeatTo(parent);
     });
   }
 
@@ -226,7 +300,33 @@ export class Graph implements EventSink {
       }
     }
     this.#initialised.length = 0;
+    // Given up before it took over: what it stands on lives on in the other graph.
+    if (this.#from !== undefined) for (const { parent, child } of this.#seams()) child.removeParent(parent);
   }
+}
+
+/**
+ * The translator of a running graph that can stand for a section of a new one: same name and type, all of its
+ * children taken along, and no difference in an option that is fixed while it runs.
+ */
+function takenNode(
+  from: Graph,
+  volfile: Volfile,
+  section: VolfileSection,
+  definition: XlatorDefinition,
+  nodes: ReadonlyMap<string, GraphNode>,
+): XlatorBase | undefined {
+  const before = from.nodes.find((node) => node.section.name === section.name);
+  if (before === undefined || before.section.type !== section.type) return undefined;
+  const children = section.subvolumes.map((child) => nodes.get(child.name)!);
+  const { xlator } = before;
+  if (children.length !== xlator.children.length) return undefined;
+  if (!children.every((child, index) => child.taken && child.xlator === xlator.children[index]))
+    return undefined;
+  const was = optionsOf(from.volfile, from.sectionOf(before), definition).values;
+  const { values } = optionsOf(volfile, section, definition);
+  const fixed = Object.keys(values).filter((key) => !definition.options[key]!.live);
+  return fixed.every((key) => sameValue(was[key], values[key])) ? xlator : undefined;
 }
 
 function makeNode(
@@ -245,6 +345,8 @@ function makeNode(
       `${sectionOrigin(volfile, section, section.typeLine)}: ${section.type} is refused: ${definition.refused}`,
     );
   checkChildCount(volfile, section, definition);
+  const taken = init.from && takenNode(init.from, volfile, section, definition, nodes);
+  if (taken !== undefined) return { section, definition, xlator: taken, taken: true };
   const children = section.subvolumes.map((child) => nodes.get(child.name)!.xlator);
   const { values, unknown } = optionsOf(volfile, section, definition);
   if (unknown.length > 0)
@@ -253,7 +355,7 @@ function makeNode(
   const { name, type } = section;
   try {
     const xlator = definition.create({ name, type, options: values, rawOptions, children, env: init.env });
-    return { section, definition, xlator };
+    return { section, definition, xlator, taken: false };
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     throw new UserError(`${sectionOrigin(volfile, section)}: ${error.message}`, { cause: error });

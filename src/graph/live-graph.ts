@@ -1,0 +1,533 @@
+/**
+ * A graph whose volfile may change under its users: options are taken over where the tree stays the same, and
+ * another tree takes the old one's place without a call being lost (spec translators.md 1.2 and 10).
+ *
+ * Users stand on this as on any top. What is the same in both trees stays: connections, the files and locks they
+ * hold on bricks, heals. A switch builds and starts the rest, holds new calls back, waits for those in flight,
+ * syncs what writers have pending, opens files again and sets locks again through them (same connection, same
+ * owner: no moment without the lock), lets the calls go on and ends what is not needed any more. Whatever fails
+ * on the way leaves the old graph serving, and is told in one line.
+ *
+ * Refused: while somebody waits for a lock, and a brick reached in another way while locks are held through the
+ * old one (`busy`; it may work later). It also measures: calls, bytes and times of every fop at the top.
+ */
+
+import { type Call, internalCall } from "../core/call.ts";
+import { Deferred } from "../core/concurrency.ts";
+import { Dict } from "../core/dict.ts";
+import { toFopError, UserError } from "../core/errors.ts";
+import { FopMeter } from "../core/fop-meter.ts";
+import { type Args, FOP_NAMES, type FopName, type Reply } from "../core/fops.ts";
+import { gfidText, ROOT_GFID } from "../core/gfid.ts";
+import { S_IFDIR } from "../core/iatt.ts";
+import { Fd, Inode, type Loc } from "../core/inode.ts";
+import { O_ACCMODE, O_CREAT, O_EXCL, O_NOCTTY, O_RDONLY, O_TRUNC } from "../core/open-flags.ts";
+import { type ChildEvent, type Dump, wind, Xlator } from "../core/xlator.ts";
+import { buildGraph, type Graph, type GraphInit } from "./graph.ts";
+import { type HeldLock, HeldLocks, lockAgain, type OpenFd, OpenFds } from "./open-fds.ts";
+import type { Volfile } from "./volfile.ts";
+
+/** How long a new graph may take to come up. */
+const START_TIMEOUT_MS = 10_000;
+/** How long calls in flight may take to settle: longer than a ping timeout. */
+const DRAIN_MS = 60_000;
+/** How long calls wait for the old graph to end; it goes on ending behind them then. */
+const RETIRE_MS = 5_000;
+/** Files that are opened again at the same time. */
+const REOPEN_WIDTH = 32;
+/** Flags that are done with once a file is open. */
+const OPENING_FLAGS = O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY;
+/** Calls that may report what went wrong with data acknowledged before. */
+const REPORTERS: ReadonlySet<FopName> = new Set(["writev", "flush", "fsync"]);
+
+/** What became of a new volfile. */
+export type LiveChange =
+  | { readonly kind: "unchanged" }
+  /** `changed`: `volume.option` of each option with a new value. */
+  | { readonly kind: "reconfigured"; readonly changed: readonly string[] }
+  /** `why`: in what the trees differ. */
+  | { readonly kind: "switched"; readonly why: string };
+
+/** A switch that would be possible at another time. */
+export class SwitchBusy extends UserError {}
+
+export interface LiveGraphInit extends Omit<GraphInit, "from"> {
+  readonly startTimeoutMs?: number;
+  readonly drainMs?: number;
+}
+
+/** Arguments that name files or inodes, of whatever fop. */
+interface Names {
+  readonly fd?: Fd;
+  readonly fdIn?: Fd;
+  readonly fdOut?: Fd;
+  readonly loc?: Loc;
+  readonly from?: Loc;
+  readonly to?: Loc;
+}
+
+export class LiveGraph extends Xlator {
+  /** Calls of users, from here down to their replies. */
+  readonly meter: FopMeter;
+  readonly #init: LiveGraphInit;
+  readonly #files = new OpenFds();
+  readonly #locks = new HeldLocks();
+  readonly #onGraph = new Set<(graph: Graph) => void>();
+  readonly #listeners = new Set<(event: ChildEvent) => void>();
+  readonly #onStop: (() => void | Promise<void>)[] = [];
+  #graph: Graph;
+  #unsubscribe: () => void;
+  /** Set while calls have to wait. */
+  #gate: Deferred<void> | undefined;
+  /** There was a switch: fds and inodes of users may be new to the graph. */
+  #moved = false;
+  /** Inodes that the graph of now has looked up; of use after a switch. */
+  #known = new WeakSet<Inode>();
+  #lockWaits = 0;
+  #switches = 0;
+  #changes: Promise<unknown> = Promise.resolve();
+  #stopping: Promise<void> | undefined;
+
+  private constructor(graph: Graph, init: LiveGraphInit) {
+    const { env } = init;
+    super({ name: "live", type: "mortar/live", options: {}, rawOptions: new Map(), children: [], env });
+    this.#init = init;
+    this.meter = new FopMeter(env.clock);
+    this.#graph = graph;
+    this.#unsubscribe = graph.onEvent((event) => this.#tell(event));
+  }
+
+  /** Builds and starts the first graph. Rejects with UserError as `buildGraph` and `Graph.start` do. */
+  static async start(volfile: Volfile, init: LiveGraphInit): Promise<LiveGraph> {
+    const graph = buildGraph(volfile, init);
+    const live = new LiveGraph(graph, init);
+    await graph.start({ timeoutMs: init.startTimeoutMs ?? START_TIMEOUT_MS });
+    return live;
+  }
+
+  /** The graph of now. */
+  get graph(): Graph {
+    return this.#graph;
+  }
+
+  /** How often one graph took the place of another. */
+  get switches(): number {
+    return this.#switches;
+  }
+
+  /** Hears what the top says; returns the way to stop hearing. */
+  onEvent(listener: (event: ChildEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Hears of each new graph, once it serves. */
+  onGraph(listener: (graph: Graph) => void): void {
+    this.#onGraph.add(listener);
+  }
+
+  /** Runs `task` when the volume is left for good, before the graph stops. */
+  onStop(task: () => void | Promise<void>): void {
+    this.#onStop.push(task);
+  }
+
+  /** Ends everything; idempotent, never rejects. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    for (const task of this.#onStop) await task();
+    await this.#changes.catch(() => {});
+    await this.#graph.stop();
+    this.#unsubscribe();
+  }
+
+  /**
+   * Takes a new volfile over, after those that came before. Rejects with UserError when it is wrong or cannot be
+   * had, and with SwitchBusy when it could be had at another time; then nothing has changed.
+   */
+  take(volfile: Volfile): Promise<LiveChange> {
+    const change = this.#changes.then(() => this.#take(volfile));
+    this.#changes = change.catch(() => {});
+    return change;
+  }
+
+  async #take(volfile: Volfile): Promise<LiveChange> {
+    if (this.#stopping !== undefined) throw new UserError("the volume is being left");
+    const result = this.#graph.reconfigure(volfile);
+    if (result.kind !== "other-tree") return result;
+    await this.#switchTo(volfile);
+    return { kind: "switched", why: result.why };
+  }
+
+  async #switchTo(volfile: Volfile): Promise<void> {
+    const before = this.#graph;
+    const { registry, env, top } = this.#init;
+    const fresh = buildGraph(volfile, {
+      registry,
+      env,
+      beside: before.beside,
+      ...(top === undefined ? {} : { top }),
+      from: before,
+    });
+    try {
+      this.#checkLocks(fresh);
+      await fresh.start({ timeoutMs: this.#init.startTimeoutMs ?? START_TIMEOUT_MS });
+      await this.#checkRoot(fresh);
+      await this.#changeOver(before, fresh);
+    } catch (error) {
+      await fresh.stop();
+      throw error;
+    }
+    this.#switches++;
+    this.log.info("a new graph has taken over", { open: this.#files.size, locks: this.#locks.size });
+    for (const listener of [...this.#onGraph]) listener(fresh);
+  }
+
+  /** Holds calls back, moves what is open, and lets them go on: on the new graph, or on the old one. */
+  async #changeOver(before: Graph, fresh: Graph): Promise<void> {
+    const gate = new Deferred<void>();
+    this.#gate = gate;
+    try {
+      await this.#settled();
+      // Somebody may have begun to wait for a lock since the first look.
+      this.#checkLocks(fresh);
+      const moves = await this.#moveTo(before, fresh);
+      this.#adopt(fresh);
+      for (const { open, to } of moves) open.now = to;
+      await this.#within(RETIRE_MS, this.#retire(before, fresh, moves));
+    } finally {
+      this.#gate = undefined;
+      gate.resolve();
+    }
+  }
+
+  #adopt(fresh: Graph): void {
+    this.#unsubscribe();
+    this.#graph = fresh;
+    this.#moved = true;
+    this.#known = new WeakSet();
+    for (const { fd } of this.#files.all()) this.#known.add(fd.inode);
+    this.#unsubscribe = fresh.onEvent((event) => this.#tell(event));
+  }
+
+  async #retire(before: Graph, fresh: Graph, moves: readonly Move[]): Promise<void> {
+    await Promise.all(moves.map(({ open, from }) => released(before, open, from)));
+    await fresh.takeOver();
+  }
+
+  /** Resolves with the task or when the time is over; the task goes on. */
+  async #within(timeoutMs: number, task: Promise<void>): Promise<void> {
+    const over = new Deferred<void>();
+    const timer = this.env.clock.after(timeoutMs, () => over.resolve());
+    task.catch((error) => this.log.error("the old graph did not end cleanly", { error }));
+    await Promise.race([task.catch(() => {}), over.promise]);
+    timer.cancel();
+  }
+
+  /**
+   * Waits for a lock stay with the connection they were sent on; and a lock that is held through a connection
+   * cannot be set through another one before it is given up, when somebody else could take it.
+   */
+  #checkLocks(fresh: Graph): void {
+    if (this.#lockWaits > 0)
+      throw new SwitchBusy(`${this.#lockWaits} calls wait for a lock; possible when they have it`);
+    if (this.#locks.size === 0) return;
+    const names = new Set(fresh.nodes.filter((node) => !node.taken).map(({ xlator }) => xlator.name));
+    const leaf = this.#graph.nodes.find(
+      ({ xlator }) => xlator.children.length === 0 && names.has(xlator.name),
+    );
+    if (leaf !== undefined)
+      throw new SwitchBusy(
+        `"${leaf.xlator.name}" would be reached in another way, and ${this.#locks.size} locks are held ` +
+          "through it; possible when they are given up",
+      );
+  }
+
+  async #checkRoot(fresh: Graph): Promise<void> {
+    try {
+      await fresh.top.lookup(internalCall(), { loc: { inode: new Inode(ROOT_GFID, S_IFDIR) } });
+    } catch (error) {
+      throw new UserError(`the root of the new graph: ${toFopError(error).code}`, { cause: error });
+    }
+  }
+
+  /** Resolves when no call is in flight. Rejects when that takes too long. */
+  async #settled(): Promise<void> {
+    const drainMs = this.#init.drainMs ?? DRAIN_MS;
+    const idle = new Deferred<void>();
+    const timer = this.env.clock.after(drainMs, () => {
+      this.meter.whenIdle(undefined);
+      const left = this.meter.inFlight;
+      idle.reject(new SwitchBusy(`${left} calls were still under way after ${drainMs / 1000} s`));
+    });
+    this.meter.whenIdle(() => idle.resolve());
+    await idle.promise;
+    timer.cancel();
+  }
+
+  /** Syncs, opens again, sets locks again. On failure what was opened is closed, and the old graph has all. */
+  async #moveTo(before: Graph, fresh: Graph): Promise<Move[]> {
+    const files = this.#files.all();
+    await inParallel(files, (open) => this.#sync(open));
+    const moves: Move[] = [];
+    try {
+      await inParallel(files, async (open) => {
+        moves.push({ open, from: open.now, to: await openAgain(fresh, open) });
+      });
+      const to = new Map(moves.map((move) => [move.open.fd, move.to]));
+      await inParallel(this.#locks.all(), (lock) => setAgain(fresh, lock, to.get(lock.fd)));
+      return moves;
+    } catch (error) {
+      for (const lock of this.#locks.all())
+        await setAgain(before, lock, this.#files.get(lock.fd)?.now).catch((failure) =>
+          this.log.error("a lock may be lost", { gfid: lock.fd.inode.gfid, error: failure }),
+        );
+      await Promise.all(moves.map(({ open, to }) => released(fresh, open, to)));
+      throw error;
+    }
+  }
+
+  /** What a layer that goes away has acknowledged reaches the bricks before. */
+  async #sync(open: OpenFd): Promise<void> {
+    if (open.isDirectory || (open.fd.flags & O_ACCMODE) === O_RDONLY) return;
+    const xdata = new Dict().setInt("last-fsync", 1);
+    try {
+      await this.#graph.top.fsync(internalCall(), { fd: open.now, datasync: false, xdata });
+    } catch (error) {
+      open.failure = toFopError(error, { fop: "fsync" });
+      this.log.warn("data could not be synced before a switch", { gfid: open.fd.inode.gfid, error });
+    }
+  }
+
+  #tell(event: ChildEvent): void {
+    for (const listener of [...this.#listeners]) listener(event);
+    this.notifyParents(event);
+  }
+
+  override dump(): Dump {
+    return {
+      switches: this.#switches,
+      openFiles: this.#files.size,
+      heldLocks: this.#locks.size,
+      lockWaits: this.#lockWaits,
+      callsInFlight: this.meter.inFlight,
+    };
+  }
+
+  override localFile(fd: Fd): number | undefined {
+    const open = this.#files.get(fd);
+    const found = this.#graph.top.localFile(open?.now ?? fd);
+    if (found !== undefined && open !== undefined) open.lent = true;
+    return found;
+  }
+
+  override release(fd: Fd): Promise<void> {
+    return this.#close(fd);
+  }
+
+  override releasedir(fd: Fd): Promise<void> {
+    return this.#close(fd);
+  }
+
+  override forget(inode: Inode): void {
+    this.#graph.top.forget(inode);
+  }
+
+  override clientDisconnect(): void {}
+
+  async #close(fd: Fd): Promise<void> {
+    while (this.#gate !== undefined) await this.#gate.promise;
+    this.meter.enter();
+    try {
+      const open = this.#files.remove(fd);
+      this.#locks.released(fd);
+      if (open !== undefined) await released(this.#graph, open, open.now);
+      else await this.#graph.top.release(fd);
+    } finally {
+      this.meter.leave();
+    }
+  }
+
+  override open(call: Call, args: Args<"open">): Promise<Reply<"open">> {
+    return this.#noted("open", call, args, () => this.#files.add(args.fd, false));
+  }
+
+  override opendir(call: Call, args: Args<"opendir">): Promise<Reply<"opendir">> {
+    return this.#noted("opendir", call, args, () => this.#files.add(args.fd, true));
+  }
+
+  override create(call: Call, args: Args<"create">): Promise<Reply<"create">> {
+    return this.#noted("create", call, args, () => this.#files.add(args.fd, false));
+  }
+
+  override flush(call: Call, args: Args<"flush">): Promise<Reply<"flush">> {
+    return this.#noted("flush", call, args, () => this.#locks.flushed(call, args.fd));
+  }
+
+  override lk(call: Call, args: Args<"lk">): Promise<Reply<"lk">> {
+    if (args.cmd === "getlk") return this.pass("lk", call, args);
+    if (args.cmd === "setlk") return this.#noted("lk", call, args, () => this.#locks.note(call, args));
+    return this.#waitForLock(call, args);
+  }
+
+  /** Not among the calls in flight: others may have to go on before it can settle. */
+  async #waitForLock(call: Call, args: Args<"lk">): Promise<Reply<"lk">> {
+    while (this.#gate !== undefined) await this.#gate.promise;
+    this.#lockWaits++;
+    try {
+      const reply = await this.#wind("lk", call, args);
+      this.#locks.note(call, args);
+      return reply;
+    } finally {
+      this.#lockWaits--;
+    }
+  }
+
+  /** Every other fop. */
+  pass<F extends FopName>(fop: F, call: Call, args: Args<F>): Promise<Reply<F>> {
+    if (this.#gate !== undefined) return this.#gate.promise.then(() => this.pass(fop, call, args));
+    const span = this.meter.begin(fop);
+    const reply = this.#wind(fop, call, args);
+    reply.then(span.done, span.failed);
+    return reply;
+  }
+
+  /** A fop whose success is written down while it still counts as being in flight. */
+  async #noted<F extends FopName>(fop: F, call: Call, args: Args<F>, note: () => void): Promise<Reply<F>> {
+    while (this.#gate !== undefined) await this.#gate.promise;
+    const span = this.meter.begin(fop);
+    try {
+      const reply = await this.#wind(fop, call, args);
+      note();
+      span.done(reply);
+      return reply;
+    } catch (error) {
+      span.failed();
+      throw error;
+    }
+  }
+
+  #wind<F extends FopName>(fop: F, call: Call, args: Args<F>): Promise<Reply<F>> {
+    return this.#moved ? this.#windMoved(fop, call, args) : wind(this.#graph.top, fop, call, args);
+  }
+
+  /** The same after a switch: with the graph's own fds, and inodes that it has looked up. */
+  #windMoved<F extends FopName>(fop: F, call: Call, args: Args<F>): Promise<Reply<F>> {
+    const { fd, fdIn, fdOut, loc, from } = args as Names;
+    if (fdIn !== undefined) return this.#windCopy(fop, call, args, fdIn, fdOut!);
+    if (fd === undefined || loc !== undefined || from !== undefined) return this.#windLoc(fop, call, args);
+    const open = this.#files.get(fd);
+    if (open === undefined) return this.#windLoc(fop, call, args);
+    if (open.failure !== undefined && REPORTERS.has(fop)) {
+      const { failure } = open;
+      open.failure = undefined;
+      return Promise.reject(failure);
+    }
+    const known = open.now === fd ? args : { ...args, fd: open.now };
+    return wind(this.#graph.top, fop, call, known);
+  }
+
+  #windCopy<F extends FopName>(fop: F, call: Call, args: Args<F>, fdIn: Fd, fdOut: Fd): Promise<Reply<F>> {
+    const now = {
+      fdIn: this.#files.get(fdIn)?.now ?? fdIn,
+      fdOut: this.#files.get(fdOut)?.now ?? fdOut,
+    };
+    return wind(this.#graph.top, fop, call, { ...args, ...now });
+  }
+
+  async #windLoc<F extends FopName>(fop: F, call: Call, args: Args<F>): Promise<Reply<F>> {
+    const { fd, loc, from, to } = args as Names;
+    const inodes = [fd?.inode, loc?.parent, from?.parent, from?.inode, to?.parent, to?.inode];
+    if (fop !== "lookup") inodes.push(loc?.inode);
+    for (const inode of inodes) if (inode?.linked && !this.#known.has(inode)) await this.#introduce(inode);
+    const reply = await wind(this.#graph.top, fop, call, args);
+    if (loc !== undefined) this.#known.add(loc.inode);
+    return reply;
+  }
+
+  /** Lets the graph see an inode that its users know from before. What is gone the fop itself will say. */
+  async #introduce(inode: Inode): Promise<void> {
+    this.#known.add(inode);
+    try {
+      await this.#graph.top.lookup(internalCall(), { loc: { inode } });
+    } catch (error) {
+      this.log.debug("an inode of before is not found", { gfid: inode.gfid, error });
+    }
+  }
+}
+
+for (const fop of FOP_NAMES) {
+  if (Object.hasOwn(LiveGraph.prototype, fop)) continue;
+  Object.defineProperty(LiveGraph.prototype, fop, {
+    value(this: LiveGraph, call: Call, args: Args<typeof fop>) {
+      return this.pass(fop, call, args);
+    },
+  });
+}
+
+/** An open file on its way from one graph to another. */
+interface Move {
+  readonly open: OpenFd;
+  readonly from: Fd;
+  readonly to: Fd;
+}
+
+/** As root: whoever opened it once may not be allowed to any more. */
+async function openAgain(graph: Graph, { fd, isDirectory, lent }: OpenFd): Promise<Fd> {
+  const { inode } = fd;
+  const flags = fd.flags & ~OPENING_FLAGS;
+  const again = new Fd(inode, flags, fd.pid);
+  const call = internalCall();
+  const { top } = graph;
+  try {
+    await top.lookup(call, { loc: { inode } });
+    if (isDirectory) await top.opendir(call, { loc: { inode }, fd: again });
+    else await top.open(call, { loc: { inode }, fd: again, flags });
+  } catch (error) {
+    const { code } = toFopError(error);
+    throw new SwitchBusy(
+      `open file ${gfidText(inode.gfid)} cannot be opened again: ${code}; possible when it is closed`,
+    );
+  }
+  if (lent && top.localFile(again) === undefined) {
+    await top.release(again);
+    throw new SwitchBusy(
+      `the kernel reads open file ${gfidText(inode.gfid)} past the graph; possible when it is closed`,
+    );
+  }
+  return again;
+}
+
+async function setAgain(graph: Graph, lock: HeldLock, fd: Fd | undefined): Promise<void> {
+  if (fd === undefined) return;
+  try {
+    await graph.top.lk(lock.call, lockAgain(lock, fd));
+  } catch (error) {
+    throw new SwitchBusy(`a lock on ${gfidText(fd.inode.gfid)} cannot be moved: ${toFopError(error).code}`);
+  }
+}
+
+function released(graph: Graph, { isDirectory }: OpenFd, fd: Fd): Promise<void> {
+  return isDirectory ? graph.top.releasedir(fd) : graph.top.release(fd);
+}
+
+/** Runs a task for each item, a bounded number at a time; rejects with the first failure, when all have ended. */
+async function inParallel<T>(items: readonly T[], task: (item: T) => Promise<void>): Promise<void> {
+  let next = 0;
+  let failure: { readonly error: unknown } | undefined;
+  const worker = async (): Promise<void> => {
+    while (next < items.length && failure === undefined) {
+      const item = items[next++]!;
+      try {
+        await task(item);
+      } catch (error) {
+        failure ??= { error };
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(REOPEN_WIDTH, items.length) }, worker));
+  if (failure !== undefined) throw failure.error;
+}
