@@ -1,6 +1,6 @@
 /**
- * Four kinds of tests: unit (pure, parallel), conformance (every graph), sim (a cluster on virtual time), e2e
- * (real processes and mounts, one file at a time).
+ * Four kinds of tests: unit (pure), conformance (every graph), sim (a cluster on virtual time), e2e (real
+ * processes and mounts). Of each kind two files run at a time.
  */
 
 import { defineConfig } from "vitest/config";
@@ -43,7 +43,7 @@ export default defineConfig({
         test: {
           name: "e2e",
           include: ["test/e2e/**/*.test.ts"],
-          fileParallelism: false,
+          globalSetup: "./test/support/build.ts",
           testTimeout: 120_000,
           hookTimeout: 120_000,
           sequence: { groupOrder: 3 },

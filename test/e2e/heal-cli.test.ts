@@ -223,7 +223,7 @@ describe("mortar heal-daemon", () => {
     await s.without([2], () => agent.writeFile(s.at("file"), "after"));
     await s.replica.untilHealed(logged);
     expect(readFileSync(s.brick(2, "file"), "utf8")).toBe("after");
-    const pid = (await lab.processes.run("pgrep", ["-f", `mortar heal-daemon .*${s.replica.name}`])).trim();
+    const pid = (await lab.processes.run("pgrep", ["-f", `heal-daemon ${lab.directory}/`])).trim();
     process.kill(Number(pid), "SIGTERM");
     await until("the daemon ends", () => logged().includes("stopping"), { detail: logged });
   });

@@ -7,7 +7,7 @@ import { chmodSync, existsSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { mountAt } from "../support/mounts.ts";
-import { Lab, ROOT } from "../support/peers.ts";
+import { INSTALLED_MORTAR, Lab, ROOT } from "../support/peers.ts";
 import type { Running } from "../support/processes.ts";
 import { until } from "../support/wait.ts";
 
@@ -109,7 +109,7 @@ describe("without root", () => {
     chmodSync(dirname(data), 0o755);
     const running = lab.processes.start("unshare", [
       ...["-m", "--propagation", "private", "sh", "-c"],
-      `mount --bind ${device} /dev/fuse && exec ${reader} ${join(ROOT, "src/cli/mortar")} start` +
+      `mount --bind ${device} /dev/fuse && exec ${reader} ${INSTALLED_MORTAR} start` +
         ` --data ${data} --mount ${mountpoint}`,
     ]);
     await until(

@@ -6,7 +6,8 @@
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { codeOf } from "../support/file-agent.ts";
-import { freePort, Lab, LOOPBACK, MAKES } from "../support/peers.ts";
+import { Lab, LOOPBACK, MAKES } from "../support/peers.ts";
+import { freePort } from "../support/ports.ts";
 import { expectSameBytes } from "../support/same-bytes.ts";
 import { pattern } from "../support/sample-tree.ts";
 import type { Address } from "../support/volfiles.ts";

@@ -102,12 +102,20 @@ export interface Layer {
 
 /** Volfile text of a graph without branches; the first layer stands at the bottom. */
 export function stack(...layers: readonly Layer[]): string {
-  return layers
-    .map(({ name, type, options = {} }, index) => {
-      const lines = [`volume ${name}`, `    type ${type}`];
-      for (const [key, value] of Object.entries(options)) lines.push(`    option ${key} "${value}"`);
-      if (index > 0) lines.push(`    subvolumes ${layers[index - 1]!.name}`);
-      return [...lines, "end-volume", ""].join("\n");
-    })
-    .join("\n");
+  return sections(undefined, layers).join("\n");
+}
+
+/** The same without a bottom: the first layer stands on a volume that is there already. */
+export function stackOn(below: string, layers: readonly Layer[]): string[] {
+  return sections(below, layers);
+}
+
+function sections(below: string | undefined, layers: readonly Layer[]): string[] {
+  return layers.map(({ name, type, options = {} }, index) => {
+    const lines = [`volume ${name}`, `    type ${type}`];
+    for (const [key, value] of Object.entries(options)) lines.push(`    option ${key} "${value}"`);
+    const child = layers[index - 1]?.name ?? below;
+    if (child !== undefined) lines.push(`    subvolumes ${child}`);
+    return [...lines, "end-volume", ""].join("\n");
+  });
 }

@@ -7,7 +7,8 @@
  * order. When the agent is killed, what it had not answered rejects with code "KILLED".
  */
 
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { FileOperations } from "./file-operations.ts";
@@ -31,11 +32,11 @@ interface Waiting {
 
 /** Number of the fcntl system call: x86-64, or the table of the newer machines. */
 const SYS_FCNTL = process.arch === "x64" ? "72" : "25";
-const MAIN = fileURLToPath(new URL("./file-agent-main.ts", import.meta.url));
+const SOURCE = fileURLToPath(new URL("./file-agent-main.ts", import.meta.url));
 
 /** Starts an agent. `timeoutMs` bounds each answer: a hang becomes a failure with code "HANGS". */
 export function startFileAgent(processes: Processes, { timeoutMs = 30_000 } = {}): FileAgent {
-  const running = processes.start(process.execPath, ["--import", "tsx", MAIN], { interactive: true });
+  const running = processes.start(process.execPath, command(), { interactive: true });
   const waiting: Waiting[] = [];
   const { stdin, stdout } = running.child;
   if (stdin === null || stdout === null) throw new Error("a file agent needs its pipes");
@@ -81,6 +82,13 @@ export function startFileAgent(processes: Processes, { timeoutMs = 30_000 } = {}
       return (...args: unknown[]) => request(name, args);
     },
   });
+}
+
+/** The agent as build.ts has made it, else its source. */
+function command(): string[] {
+  const launcher = process.env["MORTAR_TEST_LAUNCHER"];
+  const built = join(dirname(launcher ?? ""), basename(SOURCE, ".ts")).concat(".js");
+  return launcher !== undefined && existsSync(built) ? [built] : ["--import", "tsx", SOURCE];
 }
 
 /** Whether the main thread of a process is inside fcntl. */

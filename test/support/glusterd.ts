@@ -10,10 +10,13 @@ import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { canConnect, type Lab, LOOPBACK } from "./peers.ts";
+import { describeExit } from "./processes.ts";
 import { until } from "./wait.ts";
 
 const GLUSTERD = { host: LOOPBACK, port: 24007 };
 const START_DEADLINE_MS = 30_000;
+const BUSY = /Another transaction is in progress|please try again/i;
+const BUSY_DEADLINE_MS = 60_000;
 const VOLFILES = "/var/lib/glusterd/vols";
 const RUN = "/var/run/gluster/vols";
 
@@ -98,9 +101,19 @@ export class GlusterVolume {
     );
   }
 
-  /** Runs the administrator's command. */
-  gluster(...args: string[]): Promise<string> {
-    return this.lab.processes.run("gluster", ["--mode=script", ...args], { timeoutMs: 120_000 });
+  /** Runs the administrator's command; while glusterd is busy with another volume it is given again. */
+  async gluster(...args: string[]): Promise<string> {
+    const command = ["--mode=script", ...args];
+    const exit = await until(
+      `gluster ${args.join(" ")} is taken`,
+      async () => {
+        const tried = await this.lab.processes.tryRun("gluster", command, { timeoutMs: 120_000 });
+        return BUSY.test(tried.stdout + tried.stderr) ? undefined : tried;
+      },
+      { deadlineMs: BUSY_DEADLINE_MS },
+    );
+    if (exit.code !== 0) throw new Error(`gluster ${args.join(" ")}: ${describeExit(exit)}`);
+    return exit.stdout;
   }
 
   /** Sets options, "key value". */
@@ -109,7 +122,7 @@ export class GlusterVolume {
   }
 
   async remove(): Promise<void> {
-    await this.lab.processes.tryRun("gluster", ["--mode=script", "volume", "stop", this.name, "force"]);
+    await this.gluster("volume", "stop", this.name, "force").catch(() => "");
     await this.gluster("volume", "delete", this.name);
   }
 }

@@ -8,13 +8,14 @@
 
 import { randomUUID } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type FileAgent, startFileAgent } from "./file-agent.ts";
 import { getXattr, setXattr } from "./libc.ts";
 import { mountAt, unmountBelow } from "./mounts.ts";
+import { freePort } from "./ports.ts";
 import { Processes, type Running } from "./processes.ts";
 import { type Address, brickVolfile, type CopyOf, clientVolfile } from "./volfiles.ts";
 import { until } from "./wait.ts";
@@ -24,7 +25,9 @@ export type Make = (typeof MAKES)[number];
 
 /** The repository. */
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-export const MORTAR = join(ROOT, "src/cli/mortar");
+/** The command as it is installed, and as the tests run it (build.ts). */
+export const INSTALLED_MORTAR = join(ROOT, "src/cli/mortar");
+export const MORTAR = process.env["MORTAR_TEST_LAUNCHER"] ?? INSTALLED_MORTAR;
 
 export const LOOPBACK = "127.0.0.1";
 const START_DEADLINE_MS = 30_000;
@@ -207,18 +210,6 @@ export class Lab {
     unmountBelow(this.directory);
     rmSync(this.directory, { recursive: true, force: true });
   }
-}
-
-/** A TCP port of an address of this machine that nobody listened on a moment ago. */
-export function freePort(host: string = LOOPBACK): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on("error", reject);
-    server.listen(0, host, () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
-    });
-  });
 }
 
 /** Whether somebody listens there. */
