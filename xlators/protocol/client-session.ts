@@ -4,8 +4,9 @@
  *
  * One attempt: connect; DUMP tells whether this is a glusterd; if so it is asked for the brick's port and the
  * brick is connected to; SETVOLUME; the owner opens its files again; then the session is up. What fails is
- * tried again every RETRY_MS. A refusal to let us in ends a session that has never been up; one that has been
- * goes on trying, since a running mount has more to lose than to gain by giving up.
+ * tried again, soon at first and every RETRY_MAX_MS in the end. A refusal to let us in ends a session that has
+ * never been up; one that has been goes on trying, since a running mount has more to lose than to gain by
+ * giving up.
  */
 
 import { hostname } from "node:os";
@@ -37,7 +38,9 @@ import { type Connect, type ConnectTarget, type Transport, targetText } from "..
 import type { XdrReader } from "../../src/rpc/xdr.ts";
 import { type ClientOptions, firstTarget, tcpTarget } from "./client-options.ts";
 
-const RETRY_MS = 3000;
+/** Pauses before attempts double up to the one that GlusterFS makes each time. */
+const RETRY_FIRST_MS = 100;
+const RETRY_MAX_MS = 3000;
 /** A server that does not take a connection within this time is tried again. */
 const CONNECT_TIMEOUT_MS = 20_000;
 const CLIENT_VERSION = "mortar-0.1";
@@ -94,6 +97,7 @@ export class ClientSession {
   #reconnects = 0;
   #lastXid = 1;
   #retry: Timer | undefined;
+  #retryMs = RETRY_FIRST_MS;
   /** The address last tried, and what was wrong last, for the log. */
   #where = "";
   #lastTrouble = "";
@@ -152,7 +156,8 @@ export class ClientSession {
 
   #retryLater(): void {
     if (!this.#running || this.#retry !== undefined) return;
-    this.#retry = this.#init.env.clock.after(RETRY_MS, () => void this.#attempt());
+    this.#retry = this.#init.env.clock.after(this.#retryMs, () => void this.#attempt());
+    this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MAX_MS);
   }
 
   async #establish(): Promise<void> {
@@ -185,6 +190,7 @@ export class ClientSession {
     if (this.#brickUp && this.rpc === undefined) {
       this.rpc = this.#ready;
       this.#wasUp = true;
+      this.#retryMs = RETRY_FIRST_MS;
       events.onUp();
     } else if (!this.#brickUp) {
       if (this.rpc !== undefined) {

@@ -21,15 +21,25 @@ describe("a client and its brick", () => {
     expect(kinds(one)).toContain("child-up");
   });
 
-  it("come together when the brick starts later", async () => {
+  it("come together when the brick starts later: tried often at first, then every 3 s", async () => {
     await using rig = new Rig();
     const client = rig.clientBuilt();
     const started = client.graph.start({ timeoutMs: 60_000 });
-    await rig.env.clock.advance(2 * RETRY_MS);
-    expect(kinds(client)).toEqual(["child-connecting", "child-connecting", "child-connecting"]);
+    const attempts: number[] = [];
+    for (const pauseMs of [0, 100, 200, 400, 800, 1600, 3000, 3000]) {
+      await rig.env.clock.advance(pauseMs);
+      attempts.push(kinds(client).length);
+    }
+    expect(attempts).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
     await rig.startBrick();
     await rig.env.clock.advance(RETRY_MS);
     await started;
+    expect(kinds(client).at(-1)).toBe("child-up");
+    // A brick that was up is looked for as often again.
+    await rig.stopBrick();
+    await settle();
+    await rig.startBrick();
+    await rig.env.clock.advance(100);
     expect(kinds(client).at(-1)).toBe("child-up");
   });
 
