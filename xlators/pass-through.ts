@@ -192,11 +192,6 @@ const ROWS: readonly Row[] = [
   { type: "performance/quick-read", reason: CACHE },
   { type: "performance/read-ahead", reason: CACHE },
   { type: "performance/readdir-ahead", reason: CACHE },
-  {
-    type: "performance/write-behind",
-    reason:
-      "acknowledges writes early; without it a write is acknowledged when the brick has it, which is safer",
-  },
 ];
 
 /** Types that no graph may have: passing would lose, hide or change data, or they are another program's. */

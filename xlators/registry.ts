@@ -19,6 +19,7 @@ import { readOnly } from "./features/read-only.ts";
 import { selinux } from "./features/selinux.ts";
 import { utime } from "./features/utime.ts";
 import { PASS_THROUGH } from "./pass-through.ts";
+import { writeBehind } from "./performance/write-behind/write-behind.ts";
 import { protocolClient } from "./protocol/client.ts";
 import { protocolServer } from "./protocol/server.ts";
 import { storageMemory } from "./storage/memory.ts";
@@ -39,6 +40,7 @@ const IMPLEMENTED: readonly XlatorDefinition[] = [
   readOnly,
   selinux,
   utime,
+  writeBehind,
   protocolClient,
   protocolServer,
   storageMemory,

@@ -20,7 +20,7 @@ volume guard
   subvolumes brick
 end-volume
 volume "the \\"top\\""
-  type performance/write-behind
+  type performance/io-threads
   subvolumes guard
 end-volume
 `;
@@ -33,7 +33,7 @@ describe("mortar graph", () => {
     expect(top).toMatchObject({
       children: ["guard"],
       fops: [],
-      passThrough: expect.stringContaining("safer"),
+      passThrough: expect.stringContaining("asynchronous"),
     });
     expect(guard!.options).toEqual([{ key: "read-only", value: "yes", default: "off" }]);
     expect(guard!.fops).toContain("writev");
@@ -48,11 +48,11 @@ describe("mortar graph", () => {
   it("draws a tree", () => {
     const text = renderGraph(graph, "text");
     expect(text.split("\n").filter((line) => line.includes("["))).toEqual([
-      'the "top"  [performance/write-behind]',
+      'the "top"  [performance/io-threads]',
       "└─ guard  [features/read-only]",
       "   └─ brick  [storage/memory]",
     ]);
-    expect(text).toContain("passes through: acknowledges writes early");
+    expect(text).toContain("passes through: moves calls to threads");
     expect(text).toContain("read-only = yes (default off)");
     expect(text).toContain("handles every fop");
     expect(text).not.toContain("secret");
@@ -93,7 +93,7 @@ volume pair\ntype cluster/replicate\nsubvolumes "the \\"top\\"" brick-2\nend-vol
   it("writes mermaid", () => {
     expect(renderGraph(graph, "mermaid").split("\n").slice(0, 3)).toEqual([
       "flowchart TB",
-      '  n0["the #quot;top#quot;<br/>performance/write-behind<br/>(passes through)"]',
+      '  n0["the #quot;top#quot;<br/>performance/io-threads<br/>(passes through)"]',
       "  n0 --> n1",
     ]);
   });

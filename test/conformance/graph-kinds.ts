@@ -14,6 +14,7 @@ import {
   type StartedGraph,
   type StartOptions,
   stack,
+  stackOn,
   startGraph,
 } from "../support/build-graph.ts";
 import { clientIdentity, Session } from "../support/session.ts";
@@ -21,10 +22,12 @@ import { plainDirectory } from "./plain-directory.ts";
 import type { GraphKind, Made } from "./suite.ts";
 
 const NO_LOCKS = "locks are features/locks' work, and it is not in this graph";
+const EARLY_ANSWER = "an early answer has no attributes to tell";
 const MEMORY: Layer = { name: "brick", type: "storage/memory" };
 const LOCKS: Layer = { name: "locks", type: "features/locks" };
 const STATS: Layer = { name: "stats", type: "debug/io-stats", options: { "latency-measurement": "on" } };
 const TRACE: Layer = { name: "trace", type: "debug/trace" };
+const WRITE_BEHIND: Layer = { name: "write-behind", type: "performance/write-behind" };
 const REMOTE_SUBVOLUME = "/bricks/b1";
 
 export const GRAPH_KINDS: readonly GraphKind[] = [
@@ -58,6 +61,34 @@ export const GRAPH_KINDS: readonly GraphKind[] = [
     name: "replicate of three, memory, locks and index below, contracts between all layers",
     lacks: {},
     make: () => replicated({ contracts: true }),
+  },
+  {
+    name: "write-behind over memory and locks, contracts between all layers",
+    lacks: { "write-attributes": EARLY_ANSWER },
+    make: () => local([MEMORY, LOCKS, WRITE_BEHIND], { contracts: true }),
+  },
+  {
+    name: "write-behind without trickling and in strict order, contracts between all layers",
+    lacks: { "write-attributes": EARLY_ANSWER },
+    make: () => {
+      const options = { "trickling-writes": "off", "strict-write-ordering": "on", "flush-behind": "off" };
+      return local([MEMORY, LOCKS, { ...WRITE_BEHIND, options }], { contracts: true });
+    },
+  },
+  {
+    name: "write-behind over replicate of three, contracts between all layers",
+    lacks: { "write-attributes": EARLY_ANSWER },
+    make: () => replicated({ contracts: true }, [WRITE_BEHIND]),
+  },
+  {
+    name: "write-behind over client and server in memory, contracts between all layers",
+    lacks: { "write-attributes": EARLY_ANSWER },
+    make: () => {
+      const network = new MemoryNetwork();
+      const definitions = [clientOver(network.connect), serverOver(network.listen)];
+      const kind = { kind: "tcp", port: 49153 } as const;
+      return remote([MEMORY, LOCKS], { definitions, contracts: true }, kind, [WRITE_BEHIND]);
+    },
   },
   {
     name: "client and server over a network in memory, contracts between all layers",
@@ -103,7 +134,7 @@ async function local(layers: readonly Layer[], options: StartOptions = {}): Prom
 }
 
 /** One graph with three bricks in it. The bricks see all sessions as the one client that replicate is. */
-async function replicated(options: StartOptions): Promise<Made> {
+async function replicated(options: StartOptions, above: readonly Layer[] = []): Promise<Made> {
   const bricks = [0, 1, 2].map((index) =>
     stack(
       { name: `brick${index}`, type: "storage/memory" },
@@ -119,7 +150,10 @@ async function replicated(options: StartOptions): Promise<Made> {
     "    subvolumes mirror-client-0 mirror-client-1 mirror-client-2",
     "end-volume",
   ].join("\n");
-  const graph = await startGraph([...bricks, top, ""].join("\n"), options);
+  const graph = await startGraph(
+    [...bricks, top, ...stackOn("mirror-replicate-0", above), ""].join("\n"),
+    options,
+  );
   return {
     session: (_, given) => new Session(graph.top, given),
     breaches: () => graph.breaches(),
@@ -132,8 +166,16 @@ type Address =
   | { readonly kind: "tcp"; readonly port: number }
   | { readonly kind: "unix"; readonly path: string };
 
-/** A server graph over the layers, and two client graphs that connect to it. */
-async function remote(layers: readonly Layer[], options: StartOptions, address: Address): Promise<Made> {
+/**
+ * A server graph over the layers, and two client graphs that connect to it. With layers above a client, which
+ * may keep writes to themselves for a while, both sessions are on the same one.
+ */
+async function remote(
+  layers: readonly Layer[],
+  options: StartOptions,
+  address: Address,
+  above: readonly Layer[] = [],
+): Promise<Made> {
   const brick: Layer = { name: REMOTE_SUBVOLUME, type: "debug/io-stats" };
   const server: Layer = { name: "server", type: "protocol/server", options: serverOptions(address) };
   const graphs: StartedGraph[] = [];
@@ -145,14 +187,14 @@ async function remote(layers: readonly Layer[], options: StartOptions, address: 
     graphs.push(bricks);
     const { port } = bricks.xlator<ProtocolServer>("server");
     const client: Layer = { name: "client", type: "protocol/client", options: clientOptions(address, port) };
-    for (let which = 0; which < 2; which++) graphs.push(await startGraph(stack(client), options));
+    for (let which = 0; which < 2; which++) graphs.push(await startGraph(stack(client, ...above), options));
   } catch (error) {
     await dispose();
     throw error;
   }
   const [, first, second] = graphs;
   return {
-    session: (which, given) => new Session((which === "a" ? first : second)!.top, given),
+    session: (which, given) => new Session((which === "a" || above.length > 0 ? first : second)!.top, given),
     breaches: () => graphs.flatMap((graph) => graph.breaches()),
     [Symbol.asyncDispose]: dispose,
   };

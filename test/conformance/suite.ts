@@ -16,9 +16,9 @@ import type { Session, SessionOptions } from "../support/session.ts";
 /**
  * What a case may need beyond POSIX. "brick": GlusterFS' rules for gfids, xdata and xattrop. "locks": lk,
  * inodelk and entrylk. "direct-io": alignment rules of O_DIRECT. "anonymous-fds": I/O by gfid without an
- * open.
+ * open. "write-attributes": replies to writes tell the attributes before and after.
  */
-export type Feature = "brick" | "locks" | "direct-io" | "anonymous-fds";
+export type Feature = "brick" | "locks" | "direct-io" | "anonymous-fds" | "write-attributes";
 
 export interface Context {
   readonly a: Session;
