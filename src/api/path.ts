@@ -66,6 +66,16 @@ export class PathResolver {
     return { inode: this.#inodes.link(new Inode(), reply.stat.gfid, reply.stat.mode), stat: reply.stat };
   }
 
+  /** As `lookup`; undefined when there is no such entry. */
+  async find(call: Call, { parent, name }: Entry): Promise<Resolved | undefined> {
+    try {
+      return await this.lookup(call, parent, name);
+    } catch (error) {
+      if (error instanceof FopError && error.code === "ENOENT") return undefined;
+      throw error;
+    }
+  }
+
   async #walk(call: Call, parts: string[], follow: boolean): Promise<Resolved> {
     const trail: Resolved[] = [await this.#root(call)];
     let links = 0;

@@ -151,10 +151,13 @@ export class Volume {
     await this.#top.rmdir(this.#who(), { loc: await this.#existing(path), flags: 0 });
   }
 
+  /** What `to` was before is gone, unless somebody has it open. */
   async rename(from: string, to: string): Promise<void> {
     const source = await this.#existing(from);
     const target = await this.#paths.parent(this.#who(), to);
-    await this.#top.rename(this.#who(), { from: source, to: { ...target, inode: source.inode } });
+    const replaced = await this.#paths.find(this.#who(), target);
+    const inode = replaced?.inode ?? new Inode();
+    await this.#top.rename(this.#who(), { from: source, to: { ...target, inode } });
   }
 
   async truncate(path: string, size: number): Promise<void> {

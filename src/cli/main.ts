@@ -9,6 +9,7 @@ import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
 import { keepAlive } from "../core/env-node.ts";
 import { FopError, UserError } from "../core/errors.ts";
+import { addFileCommands } from "./files/declare.ts";
 
 const EDGES = ["auto", "dev-fuse", "fuse-native"];
 const FORMATS = ["text", "dot", "mermaid", "json"];
@@ -52,6 +53,7 @@ function program(): Command {
   addHeal(mortar);
   addHealDaemon(mortar);
   addStart(mortar);
+  addFileCommands(mortar);
   addHelpers(mortar);
   return mortar;
 }

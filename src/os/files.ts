@@ -55,6 +55,7 @@ const AT_EMPTY_PATH = 0x1000;
 const STATX_BASIC_AND_BTIME = 0xfff;
 const UTIME_NOW = 0x3fffffff;
 const UTIME_OMIT = 0x3ffffffe;
+const SEEK_END = 2;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 /** The kernel's limit for one value (XATTR_SIZE_MAX) and for a list of names (XATTR_LIST_MAX). */
@@ -98,6 +99,13 @@ export function fstat(fd: number): OsStat {
 export async function lstat(path: OsPath): Promise<OsStat> {
   const out = Buffer.alloc(256);
   await pooled("lstat", c.statx, AT_FDCWD, cString(path), AT_SYMLINK_NOFOLLOW, STATX_BASIC_AND_BTIME, out);
+  return readStatx(out);
+}
+
+/** Attributes of what a path leads to. */
+export async function stat(path: OsPath): Promise<OsStat> {
+  const out = Buffer.alloc(256);
+  await pooled("stat", c.statx, AT_FDCWD, cString(path), 0, STATX_BASIC_AND_BTIME, out);
   return readStatx(out);
 }
 
@@ -166,6 +174,11 @@ export async function fallocate(fd: number, mode: number, offset: number, size: 
 /** Where the next data or hole begins at or after `offset`; ENXIO past the end. */
 export function seek(fd: number, offset: number, what: "data" | "hole"): Promise<number> {
   return pooled("seek", c.lseek, fd, offset, what === "data" ? SEEK_DATA : SEEK_HOLE);
+}
+
+/** Where a file or a block device ends. Moves the descriptor's position. */
+export function seekEnd(fd: number): Promise<number> {
+  return pooled("seek", c.lseek, fd, 0, SEEK_END);
 }
 
 /** Writes back everything dirty in the file system that `fd` lies on. */
@@ -275,8 +288,8 @@ function node<R>(start: (done: (error: Error | null, result?: R) => void) => voi
   });
 }
 
-/** Node takes UTF-8 strings; a name with other bytes must go as a buffer. */
-function raw(path: OsPath): Buffer {
+/** A path as Node takes it: UTF-8 strings would lose names with other bytes. */
+export function raw(path: OsPath): Buffer {
   return typeof path === "string" ? cString(path).subarray(0, -1) : path;
 }
 
