@@ -119,6 +119,8 @@ export interface Question {
   readonly resolution?: Resolution | undefined;
   /** metadata-splitbrain-forced-heal */
   readonly forced?: boolean;
+  /** Copies that must have done an operation before it is acknowledged; 0 without a rule of quorum. */
+  readonly acknowledgers?: number;
 }
 
 /**
@@ -151,6 +153,8 @@ export interface Verdict {
   readonly witness: readonly number[];
   /** There was no source by marks alone: a rule, a policy or a person has chosen. */
   readonly wasSplit: boolean;
+  /** Of a merge: copies that have seen every acknowledged operation; none when nobody can tell. */
+  readonly trusted: ChildSet;
   readonly why?: string;
 }
 
@@ -165,6 +169,7 @@ export function decide(question: Question): Verdict {
     sinks: kind === "heal" ? locked & ~sources : kind === "merge" ? locked : NO_CHILDREN,
     witness: found.witness,
     wasSplit: found.sources === NO_CHILDREN,
+    trusted: NO_CHILDREN,
     ...(why === undefined ? {} : { why }),
   });
   if (locked !== allChildren(marks.dirty.length)) return verdict("unavailable", -1, found.sources);
@@ -252,23 +257,39 @@ function sameAttributes({ attributes }: Question, a: number, b: number): boolean
 
 /**
  * Only a source without a witness anywhere that blames somebody says which names have to go; otherwise each
- * copy gets the names of the others.
+ * copy gets the names of the others, but for what trusted copies know better (gfid-choice.ts).
  */
 function decideEntry(question: Question, found: Direction, verdict: MakeVerdict): Verdict {
   if (question.resolution) return verdict("not-split-brain", -1, found.sources);
+  const { marks, locked, acknowledgers = 0 } = question;
   const witnessed = found.witness.some((count) => count !== 0);
-  if (witnessed || found.sources === NO_CHILDREN || (found.sinks & question.locked) === NO_CHILDREN)
-    return verdict("merge", -1, NO_CHILDREN);
-  return verdict("heal", firstChild(found.sources), found.sources);
+  if (!witnessed && found.sources !== NO_CHILDREN && (found.sinks & locked) !== NO_CHILDREN)
+    return verdict("heal", firstChild(found.sources), found.sources);
+  return { ...verdict("merge", -1, NO_CHILDREN), trusted: trusted(marks, locked, acknowledgers) };
 }
 
 /**
- * Where a name of a directory is right: the directory's sources, or none when every copy that has the name
- * may be right (an unfinished operation, or no source).
+ * Copies that have seen every acknowledged operation on names: those that nobody blames or, when all are
+ * blamed, those that too few blame to have missed one. With a rule of quorum an operation is acknowledged
+ * only when so many copies blame whoever missed it.
  */
-export function nameSources(marks: Marks, locked: ChildSet): ChildSet {
+function trusted(marks: Marks, locked: ChildSet, acknowledgers: number): ChildSet {
+  return acknowledgers === 0 ? NO_CHILDREN : direction(marks, locked, "data", acknowledgers).sources;
+}
+
+/** Whom to believe about a name of a directory. */
+export interface NameSides {
+  /** The directory's sources; none when each copy may be right (an unfinished operation, or no source). */
+  readonly sources: ChildSet;
+  /** Then: as in Verdict. */
+  readonly trusted: ChildSet;
+}
+
+export function nameSides(marks: Marks, locked: ChildSet, acknowledgers: number): NameSides {
   const found = direction(marks, locked, "entry", 0);
-  return found.witness.some((count) => count !== 0) ? NO_CHILDREN : found.sources;
+  if (found.witness.every((count) => count === 0) && found.sources !== NO_CHILDREN)
+    return { sources: found.sources, trusted: NO_CHILDREN };
+  return { sources: NO_CHILDREN, trusted: trusted(marks, locked, acknowledgers) };
 }
 
 // Split brain

@@ -1,7 +1,7 @@
 /**
  * Operations on names, on all copies or marked on those that did them: lock the names, say in the
  * directories' dirty counts that something begins, do it, mark who missed it, unlock (spec translators.md
- * 4.4; GlusterFS afr-dir-write.c, afr-transaction.c).
+ * 4.4; GlusterFS afr-dir-write.c, afr-transaction.c). Who may be blamed: entry-blame.ts.
  *
  * With all copies locked the beginning is not announced (optimistic-change-log): a client that dies in
  * between leaves names that differ, which lookup notices. The caller hears of success when no copy missed
@@ -16,8 +16,9 @@ import { type Gfid, gfidEquals } from "../../../src/core/gfid.ts";
 import { S_IFMT } from "../../../src/core/iatt.ts";
 import { Inode } from "../../../src/core/inode.ts";
 import { INDEX_KEY, KEY } from "../../../src/core/keys.ts";
-import { countsOf, DIRTY_KEY, decodeRow, rowIncrements } from "./changelog.ts";
+import { type ChangelogRow, countsOf, DIRTY_KEY, decodeRow, rowIncrements } from "./changelog.ts";
 import { type ChildSet, hasChild, NO_CHILDREN, only } from "./child-set.ts";
+import { allBlame, blamedIn, inTurn } from "./entry-blame.ts";
 import { EntryLocks, type LockedName } from "./entry-locks.ts";
 import { composeReply, type EntryFop, statIn, withoutStats } from "./entry-reply.ts";
 import { type EntryVerdict, entryVerdict, newEntryCounts } from "./entry-verdict.ts";
@@ -99,6 +100,8 @@ class EntryTransaction<F extends EntryFop> {
   /** Children that take part: fewer with each step that one of them fails. */
   #asked: ChildSet;
   #dirtied = false;
+  /** By directory that changes, then by child: blame that the pre-op saw. */
+  #rows: readonly (readonly (ChangelogRow | undefined)[])[] = [];
 
   constructor(context: EntryContext, call: Call, plan: EntryPlan<F>, locked: ChildSet) {
     this.#context = context;
@@ -132,31 +135,32 @@ class EntryTransaction<F extends EntryFop> {
     const results = await this.#xattrop(this.#locked, NO_CHILDREN, 1, INDEX_KEY.ENTRY_CREATE);
     const failed = results.reduce((some, outcomes) => some | failures(outcomes), NO_CHILDREN);
     this.#asked = this.#locked & ~failed;
-    const why = !set.hasQuorum(this.#asked)
-      ? (mergedError(results.flat()) ?? noQuorum(set, this.#plan.fop))
-      : this.#onlyArbiterIsGood(results)
-        ? new FopError("ENOTCONN", {
-            fop: this.#plan.fop,
-            xlator: set.name,
-            message: "only the arbiter is good",
-          })
-        : undefined;
+    this.#rows = results.map((outcomes) =>
+      outcomes.map((outcome) => (outcome?.ok ? decodeRow(outcome.reply.xattrs, set.pendingKeys) : undefined)),
+    );
+    const why = set.hasQuorum(this.#asked)
+      ? this.#whyNot()
+      : (mergedError(results.flat()) ?? noQuorum(set, this.#plan.fop));
     if (why === undefined) return;
     await this.#xattrop(this.#asked, NO_CHILDREN, -1, undefined);
     throw why;
   }
 
-  /** The arbiter alone knows the names, yet none of the data that may be behind them. */
-  #onlyArbiterIsGood(results: readonly Outcomes<Reply<"xattrop">>[]): boolean {
+  /** Copies that could not be trusted to have done it all are away: then somebody who has must be there. */
+  #whyNot(): FopError | undefined {
     const set = this.#set;
-    if (set.arbiter < 0) return false;
-    let blamed = NO_CHILDREN;
-    for (const outcome of results.flat()) {
-      if (!outcome?.ok) continue;
-      for (const [child, counts] of decodeRow(outcome.reply.xattrs, set.pendingKeys).pending.entries())
-        if (counts.entry !== 0) blamed |= only(child);
-    }
-    return (this.#asked & ~blamed) === only(set.arbiter);
+    if (this.#locked === set.all) return undefined;
+    const blameless = this.#rows.reduce((some, rows) => some & ~blamedIn(rows), this.#asked);
+    // The arbiter knows the names, yet none of the data that may be behind them.
+    const message =
+      set.arbiter >= 0 && blameless === only(set.arbiter)
+        ? "only the arbiter is good"
+        : blameless === NO_CHILDREN && set.quorum.type !== "none"
+          ? "the good copies of the directory are away"
+          : undefined;
+    return message === undefined
+      ? undefined
+      : new FopError("ENOTCONN", { fop: this.#plan.fop, xlator: set.name, message });
   }
 
   /**
@@ -232,15 +236,33 @@ class EntryTransaction<F extends EntryFop> {
     return verdict;
   }
 
-  /** The post-op, and beside it the marks of a new object. The children on which all marks went well. */
-  async #mark(verdict: EntryVerdict, outcomes: Outcomes<Reply<F>>): Promise<ChildSet> {
-    const { markOn, blamed, dirty } = verdict;
-    if (markOn === NO_CHILDREN) return NO_CHILDREN;
+  /**
+   * The post-op, and beside it the marks of a new object. The children on which all marks went well; none when
+   * nobody may be blamed (entry-blame.ts): then a heal has to look.
+   */
+  #mark(verdict: EntryVerdict, outcomes: Outcomes<Reply<F>>): Promise<ChildSet> {
+    const { markOn, blamed } = verdict;
+    const isKnown = (rows: readonly (ChangelogRow | undefined)[]): boolean => allBlame(rows, markOn, blamed);
+    const isNew = this.#rows.length === 0 || !this.#rows.every(isKnown);
+    if (blamed === NO_CHILDREN || !isNew || this.#set.quorum.type === "none")
+      return this.#markOn(markOn, verdict, outcomes);
+    const directories = this.#plan.changed.map(({ parent }) => parent);
+    return inTurn(this.#set, directories, markOn, async (able) => {
+      if (able !== NO_CHILDREN) return this.#markOn(able, verdict, outcomes);
+      this.#set.log.warn("no copy may be blamed, as all others are", { fop: this.#plan.fop, blamed });
+      if (!this.#dirtied) await this.#xattrop(successes(outcomes), NO_CHILDREN, 1, INDEX_KEY.ENTRY_CREATE);
+      return NO_CHILDREN;
+    });
+  }
+
+  async #markOn(on: ChildSet, verdict: EntryVerdict, outcomes: Outcomes<Reply<F>>): Promise<ChildSet> {
+    if (on === NO_CHILDREN) return NO_CHILDREN;
+    const { blamed, dirty } = verdict;
     const [results] = await Promise.all([
-      this.#xattrop(markOn, blamed, dirty, this.#granularEnd(verdict)),
-      verdict.ok ? this.#markNewEntry(outcomes, markOn, blamed) : undefined,
+      this.#xattrop(on, blamed, dirty, this.#granularEnd(verdict)),
+      verdict.ok ? this.#markNewEntry(outcomes, on, blamed) : undefined,
     ]);
-    return results.reduce((all, one) => all & successes(one), markOn);
+    return results.reduce((all, one) => all & successes(one), on);
   }
 
   /** Which names differ is known until a post-op that finds all copies equal. */

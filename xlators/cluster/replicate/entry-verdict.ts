@@ -10,10 +10,10 @@ import { type ChildSet, NO_CHILDREN } from "./child-set.ts";
 
 export interface EntryOutcome {
   readonly all: ChildSet;
-  /** Children to which the operation was sent: locked, and their pre-op went well. */
+  /** Children that took part: locked, and their pre-op went well. Those that were not sent it did nothing. */
   readonly asked: ChildSet;
   readonly succeeded: ChildSet;
-  /** Of the children that were asked and failed. */
+  /** Of the children that were sent it and failed. */
   readonly errors: ReadonlyMap<number, ErrnoName>;
   /** The pre-op raised dirty on `asked`. */
   readonly dirtied: boolean;
@@ -25,7 +25,7 @@ export interface EntryOutcome {
 export interface EntryVerdict {
   /** The caller hears of success. */
   readonly ok: boolean;
-  /** Who failed for lack of quorum though some copies did it. */
+  /** Neither did enough copies do it nor did enough refuse it: a heal has to look. */
   readonly lostQuorum: boolean;
   /** Where the post-op goes; none: there is no post-op. */
   readonly markOn: ChildSet;
@@ -35,38 +35,47 @@ export interface EntryVerdict {
   readonly dirty: number;
 }
 
+/** Errors of copies that may have done it all the same. */
+const UNCERTAIN: ReadonlySet<ErrnoName> = new Set(["ENOTCONN", "EIO", "ETIMEDOUT", "EINTR"]);
+
 /**
- * The table of spec 4.4. A copy that answers ENOTEMPTY did nothing wrong: it has names that the others have
- * not, which is for a heal of that directory to settle.
+ * The table of spec 4.4, with what it leaves open: when a quorum refuses, nothing happened, and a copy that
+ * did it nevertheless is blamed, so that its heal undoes it; GlusterFS leaves such a copy dirty, and its heal
+ * then spreads what the caller was told to have failed.
+ *
+ * A copy that answers ENOTEMPTY has names that the others have not. With a rule of quorum none of these names
+ * can ever have been acknowledged, and the copy is blamed as any other; without one it did nothing wrong.
  */
 export function entryVerdict(outcome: EntryOutcome): EntryVerdict {
-  const { all, asked, succeeded, dirtied } = outcome;
+  const { all, asked, succeeded, dirtied, quorumRules } = outcome;
+  const enough = (children: ChildSet): boolean =>
+    quorumRules ? outcome.hasQuorum(children) : children !== NO_CHILDREN;
+  const uncertain = failedWith(outcome, (code) => UNCERTAIN.has(code));
   const undo: EntryVerdict = {
-    ok: succeeded !== NO_CHILDREN,
+    ok: false,
     lostQuorum: false,
     markOn: dirtied ? asked : NO_CHILDREN,
     blamed: NO_CHILDREN,
     dirty: dirtied ? -1 : 0,
   };
-  if (succeeded === NO_CHILDREN)
-    // Refused by all for the same reason: nothing happened anywhere. Else a heal has to look.
-    return sameRefusal(outcome.errors) ? undo : { ...undo, markOn: NO_CHILDREN, dirty: 0 };
-  let good = succeeded;
-  for (const [child, code] of outcome.errors) if (code === "ENOTEMPTY") good |= 1 << child;
-  if (outcome.quorumRules && !outcome.hasQuorum(good)) {
-    // To blame the many for what only few did would be a split brain in the making.
-    const lost = { ...undo, ok: false, lostQuorum: true, blamed: NO_CHILDREN };
-    return dirtied ? { ...lost, markOn: NO_CHILDREN, dirty: 0 } : { ...lost, markOn: good, dirty: 1 };
+  if (enough(succeeded)) {
+    const spared = quorumRules ? NO_CHILDREN : failedWith(outcome, (code) => code === "ENOTEMPTY");
+    const good = succeeded | spared;
+    const blamed = all & ~good;
+    return blamed === NO_CHILDREN ? { ...undo, ok: true } : { ...undo, ok: true, markOn: good, blamed };
   }
-  const blamed = all & ~good;
-  if (blamed === NO_CHILDREN) return undo;
-  return { ...undo, markOn: good, blamed };
+  const refused = asked & ~succeeded & ~uncertain;
+  if (refused === asked) return undo;
+  if (quorumRules && enough(refused)) return { ...undo, markOn: refused, blamed: succeeded | uncertain };
+  // To blame the many for what only few did would be a split brain in the making.
+  const lost = { ...undo, lostQuorum: succeeded !== NO_CHILDREN, markOn: NO_CHILDREN, dirty: 0 };
+  return dirtied || succeeded === NO_CHILDREN ? lost : { ...lost, markOn: succeeded, dirty: 1 };
 }
 
-/** ENOTCONN tells nothing: the operation may have happened. No error at all: it was never sent. */
-function sameRefusal(errors: ReadonlyMap<number, ErrnoName>): boolean {
-  const codes = new Set(errors.values());
-  return codes.size === 0 || (codes.size === 1 && !codes.has("ENOTCONN"));
+function failedWith({ errors }: EntryOutcome, matches: (code: ErrnoName) => boolean): ChildSet {
+  let children = NO_CHILDREN;
+  for (const [child, code] of errors) if (matches(code)) children |= 1 << child;
+  return children;
 }
 
 /**

@@ -49,3 +49,11 @@ export function quorumCount(rule: QuorumRule): number {
       return Math.floor(rule.childCount / 2) + 1;
   }
 }
+
+/**
+ * How many copies do an operation, and blame those that missed it, before it is acknowledged; 0 without a
+ * rule. Exactly half of them when child 0 breaks the tie.
+ */
+export function acknowledgersMin(rule: QuorumRule): number {
+  return rule.type === "auto" ? Math.ceil(rule.childCount / 2) : quorumCount(rule);
+}

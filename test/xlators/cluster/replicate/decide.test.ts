@@ -18,7 +18,7 @@ import {
   decide,
   direction,
   type Marks,
-  nameSources,
+  nameSides,
   type Policy,
   type Question,
   type Resolution,
@@ -217,12 +217,22 @@ describe("entry: who is good", () => {
     expect(verdictOf(table, { slot: "entry", mode: DIRECTORY })).toBe(expected);
   });
 
-  it("trusts the directory's sources for a single name, and everybody after a crash", () => {
+  it("trusts the directory's sources for a single name, after a crash those that missed nothing for sure", () => {
     const marks = (table: string): Marks => question(table).marks;
-    expect(nameSources(marks("0 0 1\n0 0 1\n0 0 0"), 0b111)).toBe(0b011);
-    expect(nameSources(marks("0 0 0\n0 0 0\n0 0 0"), 0b111)).toBe(0b111);
-    expect(nameSources(marks("0 0 1 | 1\n0 0 1\n0 0 0"), 0b111)).toBe(NO_CHILDREN);
-    expect(nameSources(marks("0 1\n1 0"), 0b11)).toBe(NO_CHILDREN);
+    const sides = (table: string, acknowledgers: number): readonly number[] => {
+      const { sources, trusted } = nameSides(
+        marks(table),
+        (1 << table.split("\n").length) - 1,
+        acknowledgers,
+      );
+      return [sources, trusted];
+    };
+    expect(sides("0 0 1\n0 0 1\n0 0 0", 2)).toEqual([0b011, NO_CHILDREN]);
+    expect(sides("0 0 0\n0 0 0\n0 0 0", 2)).toEqual([0b111, NO_CHILDREN]);
+    expect(sides("0 0 1 | 1\n0 0 1\n0 0 0", 2)).toEqual([NO_CHILDREN, 0b011]);
+    expect(sides("0 0 1\n1 0 1\n0 1 0 | 1", 2)).toEqual([NO_CHILDREN, 0b011]);
+    expect(sides("0 0 1 | 1\n0 0 1\n0 0 0", 0)).toEqual([NO_CHILDREN, NO_CHILDREN]);
+    expect(sides("0 1\n1 0", 1)).toEqual([NO_CHILDREN, NO_CHILDREN]);
   });
 });
 

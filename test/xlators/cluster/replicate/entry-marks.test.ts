@@ -107,13 +107,49 @@ describe("marks after operations on names", () => {
     for (const index of [0, 1]) expect(await copies.marks(index, session.root)).toEqual({ dirty: [0, 0, 1] });
   });
 
-  it("leave a copy alone whose directory is not empty", async () => {
+  it("blame a copy whose directory is not empty: what is in it was never acknowledged", async () => {
     await using copies = await Copies.start();
     const { session } = copies;
     const dir = await session.mkdir("d");
     await copies.brick(1).create("left over", { parent: dir });
     await session.rmdir("d");
+    for (const index of [0, 2]) expect(await copies.marks(index, session.root)).toEqual({ 1: [0, 0, 1] });
+  });
+
+  it("leave a copy alone whose directory is not empty, without a rule of quorum", async () => {
+    await using copies = await Copies.start({ options: { "quorum-type": "none" } });
+    const { session } = copies;
+    const dir = await session.mkdir("d");
+    await copies.brick(1).create("left over", { parent: dir });
+    await session.rmdir("d");
     for (const index of [0, 1, 2]) expect(await copies.marks(index, session.root)).toEqual({});
+  });
+
+  it("blame the copy that did what the others refused", async () => {
+    await using copies = await Copies.start({ options: GRANULAR });
+    const { session } = copies;
+    for (const index of [1, 2]) copies.errors[index]!.failNext("create", "ENOSPC");
+    await expect(session.create("f")).rejects.toMatchObject({ code: "ENOSPC" });
+    expect(await copies.marks(0, session.root)).toEqual({});
+    for (const index of [1, 2]) expect(await copies.marks(index, session.root)).toEqual({ 0: [0, 0, 1] });
+  });
+
+  it("never blame all copies: the last one that nobody blames has to take part", async () => {
+    await using copies = await Copies.start();
+    const { session } = copies;
+    copies.wires[0]!.cut();
+    await session.mkdir("a");
+    copies.wires[0]!.mend();
+    copies.wires[1]!.cut();
+    await session.mkdir("b");
+    copies.wires[1]!.mend();
+    copies.wires[2]!.cut();
+    await expect(session.mkdir("c")).rejects.toMatchObject({ code: "ENOTCONN" });
+    copies.wires[2]!.mend();
+    copies.errors[2]!.failNext("mkdir", "EIO");
+    await expect(session.mkdir("d")).rejects.toMatchObject({ code: "EIO" });
+    expect(await copies.marks(0, session.root)).toMatchObject({ 1: [0, 0, 1] });
+    for (const index of [0, 1]) expect(await copies.marks(index, session.root)).not.toHaveProperty("2");
   });
 
   it("are undone when quorum is lost before anything happened", async () => {

@@ -33,18 +33,25 @@ const WITH_QUORUM: readonly Row[] = [
   [["EEXIST", "EEXIST", "EEXIST"], true, false, 0, ALL, -1],
   [["EEXIST", "EEXIST", "-"], true, false, 0, 0b011, -1],
   [["ENOTCONN", "ENOTCONN", "ENOTCONN"], true, false, 0, 0, 0],
-  [["ENOENT", "ENOENT", "EIO"], true, false, 0, 0, 0],
+  [["EEXIST", "ENOSPC", "EACCES"], true, false, 0, ALL, -1],
+  [["ENOENT", "ENOENT", "EIO"], true, false, 0b100, 0b011, -1],
+  [["ENOSPC", "ENOTCONN", "ENOSPC"], false, false, 0b010, 0b101, 0],
+  [["+", "ENOSPC", "EROFS"], false, false, 0b001, 0b110, 0],
+  [["+", "ENOSPC", "ENOSPC"], true, false, 0b001, 0b110, -1],
+  [["+", "ENOSPC", "EIO"], false, false, 0, 0b001, 1],
+  [["ENOSPC", "EIO", "-"], true, false, 0, 0, 0],
   [["+", "EIO", "EIO"], false, false, 0, 0b001, 1],
   [["+", "EIO", "EIO"], true, false, 0, 0, 0],
   [["+", "EIO", "-"], true, false, 0, 0, 0],
-  [["+", "ENOTEMPTY", "+"], false, true, 0, 0, 0],
-  [["+", "ENOTEMPTY", "EIO"], false, true, 0b100, 0b011, 0],
+  [["+", "ENOTEMPTY", "+"], false, true, 0b010, 0b101, 0],
+  [["+", "ENOTEMPTY", "ENOTEMPTY"], false, false, 0b001, 0b110, 0],
   [["ENOTEMPTY", "ENOTEMPTY", "ENOTEMPTY"], true, false, 0, ALL, -1],
 ];
 
 const WITHOUT: readonly Row[] = [
   [["+", "EIO", "EIO"], false, true, 0b110, 0b001, 0],
   [["+", "EIO", "-"], true, true, 0b110, 0b001, -1],
+  [["+", "ENOTEMPTY", "+"], false, true, 0, 0, 0],
   [["EIO", "ENOSPC", "-"], true, false, 0, 0, 0],
 ];
 

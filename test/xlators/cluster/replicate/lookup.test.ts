@@ -46,7 +46,8 @@ describe("lookup", () => {
   it("is EIO when good copies have different objects under the name", async () => {
     await using copies = await Copies.start();
     const { session } = copies;
-    for (const index of [0, 1, 2]) await copies.brick(index).create("f");
+    for (const index of [0, 1, 2])
+      await copies.brick(index).write(await copies.brick(index).create("f"), "a");
     await expect(session.lookup("f")).rejects.toMatchObject({ code: "EIO" });
   });
 

@@ -12,21 +12,32 @@ import { fanout } from "../../../../src/core/concurrency.ts";
 import { Dict } from "../../../../src/core/dict.ts";
 import { FopError } from "../../../../src/core/errors.ts";
 import { type Gfid, gfidEquals, gfidText, isNullGfid } from "../../../../src/core/gfid.ts";
-import { isDir, S_IFDIR, S_IFLNK, S_IFMT } from "../../../../src/core/iatt.ts";
-import { Inode, type Loc } from "../../../../src/core/inode.ts";
+import { isDir, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "../../../../src/core/iatt.ts";
+import { Fd, Inode, type Loc } from "../../../../src/core/inode.ts";
 import { KEY } from "../../../../src/core/keys.ts";
+import { O_DIRECTORY, O_RDONLY } from "../../../../src/core/open-flags.ts";
 import { type Counts, NO_COUNTS, SLOTS } from "../changelog.ts";
 import { type ChildSet, childrenOf, hasChild, NO_CHILDREN, only } from "../child-set.ts";
-import type { Resolution } from "../decide.ts";
+import type { NameSides, Resolution } from "../decide.ts";
 import { newEntryCounts } from "../entry-verdict.ts";
 import type { ReplicaSet } from "../replica-set.ts";
-import { chooseObject, differ, type NameCopies, twinsOf } from "./gfid-choice.ts";
+import {
+  ABSENT,
+  chooseObject,
+  differ,
+  type NameCopies,
+  objectToKeep,
+  twinsOf,
+  UNDECIDED,
+} from "./gfid-choice.ts";
 import { isAbsent, type Look, look } from "./look.ts";
 import { addMarks } from "./marks.ts";
 import { isWanted, park, parks, unpark } from "./parking.ts";
 
 /** Longest target of a symlink. */
 const TARGET_BYTES_MAX = 4096;
+/** Enough of a listing to see whether there is anything. */
+const NAMES_BYTES = 4096;
 
 /** The copies have different objects at a name, and nothing says which one is right. */
 export class NameConflict extends Error {}
@@ -94,6 +105,33 @@ export class Dirent {
     const chosen = chooseObject(copies, kind, policy, resolution);
     if (typeof chosen === "string") throw new NameConflict(chosen);
     return chosen;
+  }
+
+  /**
+   * The child whose object all copies shall have; ABSENT when they shall have none, -1 when none has a gfid.
+   * Throws NameConflict when nothing decides.
+   */
+  async chosen(sides: NameSides): Promise<number> {
+    const { set, copies } = this;
+    const believed = sides.sources | sides.trusted;
+    if ((this.present & ~copies.holders & believed) === NO_CHILDREN) {
+      const hasQuorum = set.quorum.type === "none" ? undefined : (some: ChildSet) => set.hasQuorum(some);
+      const empty = differ(copies, copies.holders) === "no" ? NO_CHILDREN : await this.#empty();
+      const chosen = objectToKeep({ copies, sides, empty, hasQuorum });
+      if (chosen !== UNDECIDED) return chosen;
+    }
+    return this.objectAmong(sides.sources & copies.holders || set.all, undefined);
+  }
+
+  /** Makes all copies have the object of `chosen`, or none. */
+  async settle(chosen: number): Promise<void> {
+    if (chosen === ABSENT) {
+      for (const child of childrenOf(this.present)) await this.remove(child);
+      return;
+    }
+    if (chosen < 0) return;
+    await this.assignGfid(this.#found.stats[chosen]!.gfid);
+    await this.makeOn(this.set.all, chosen);
   }
 
   /** Gives entries that were made behind the brick's back the gfid of the object. */
@@ -186,6 +224,36 @@ export class Dirent {
 
   #loc(): Loc {
     return { inode: new Inode(), parent: this.directory, name: this.name };
+  }
+
+  /** Holders of a file without bytes, of a directory without names, or of something that never has either. */
+  async #empty(): Promise<ChildSet> {
+    let empty = NO_CHILDREN;
+    for (const child of childrenOf(this.copies.holders)) {
+      const stat = this.#found.stats[child]!;
+      const type = stat.mode & S_IFMT;
+      const isEmpty =
+        type === S_IFREG
+          ? stat.size === 0
+          : type === S_IFDIR
+            ? await this.#hasNoNames(child, stat.gfid)
+            : type !== S_IFLNK;
+      if (isEmpty) empty |= only(child);
+    }
+    return empty;
+  }
+
+  async #hasNoNames(child: number, gfid: Gfid): Promise<boolean> {
+    const brick = this.set.children[child]!;
+    const inode = new Inode(gfid, S_IFDIR);
+    const fd = new Fd(inode, O_RDONLY | O_DIRECTORY, this.call.pid);
+    await brick.opendir(this.call, { loc: { inode }, fd });
+    try {
+      const { entries } = await brick.readdir(this.call, { fd, size: NAMES_BYTES, offset: 0n });
+      return entries.every(({ name }) => name === "." || name === "..");
+    } finally {
+      await brick.releasedir(fd);
+    }
   }
 
   async #hasObject(child: number, gfid: Gfid): Promise<boolean> {

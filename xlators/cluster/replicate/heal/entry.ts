@@ -4,7 +4,7 @@
  * One healer a directory, by a lock on all its names in the healers' domain. In the domain of I/O the whole
  * directory is locked to decide, for each batch of names, and to take the marks away; marks are read anew for
  * each batch. First names go that the sources lack, then come those that the sinks lack; without a source
- * every copy gets the names of all others.
+ * every copy gets the names of the others, but for those that surely were removed (gfid-choice.ts).
  *
  * Which names: those that bricks have recorded (granular), or all, when a record is missing or a mark asks
  * for it. A name with different objects behind it, or of a directory that another heal has to let go first,
@@ -161,7 +161,7 @@ async function healBatch(
     const entries = await Promise.all(names.map((name) => Dirent.at(set, call, inode, name)));
     for (const entry of entries) {
       try {
-        await (verdict.kind === "merge" ? merge(entry) : follow(entry, verdict));
+        await entry.settle(await entry.chosen(verdict));
       } catch (error) {
         noteUnhealed(unhealed, entry, error);
         continue;
@@ -178,26 +178,6 @@ function noteUnhealed({ conflicts, failed }: Unhealed, { name }: Dirent, error: 
   if (error instanceof NameConflict) conflicts.set(name, error);
   else if (error instanceof FopError && error.code !== "ENOTCONN") failed.set(name, error);
   else throw error;
-}
-
-/** Sinks get what the source has, or lose what it has not. */
-async function follow(entry: Dirent, { source, sinks }: Verdict): Promise<void> {
-  const { copies } = entry;
-  if ((entry.present & (1 << source)) === 0) {
-    for (const child of childrenOf(sinks)) await entry.remove(child);
-    return;
-  }
-  await entry.assignGfid(copies.stats[source]!.gfid);
-  await entry.makeOn(sinks, source);
-}
-
-/** Every copy gets the name that some copy has. */
-async function merge(entry: Dirent): Promise<void> {
-  const first = childrenOf(entry.copies.holders)[0];
-  if (first === undefined) return;
-  await entry.assignGfid(entry.copies.stats[first]!.gfid);
-  const chosen = entry.objectAmong(entry.set.all, undefined);
-  if (chosen >= 0) await entry.makeOn(entry.set.all, chosen);
 }
 
 async function finish(task: HealTask, { verdict, found, full }: Plan): Promise<SlotReport> {

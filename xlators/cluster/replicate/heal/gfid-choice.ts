@@ -1,14 +1,27 @@
 /**
- * Which object a name shall lead to when copies have different ones there (spec translators.md 4.9, 4.10;
- * GlusterFS afr_gfid_split_brain_source). Pure.
+ * What a name shall lead to when copies have different objects there, or some none (spec translators.md 4.9,
+ * 4.10; GlusterFS afr_gfid_split_brain_source). Pure.
+ *
+ * `objectToKeep` takes names away that a merge of GlusterFS brings back. It relies on a rule of quorum: an
+ * acknowledged creation is on every trusted copy, after an acknowledged removal fewer than a quorum have the
+ * object, and what users saw was on a quorum. So what no trusted copy and no quorum has was never promised.
  */
 
 import { type Gfid, gfidEquals } from "../../../../src/core/gfid.ts";
-import { type ChildSet, childrenOf, hasChild, NO_CHILDREN, only } from "../child-set.ts";
+import {
+  type ChildSet,
+  childrenOf,
+  countChildren,
+  firstChild,
+  hasChild,
+  NO_CHILDREN,
+  only,
+} from "../child-set.ts";
 import {
   type CopyStat,
   favoriteChild,
   mostEqual,
+  type NameSides,
   onlyBest,
   type Policy,
   type Resolution,
@@ -81,4 +94,49 @@ export function chooseObject(
   }
   const favorite = policy === "majority" ? byMajority() : favoriteChild(policy, stats, holders);
   return favorite >= 0 ? favorite : "the copies have different objects by this name (gfid split brain)";
+}
+
+/** What is said instead of a child: the name is to go, or nothing known decides. */
+export const ABSENT = -2;
+export const UNDECIDED = -3;
+
+/** What one name is on all copies. */
+export interface NameQuestion {
+  readonly copies: NameCopies;
+  readonly sides: NameSides;
+  /** Holders whose object has nothing in it. */
+  readonly empty: ChildSet;
+  /** Undefined without a rule. */
+  readonly hasQuorum: ((children: ChildSet) => boolean) | undefined;
+}
+
+/**
+ * The child whose object all copies shall have, ABSENT or UNDECIDED. Of several objects on copies that are
+ * believed in all but one have to be empty: such are what is left of creations that failed.
+ */
+export function objectToKeep({ copies, sides, empty, hasQuorum }: NameQuestion): number {
+  const { sources, trusted } = sides;
+  const believed = sources === NO_CHILDREN ? trusted : sources;
+  if (believed === NO_CHILDREN) return UNDECIDED;
+  const objects = objectsOf(copies);
+  const known = objects.filter((holders) => (holders & believed) !== NO_CHILDREN);
+  const wide = sources === NO_CHILDREN ? objects.find((holders) => hasQuorum?.(holders)) : undefined;
+  if (known.length === 0 && wide === undefined) return ABSENT;
+  const filled = known.filter((holders) => (holders & ~empty) !== NO_CHILDREN);
+  const chosen = wide ?? filled[0] ?? known.reduce((a, b) => (countChildren(b) > countChildren(a) ? b : a));
+  const isClear = known.every((holders) => holders === chosen);
+  if (!isClear && (hasQuorum === undefined || filled.some((holders) => holders !== chosen))) return UNDECIDED;
+  return firstChild(chosen & believed || chosen);
+}
+
+/** The holders of each object. */
+function objectsOf(copies: NameCopies): ChildSet[] {
+  const objects: ChildSet[] = [];
+  let left = copies.holders;
+  while (left !== NO_CHILDREN) {
+    const twins = twinsOf(copies, firstChild(left));
+    objects.push(twins);
+    left &= ~twins;
+  }
+  return objects;
 }

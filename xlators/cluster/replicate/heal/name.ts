@@ -8,8 +8,9 @@ import type { Call } from "../../../../src/core/call.ts";
 import { toFopError } from "../../../../src/core/errors.ts";
 import type { Gfid } from "../../../../src/core/gfid.ts";
 import type { Inode } from "../../../../src/core/inode.ts";
-import { type ChildSet, childrenOf, NO_CHILDREN } from "../child-set.ts";
-import { marksOf, nameSources } from "../decide.ts";
+import { childrenOf, NO_CHILDREN } from "../child-set.ts";
+import { marksOf, type NameSides, nameSides, type Resolution } from "../decide.ts";
+import { acknowledgersMin } from "../quorum.ts";
 import type { ReplicaSet } from "../replica-set.ts";
 import { Dirent, NameConflict } from "./dirent.ts";
 import { differ } from "./gfid-choice.ts";
@@ -55,40 +56,43 @@ async function healLocked(
     if (!lock.onAll) return unavailable("not every child could be locked");
     const directory = await look(set, call, { inode: parent });
     if (directory.answered !== set.all) return unavailable("not every child has the directory");
-    const sources = nameSources(marksOf(directory.rows, "entry"), set.all);
+    const sides = nameSides(marksOf(directory.rows, "entry"), set.all, acknowledgersMin(set.quorum));
     const entry = await Dirent.at(set, call, parent, name);
     if (entry.isEqual) return { outcome: "clean", changed: NO_CHILDREN };
     const { resolution, dryRun = false } = options;
-    const conflict = differ(entry.copies, sources === NO_CHILDREN ? set.all : sources);
-    if (resolution && conflict === "no")
-      return { outcome: "not-split-brain", changed: NO_CHILDREN, source: -1 };
-    const source = entry.objectAmong(sources === NO_CHILDREN ? set.all : sources, resolution);
-    if (dryRun) return { outcome: "would-heal", changed: NO_CHILDREN, source };
-    await settle(entry, sources, source, options.gfid);
-    return { outcome: "healed", changed: entry.changed, source };
+    if (resolution) return await resolve(entry, sides, resolution, dryRun);
+    const chosen = await entry.chosen(sides);
+    if (dryRun) return { outcome: "would-heal", changed: NO_CHILDREN, source: Math.max(-1, chosen) };
+    if (chosen === -1) await nameAll(entry, options.gfid);
+    else await entry.settle(chosen);
+    return { outcome: "healed", changed: entry.changed, source: Math.max(-1, chosen) };
   } finally {
     await lock.release();
   }
 }
 
-/** `source` -1: no source has an object by this name. */
-async function settle(
+/** As a person wants it. */
+async function resolve(
   entry: Dirent,
-  sources: ChildSet,
-  source: number,
-  proposed: Gfid | undefined,
-): Promise<void> {
+  { sources }: NameSides,
+  resolution: Resolution,
+  dryRun: boolean,
+): Promise<NameHeal> {
   const { set } = entry;
-  if (sources !== NO_CHILDREN && (entry.present & sources) === NO_CHILDREN) {
-    for (const child of childrenOf(entry.present)) await entry.remove(child);
-    return;
-  }
-  if (source < 0) {
-    // Entries without a gfid on all of them.
-    if (!proposed) throw new NameConflict("no copy knows its gfid");
-    await entry.assignGfid(proposed);
-    source = childrenOf(entry.copies.holders)[0] ?? -1;
-    if (source < 0) return;
-  } else await entry.assignGfid(entry.copies.stats[source]!.gfid);
+  const among = sources === NO_CHILDREN ? set.all : sources;
+  if (differ(entry.copies, among) === "no")
+    return { outcome: "not-split-brain", changed: NO_CHILDREN, source: -1 };
+  const source = entry.objectAmong(among, resolution);
+  if (dryRun) return { outcome: "would-heal", changed: NO_CHILDREN, source };
+  await entry.assignGfid(entry.copies.stats[source]!.gfid);
   await entry.makeOn(set.all, source);
+  return { outcome: "healed", changed: entry.changed, source };
+}
+
+/** No copy knows its gfid: all get the proposed one. */
+async function nameAll(entry: Dirent, proposed: Gfid | undefined): Promise<void> {
+  if (!proposed) throw new NameConflict("no copy knows its gfid");
+  await entry.assignGfid(proposed);
+  const source = childrenOf(entry.copies.holders)[0];
+  if (source !== undefined) await entry.makeOn(entry.set.all, source);
 }

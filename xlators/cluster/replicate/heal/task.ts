@@ -11,7 +11,7 @@ import type { Inode } from "../../../../src/core/inode.ts";
 import type { Slot } from "../changelog.ts";
 import { NO_CHILDREN } from "../child-set.ts";
 import { type CopyStat, decide, marksOf, type Resolution, type Verdict } from "../decide.ts";
-import { quorumCount } from "../quorum.ts";
+import { acknowledgersMin, quorumCount } from "../quorum.ts";
 import type { ReplicaSet } from "../replica-set.ts";
 import type { HeldLock } from "./locks.ts";
 import { attributesOf, type Look } from "./look.ts";
@@ -88,6 +88,7 @@ export function verdictOn(task: HealTask, slot: Slot, found: Look): Verdict {
       : {}),
     arbiter: set.arbiter,
     quorumCount: quorumCount(set.quorum),
+    acknowledgers: acknowledgersMin(set.quorum),
     policy: set.options["favorite-child-policy"],
     resolution: task.resolution,
     forced: set.options["metadata-splitbrain-forced-heal"],
