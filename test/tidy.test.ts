@@ -110,6 +110,8 @@ function mayImport(part: string): (target: string) => boolean {
       return among(CORE, "src/os", "src/graph", "src/rpc", ...REGISTRY);
     case "src/process":
       return (target) => among(CORE, "src/graph", "src/api")(target) || target.startsWith("xlators/");
+    case "src/control":
+      return among(CORE, "src/graph", "src/api", "xlators/registry.ts");
     case "mount":
       return among(CORE, "src/os", "src/graph");
     case "src/cli":
@@ -188,13 +190,14 @@ describe("the outside world", () => {
       /^node:(fs|fs\/promises)$/,
       ["src/os/", "src/rpc/transport-tcp.ts", "src/api/", "src/process/", "src/cli/", "mount/"].concat([
         "xlators/storage/posix/",
+        "src/control/",
       ]),
       "file systems are for storage/posix, src/os, unix sockets, the edges and the mains",
     ],
     [
       /^node:(net|dgram|tls|dns.*)$/,
-      ["src/os/", "src/rpc/transport-tcp.ts"],
-      "sockets are for rpc/transport-tcp.ts",
+      ["src/os/", "src/rpc/transport-tcp.ts", "src/control/socket.ts"],
+      "sockets are for rpc/transport-tcp.ts and the control socket",
     ],
     [
       /^node:(child_process|cluster|worker_threads)$/,
