@@ -59,6 +59,10 @@ export class Backlog {
   get isIdle(): boolean {
     return this.#line.length === 0;
   }
+  /** Just one entry: whatever its reply tells of the file is the latest. */
+  get isAlone(): boolean {
+    return this.#line.length === 1;
+  }
   /** Some acknowledged bytes are not written yet. */
   get isDirty(): boolean {
     return this.#batches > 0;

@@ -322,6 +322,7 @@ class WriteBehind extends Xlator<typeof WRITE_BEHIND_OPTIONS> implements Host {
     try {
       const reply = await this.child.writev(call, args);
       succeeded = true;
+      if (backlog.isAlone && reply.post.mode !== 0) backlog.noteSize(reply.post.size);
       // While acknowledged bytes are missing on the bricks, their attributes are out of date.
       return backlog.isDirty ? { ...reply, pre: ZERO_IATT, post: ZERO_IATT } : reply;
     } finally {
