@@ -59,6 +59,8 @@ export function clientOver(connect: Connect): XlatorDefinition {
 class ProtocolClient extends ForwardingXlator<typeof CLIENT_OPTIONS> {
   readonly #session: ClientSession;
   readonly #fds = new FdTable();
+  /** The last connection that files were opened again on; before it serves, a file may be closed already. */
+  #reopening: RpcClient | undefined;
 
   constructor(init: XlatorInit<typeof CLIENT_OPTIONS>, connect: Connect) {
     super(init);
@@ -218,7 +220,7 @@ class ProtocolClient extends ForwardingXlator<typeof CLIENT_OPTIONS> {
 
   #release(fd: Fd, procedure: "release" | "releasedir"): void {
     const remote = this.#fds.released(fd);
-    const { connection } = this.#session;
+    const connection = this.#session.connection ?? this.#reopening;
     if (remote === undefined || remote.number === NONE || connection === undefined) return;
     this.#sendRelease(connection, procedure, remote.fd, remote.number);
   }
@@ -231,6 +233,7 @@ class ProtocolClient extends ForwardingXlator<typeof CLIENT_OPTIONS> {
 
   /** Opens all files again on a new connection; settles when the brick has answered for each. */
   async #reopen(rpc: RpcClient): Promise<void> {
+    this.#reopening = rpc;
     const strict = this.options["strict-locks"];
     const saved = [...this.#fds.all].filter((remote) => !(strict && remote.lockOwners.size > 0));
     await Promise.all(saved.map((remote) => this.#reopenOne(rpc, remote)));
