@@ -158,10 +158,12 @@ describe.each(casts())("%s", (cast) => {
   });
 });
 
-describe.each(casts(EVERY_MIXTURE))("%s", (cast) => {
+// GlusterFS looks for a brick every 3 s, and for work after 5: they wait together.
+describe.concurrent.each(casts(EVERY_MIXTURE))("%s", (cast) => {
   it.each(cast.client === "mortar" && cast.bricks !== cast.healer ? [false, true] : [false])(
     "all that was missed arrives, with an arbiter: %s",
     async (arbiter) => {
+      const agent = lab.agent();
       const s = await Scene.open(lab, cast, { arbiter });
       await agent.writeFile(s.at("image"), pattern(4 * MIB));
       await agent.mkdir(s.at("before"));
