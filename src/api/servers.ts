@@ -2,8 +2,7 @@
  * Volfiles from GlusterFS servers: ask one, then its backups, and keep listening for changes (wire.md 3.1).
  *
  * While a graph runs its management connection stays open. When the server says that the volume changed, the
- * volfile is fetched again and options that may change on a running graph are taken over; a change of the
- * tree needs a new mount and is logged. When the connection ends, the servers are asked again in turn until
+ * volfile is fetched again, and whoever watches hears of it. When the connection ends, the servers are asked again in turn until
  * one answers; I/O does not depend on any of this.
  */
 
@@ -66,6 +65,13 @@ export class ServerVolfile {
   /** From now on `onVolfile` hears of each new text. A text that does not parse is logged and left alone. */
   watch(onVolfile: (volfile: Volfile) => void): void {
     this.#onVolfile = onVolfile;
+  }
+
+  /** The volfile as the server has it now, without waiting for its word. Rejects with UserError. */
+  async reload(): Promise<Volfile> {
+    if (this.#client === undefined) await this.#ask();
+    else this.#text = (await this.#client.fetchVolfile(`/${this.#source.volume}`)).text;
+    return this.#parse();
   }
 
   close(): void {

@@ -74,8 +74,16 @@ export const PRESENT: ReadonlyMap<string, string> = new Map([
   ["features.ctime", "features/utime"],
 ]);
 
-/** Finds what a key leads to in a volfile. Throws UserError for a key that nobody knows. */
-export function findKey(key: string, volfile: Volfile, registry: Registry): Target {
+/**
+ * Finds what a key leads to in a volfile. A key that nobody knows throws UserError, or is refused where `unknown`
+ * is "lenient".
+ */
+export function findKey(
+  key: string,
+  volfile: Volfile,
+  registry: Registry,
+  unknown: "strict" | "lenient" = "strict",
+): Target {
   if (switchedType(key) !== undefined) return { kind: "switch", key };
   if (PRESENT.has(key))
     return { kind: "refused", why: "files on the bricks depend on it; set it with gluster volume set" };
@@ -85,6 +93,7 @@ export function findKey(key: string, volfile: Volfile, registry: Registry): Targ
   if (elsewhere) return { kind: "refused", why: elsewhere[1] };
   const parked = allOptions(registry).find((option) => option.spec.volumeKey === key);
   if (parked !== undefined) return missingType(parked);
+  if (unknown === "lenient") return { kind: "refused", why: "this volume has no such option" };
   throw new UserError(`"${key}": no such option; ${nearestKeys(key, volfile, registry)}`);
 }
 

@@ -28,9 +28,18 @@ export interface Shown {
 const SWITCH_SPEC_ON = new Set(["1", "on", "yes", "true", "enable"]);
 const SWITCH_SPEC_OFF = new Set(["0", "off", "no", "false", "disable"]);
 
-/** Checks one setting against a volfile. Throws UserError when the value is none; a refused key is returned. */
-export function checkSetting(key: string, value: string, volfile: Volfile, registry: Registry): Target {
-  const target = findKey(key, volfile, registry);
+/**
+ * Checks one setting against a volfile. Throws UserError when the value is none; a refused key is returned, and,
+ * when `unknown` is "lenient" as with groups, one that nobody knows as well.
+ */
+export function checkSetting(
+  key: string,
+  value: string,
+  volfile: Volfile,
+  registry: Registry,
+  unknown: "strict" | "lenient" = "strict",
+): Target {
+  const target = findKey(key, volfile, registry, unknown);
   if (target.kind === "switch") parseSwitch(key, value);
   if (target.kind === "option") {
     const parsed = target.option.spec.parse(value);

@@ -161,7 +161,7 @@ export class TunedVolume {
       const skipped: SetOutcome[] = [];
       const wanted: Wanted[] = [];
       for (const [key, value] of settings) {
-        const target = checkLenient(key, value, this.volfile, this.#init.registry);
+        const target = checkSetting(key, value, this.volfile, this.#init.registry, "lenient");
         if (target.kind === "refused") skipped.push({ key, value, outcome: "skipped", note: target.why });
         else wanted.push({ key, value, target });
       }
@@ -261,17 +261,6 @@ function checkKey(key: string, volfile: Volfile, registry: Registry): Target {
   const target = findKey(key, volfile, registry);
   if (target.kind === "refused") throw new UserError(`${key}: ${target.why}`);
   return target;
-}
-
-/** As a group is applied: what this volume does not know at all is skipped too. */
-function checkLenient(key: string, value: string, volfile: Volfile, registry: Registry): Target {
-  try {
-    return checkSetting(key, value, volfile, registry);
-  } catch (error) {
-    if (error instanceof UserError && error.message.startsWith(`"${key}": no such option`))
-      return { kind: "refused", why: "this volume has no such option" };
-    throw error;
-  }
 }
 
 function valuesOf(shown: readonly Shown[]): (key: string) => string | undefined {
