@@ -1,13 +1,19 @@
 /**
  * The loads: what is run on a row's directory and the one number that comes out.
  *
- * Files are laid out once before the first measurement, so that no load pays for allocating blocks. fio runs
- * with direct=1 and fallocate=none, since not every row can fallocate; an I/O error fails
- * the run.
- * Sources: the two sequential jobs are the project's first requirement (four files, 128k, iodepth 4/32/8/16).
+ * Files are laid out once before the first measurement, so that no load pays for allocating blocks. An I/O
+ * error fails the run. What fio does exactly: src/compare/fio.ts.
  */
 
 import { join } from "node:path";
+import {
+  ddArguments,
+  type FioJob,
+  parseDd,
+  parseFio,
+  randomArguments,
+  sequentialArguments,
+} from "../src/compare/fio.ts";
 import type { Processes } from "../test/support/processes.ts";
 
 /** How much work one measurement is. */
@@ -42,13 +48,6 @@ export interface Bench {
 
 /** A measurement of a mount that hangs ends here. */
 const TIMEOUT_MS = 300_000;
-/** fio's own names of the files, and how deep each is queued. */
-const FILES = [
-  { name: "seq.0", iodepth: 4 },
-  { name: "seq.1", iodepth: 32 },
-  { name: "seq.2", iodepth: 8 },
-  { name: "seq.3", iodepth: 16 },
-] as const;
 const BYTES_PER_MB = 1e6;
 
 export const LOADS: readonly Load[] = [
@@ -67,7 +66,7 @@ export const LOADS: readonly Load[] = [
 
 /** Writes the files that the loads use, in full. */
 export async function layOut(bench: Bench, directory: string): Promise<void> {
-  await fio(bench, sequentialJobs("write", directory, bench.scale.fileMiB));
+  await fio(bench, sequentialArguments("write", directory, bench.scale.fileMiB));
 }
 
 /** The load as text, for the report. */
@@ -86,7 +85,7 @@ function sequential(rw: "read" | "write"): Load {
     unit: "MB/s",
     lowerIsBetter: false,
     run: async (bench, directory) => {
-      const jobs = await fio(bench, sequentialJobs(rw, directory, bench.scale.fileMiB));
+      const jobs = await fio(bench, sequentialArguments(rw, directory, bench.scale.fileMiB));
       const bytes = jobs.reduce((sum, job) => sum + job[rw].io_bytes, 0);
       const slowestMs = Math.max(...jobs.map((job) => job[rw].runtime));
       return bytes / BYTES_PER_MB / (slowestMs / 1000);
@@ -102,72 +101,25 @@ function random(rw: "read" | "write"): Load {
     lowerIsBetter: true,
     run: async (bench, directory) => {
       const { fileMiB, randomSec } = bench.scale;
-      const [job] = await fio(bench, [
-        ...["--ioengine=libaio", "--direct=1", "--fallocate=none", "--iodepth=1", "--bs=4k"],
-        ...[
-          `--size=${fileMiB}m`,
-          "--time_based=1",
-          `--runtime=${randomSec}`,
-          "--randseed=1",
-          "--norandommap",
-        ],
-        ...[`--name=random`, `--filename=${join(directory, FILES[0].name)}`, `--rw=rand${rw}`],
-      ]);
-      return job![rw].lat_ns.mean / 1000;
+      const job = { rw, directory, fileMiB, seconds: randomSec, iodepth: 1 };
+      const [done] = await fio(bench, randomArguments(job));
+      return done![rw].lat_ns.mean / 1000;
     },
   };
 }
 
-function sequentialJobs(rw: "read" | "write", directory: string, fileMiB: number): string[] {
-  const common = ["--ioengine=libaio", "--direct=1", "--fallocate=none", "--bs=128k", `--size=${fileMiB}m`];
-  const jobs = FILES.flatMap(({ name, iodepth }) => [
-    `--name=${name}`,
-    `--filename=${join(directory, name)}`,
-    `--iodepth=${iodepth}`,
-    `--rw=${rw}`,
-  ]);
-  return [...common, ...jobs];
-}
-
-/** The part of a job's JSON result that is used here; `runtime` is milliseconds. */
-interface FioDirection {
-  readonly io_bytes: number;
-  readonly runtime: number;
-  readonly lat_ns: { readonly mean: number };
-}
-interface FioJob {
-  readonly error: number;
-  readonly jobname: string;
-  readonly read: FioDirection;
-  readonly write: FioDirection;
-}
-
 async function fio(bench: Bench, args: readonly string[]): Promise<FioJob[]> {
-  const output = await bench.processes.run("fio", ["--output-format=json", ...args], {
-    timeoutMs: TIMEOUT_MS,
-  });
-  // Warnings may stand before the JSON.
-  const { jobs } = JSON.parse(output.slice(output.indexOf("{"))) as { jobs: FioJob[] };
-  const failed = jobs.find((job) => job.error !== 0);
-  if (failed) throw new Error(`fio: job ${failed.jobname}: error ${failed.error}`);
-  return jobs;
+  return parseFio(await bench.processes.run("fio", args, { timeoutMs: TIMEOUT_MS }));
 }
 
 async function runDd(bench: Bench, directory: string): Promise<number> {
   const path = join(directory, "dd.out");
-  const { stderr, code } = await bench.processes.tryRun(
-    "dd",
-    ["if=/dev/zero", `of=${path}`, "bs=1024", `count=${bench.scale.ddBlocks}`],
-    { timeoutMs: TIMEOUT_MS, env: { LC_ALL: "C" } },
-  );
-  const rate = parseDd(stderr);
-  if (code !== 0 || rate === undefined) throw new Error(`dd: exit ${code}: ${stderr.trim()}`);
+  const { stderr, code } = await bench.processes.tryRun("dd", ddArguments(path, bench.scale.ddBlocks), {
+    timeoutMs: TIMEOUT_MS,
+    env: { LC_ALL: "C" },
+  });
+  const bytesPerSecond = parseDd(stderr);
+  if (code !== 0 || bytesPerSecond === undefined) throw new Error(`dd: exit ${code}: ${stderr.trim()}`);
   await bench.processes.run("rm", [path], { timeoutMs: TIMEOUT_MS });
-  return rate;
-}
-
-/** MB/s out of dd's last line: `67108864 bytes (67 MB, 64 MiB) copied, 1.2 s, 55.9 MB/s`. */
-export function parseDd(text: string): number | undefined {
-  const match = /^(\d+) bytes .*copied, ([\d.e+-]+) s,/m.exec(text);
-  return match ? Number(match[1]) / BYTES_PER_MB / Number(match[2]) : undefined;
+  return bytesPerSecond / BYTES_PER_MB;
 }

@@ -7,10 +7,10 @@
  */
 
 import Table from "cli-table3";
+import type { Machine } from "../src/compare/machine.ts";
+import { type Summary, shortNumber, summarize } from "../src/compare/stats.ts";
 import { describeLoads, type Load, type Scale } from "./loads.ts";
-import type { Machine } from "./machine.ts";
 import { BASE_ROW, PEER_ROW, REPLICA_PEER_ROW, type Row } from "./rows.ts";
-import { type Summary, shortNumber, summarize } from "./stats.ts";
 
 export interface Results {
   readonly machine: Machine;

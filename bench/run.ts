@@ -10,17 +10,17 @@
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { describeMachine, loadAverage } from "../src/compare/machine.ts";
+import { shortNumber } from "../src/compare/stats.ts";
 import { UserError } from "../src/core/errors.ts";
 import { unmountBelow } from "../test/support/mounts.ts";
 import { Lab, type Make } from "../test/support/peers.ts";
 import { Processes } from "../test/support/processes.ts";
 import { type BenchOptions, parseArguments, USAGE } from "./arguments.ts";
 import { type Bench, type Load, layOut, SCALES } from "./loads.ts";
-import { describeMachine, loadAverage } from "./machine.ts";
 import { Peer } from "./peer.ts";
 import { goalLines, markdown, notes, type Results, terminalTable } from "./report.ts";
 import { isDirectAtBrick, type PeerKind, type Row, type Site, type Station } from "./rows.ts";
-import { shortNumber } from "./stats.ts";
 import { type Figure, figureLines, TRIAL_SCALES } from "./trials.ts";
 
 /** Work of the unmeasured first pass. */

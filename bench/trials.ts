@@ -10,12 +10,12 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { shortNumber } from "../src/compare/stats.ts";
 import { countIndex } from "../test/support/copies.ts";
 import { pendingCount } from "../test/support/heal-info.ts";
 import type { Lab, Make, Mount } from "../test/support/peers.ts";
 import { Replica } from "../test/support/replica.ts";
 import { pause, until } from "../test/support/wait.ts";
-import { shortNumber } from "./stats.ts";
 
 export interface TrialScale {
   readonly imageMiB: number;

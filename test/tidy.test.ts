@@ -96,6 +96,7 @@ function mayImport(part: string): (target: string) => boolean {
       return () => false;
     case "src/os":
     case "src/graph":
+    case "src/compare":
       return among(CORE);
     case "src/rpc":
       return among(CORE, "src/os");
@@ -189,6 +190,7 @@ describe("the outside world", () => {
     [
       /^node:(fs|fs\/promises)$/,
       ["src/os/", "src/rpc/transport-tcp.ts", "src/api/", "src/process/", "src/cli/", "mount/"].concat([
+        "src/compare/machine.ts",
         "xlators/storage/posix/",
         "src/control/",
       ]),
@@ -201,7 +203,7 @@ describe("the outside world", () => {
     ],
     [
       /^node:(child_process|cluster|worker_threads)$/,
-      ["src/cli/", "mount/", "src/process/"],
+      ["src/cli/", "mount/", "src/process/", "src/compare/machine.ts"],
       "processes are for the mains and the edges",
     ],
     [/^koffi$/, ["src/os/", "mount/"], "native calls are for src/os and the edges"],

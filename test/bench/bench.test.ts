@@ -4,7 +4,7 @@
 
 import { describe, expect, it } from "vitest";
 import { parseArguments } from "../../bench/arguments.ts";
-import { LOADS, parseDd, SCALES } from "../../bench/loads.ts";
+import { LOADS, SCALES } from "../../bench/loads.ts";
 import {
   goalLines,
   goals,
@@ -15,7 +15,8 @@ import {
   terminalTable,
 } from "../../bench/report.ts";
 import { ROWS } from "../../bench/rows.ts";
-import { median, shortNumber, summarize } from "../../bench/stats.ts";
+import { parseDd } from "../../src/compare/fio.ts";
+import { median, shortNumber, summarize } from "../../src/compare/stats.ts";
 
 const ids = (things: readonly { readonly id: string }[]) => things.map(({ id }) => id);
 
@@ -66,10 +67,10 @@ describe("numbers", () => {
 });
 
 describe("dd's last line", () => {
-  it("gives MB/s from bytes and seconds, not from its rounded rate", () => {
+  it("gives bytes a second from bytes and seconds, not from its rounded rate", () => {
     const text =
       "65536+0 records in\n65536+0 records out\n67108864 bytes (67 MB, 64 MiB) copied, 0.5 s, 1 GB/s\n";
-    expect(parseDd(text)).toBeCloseTo(134.217728);
+    expect(parseDd(text)).toBeCloseTo(134217728);
   });
 
   it("that is missing gives nothing", () => {

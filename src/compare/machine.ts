@@ -34,7 +34,7 @@ export function describeMachine(directory: string): Machine {
 
 /** The commit, and whether the measured code differs from it. */
 function describeCommit(): string {
-  const root = fileURLToPath(new URL("..", import.meta.url));
+  const root = fileURLToPath(new URL("../..", import.meta.url));
   const commit = output("git", ["-C", root, "rev-parse", "--short=12", "HEAD"]) ?? "unknown";
   const changed = output("git", ["-C", root, "status", "--porcelain", "--", "src", "mount", "xlators"]);
   return changed ? `${commit} with changes` : commit;
