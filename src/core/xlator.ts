@@ -15,7 +15,8 @@ import type { OptionTable, OptionValues } from "./options.ts";
 
 /** Travels up, from a child to its parents (spec translators.md 1.4). */
 export type ChildEvent =
-  | { readonly type: "child-up" }
+  /** `volumeId`: of the brick below, where it tells. */
+  | { readonly type: "child-up"; readonly volumeId?: string }
   | { readonly type: "child-down" }
   | { readonly type: "child-connecting"; readonly why: string }
   | { readonly type: "auth-failed"; readonly why: string }

@@ -49,7 +49,8 @@ const CLIENT_VERSION = "mortar-0.1";
 export interface SessionEvents {
   /** Connected and identified: open files again through `rpc`. The session is up when this settles. */
   onReopen(rpc: RpcClient): Promise<void>;
-  onUp(): void;
+  /** `volumeId`: of the brick, where it tells. */
+  onUp(volumeId: string | undefined): void;
   onDown(): void;
   /** The connection has ended, and all that the brick kept for it. */
   onLost(): void;
@@ -191,7 +192,7 @@ export class ClientSession {
       this.rpc = this.#ready;
       this.#wasUp = true;
       this.#retryMs = RETRY_FIRST_MS;
-      events.onUp();
+      events.onUp(this.#volumeId);
     } else if (!this.#brickUp) {
       if (this.rpc !== undefined) {
         this.rpc = undefined;

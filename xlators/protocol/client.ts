@@ -73,7 +73,7 @@ class ProtocolClient extends ForwardingXlator<typeof CLIENT_OPTIONS> {
       options: () => this.options,
       events: {
         onReopen: (rpc) => this.#reopen(rpc),
-        onUp: () => this.notifyParents({ type: "child-up" }),
+        onUp: (volumeId) => this.notifyParents({ type: "child-up", ...(volumeId ? { volumeId } : {}) }),
         onDown: () => this.notifyParents({ type: "child-down" }),
         onLost: () => this.#fds.invalidate(),
         onConnecting: (why) => this.notifyParents({ type: "child-connecting", why }),

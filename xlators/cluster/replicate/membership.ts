@@ -4,7 +4,9 @@
  * Above, a replica set is one thing: it says child-up once, when all children have reported or ten seconds
  * after parent-up with at least one of them up, and child-down when the last one went. In between a child
  * that comes or goes is some-descendent-up or -down. A child that refuses us counts as down, so that one
- * wrong brick does not take the volume away; when all that answered refuse, that is said.
+ * wrong brick does not take the volume away; when all that answered refuse, that is said. So does the brick
+ * of another volume, by what `volume-id` says or else the first brick that tells: GlusterFS goes by the
+ * latter alone.
  */
 
 import type { Timer } from "../../../src/core/env.ts";
@@ -25,6 +27,8 @@ export class Membership {
   #settled = false;
   #timer: Timer | undefined;
   #refused: string | undefined;
+  /** The volume of the first brick that told. */
+  #volumeId: string | undefined;
 
   constructor(set: ReplicaSet, tell: (event: ChildEvent) => void) {
     this.#set = set;
@@ -40,7 +44,13 @@ export class Membership {
     this.#timer = undefined;
   }
 
-  childUp(child: number): void {
+  childUp(child: number, volumeId?: string): void {
+    const wanted = this.#set.options["volume-id"] || this.#volumeId;
+    if (volumeId !== undefined && wanted !== undefined && !sameId(volumeId, wanted)) {
+      this.childRefused(child, `its brick belongs to volume ${volumeId}, not to ${wanted}`);
+      return;
+    }
+    this.#volumeId ??= volumeId;
     const isNews = this.#serving && !this.#set.isUp(child);
     this.#set.childIsUp(child);
     this.#reported(child);
@@ -97,4 +107,9 @@ export class Membership {
     this.#serving = true;
     this.#tell({ type: "child-up" });
   }
+}
+
+/** Ids are compared as ids: people write them in either case. */
+function sameId(one: string, other: string): boolean {
+  return one.toLowerCase() === other.toLowerCase();
 }

@@ -146,7 +146,7 @@ export class Replicate extends XlatorBase<typeof options> {
 
   override onChildEvent(event: ChildEvent, from: XlatorBase): void {
     const child = this.children.indexOf(from);
-    if (event.type === "child-up") this.#membership.childUp(child);
+    if (event.type === "child-up") this.#membership.childUp(child, event.volumeId);
     else if (event.type === "child-down") this.#membership.childDown(child);
     else if (event.type === "child-connecting") this.#membership.childConnecting(child, event.why);
     else if (event.type === "auth-failed") this.#membership.childRefused(child, event.why);

@@ -19,15 +19,32 @@ function defaults(): ReplicateOptions {
   return Object.fromEntries(entries) as ReplicateOptions;
 }
 
-function membership(): { env: FakeEnv; set: ReplicaSet; members: Membership; heard: string[] } {
+function membership(given: Partial<ReplicateOptions> = {}): {
+  env: FakeEnv;
+  set: ReplicaSet;
+  members: Membership;
+  heard: string[];
+  whys: string[];
+} {
   const env = fakeEnv();
   const children = [0, 1, 2].map((index) => ({ name: `c${index}` }) as XlatorBase);
   const brickIds = children.map(({ name }) => name);
-  const set = new ReplicaSet({ name: "r", children, brickIds, options: defaults(), env, log: SILENT });
+  const set = new ReplicaSet({
+    name: "r",
+    children,
+    brickIds,
+    options: { ...defaults(), ...given },
+    env,
+    log: SILENT,
+  });
   const heard: string[] = [];
-  const members = new Membership(set, (event: ChildEvent) => heard.push(event.type));
+  const whys: string[] = [];
+  const members = new Membership(set, (event: ChildEvent) => {
+    heard.push(event.type);
+    if (event.type === "auth-failed") whys.push(event.why);
+  });
   members.start();
-  return { env, set, members, heard };
+  return { env, set, members, heard, whys };
 }
 
 describe("a replica set", () => {
@@ -55,6 +72,28 @@ describe("a replica set", () => {
     expect(heard).toEqual([]);
     members.childUp(1);
     expect(heard).toEqual(["child-up"]);
+  });
+
+  it.each([
+    ["the volfile's", "AAAA-volume"],
+    ["the first brick's", ""],
+  ])("takes no brick of another volume than %s, until it is one of this volume", (_, volumeId) => {
+    const { set, members, heard } = membership({ "volume-id": volumeId });
+    members.childUp(0, "aaaa-volume");
+    members.childUp(1, "bbbb-volume");
+    members.childUp(2);
+    expect(set.up).toBe(0b101);
+    expect(heard).toEqual(["child-up"]);
+    members.childDown(1);
+    members.childUp(1, "aaaa-volume");
+    expect(set.up).toBe(0b111);
+  });
+
+  it("says why when all its bricks are another volume's", () => {
+    const { members, heard, whys } = membership({ "volume-id": "a" });
+    for (const child of [0, 1, 2]) members.childUp(child, "b");
+    expect(heard).toEqual(["auth-failed"]);
+    expect(whys).toEqual(["its brick belongs to volume b, not to a"]);
   });
 
   it("tells of single children as descendents, and is down with the last", () => {
