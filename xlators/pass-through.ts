@@ -68,8 +68,6 @@ function onlyOneChild(does: string): NonNullable<Row["refuse"]> {
         "use a volume of one brick, or name one subvolume with --volume-name";
 }
 
-const CACHE = "only caches; without it every call is answered by the brick, which is slower but never wrong";
-
 const ROWS: readonly Row[] = [
   {
     type: "cluster/distribute",
@@ -178,20 +176,20 @@ const ROWS: readonly Row[] = [
     refuse: refuseWhenOn(["worm", "worm-file-level"], "files that must not change could be changed"),
   },
   { type: "meta", reason: "only adds the virtual directory .meta with internals of the GlusterFS client" },
-  { type: "performance/io-cache", reason: CACHE },
   {
     type: "performance/io-threads",
     reason: "moves calls to threads; Mortar's disk and network calls are asynchronous already",
   },
-  { type: "performance/md-cache", reason: CACHE },
-  { type: "performance/nl-cache", reason: CACHE },
+  {
+    type: "performance/nl-cache",
+    reason:
+      "only remembers which names do not exist: the kernel does that itself (negative-timeout), and a name " +
+      "that another client makes must not stay hidden",
+  },
   {
     type: "performance/open-behind",
     reason: "delays opens; without it each open is sent at once, so errors come earlier, never later",
   },
-  { type: "performance/quick-read", reason: CACHE },
-  { type: "performance/read-ahead", reason: CACHE },
-  { type: "performance/readdir-ahead", reason: CACHE },
 ];
 
 /** Types that no graph may have: passing would lose, hide or change data, or they are another program's. */

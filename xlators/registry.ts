@@ -19,6 +19,11 @@ import { readOnly } from "./features/read-only.ts";
 import { selinux } from "./features/selinux.ts";
 import { utime } from "./features/utime.ts";
 import { PASS_THROUGH } from "./pass-through.ts";
+import { ioCache } from "./performance/io-cache.ts";
+import { mdCache } from "./performance/md-cache.ts";
+import { quickRead } from "./performance/quick-read.ts";
+import { readAhead } from "./performance/read-ahead.ts";
+import { readdirAhead } from "./performance/readdir-ahead.ts";
 import { writeBehind } from "./performance/write-behind/write-behind.ts";
 import { protocolClient } from "./protocol/client.ts";
 import { protocolServer } from "./protocol/server.ts";
@@ -40,6 +45,11 @@ const IMPLEMENTED: readonly XlatorDefinition[] = [
   readOnly,
   selinux,
   utime,
+  ioCache,
+  mdCache,
+  quickRead,
+  readAhead,
+  readdirAhead,
   writeBehind,
   protocolClient,
   protocolServer,

@@ -267,6 +267,8 @@ export type Upcall =
       readonly gfid: Gfid;
       readonly flags: number;
       readonly expireSec: number;
+      /** Directories whose entries changed with it. */
+      readonly parents?: readonly Gfid[];
     }
   | {
       readonly kind: "inodelk-contention";

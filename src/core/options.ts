@@ -7,6 +7,7 @@
  */
 
 import { UserError } from "./errors.ts";
+import { type Priority, parsePriorities } from "./priorities.ts";
 
 /** Text to value. `parse` returns the value, or a string inside `Bad` that says what is wrong. */
 export interface OptionSpec<T> {
@@ -209,6 +210,14 @@ export function addresses(common: Common<readonly string[]>): OptionSpec<readonl
       .map((item) => item.trim())
       .filter((item) => item !== "");
     return list.length > 0 ? list : new Bad("is an empty list");
+  });
+}
+
+/** A list `PATTERN:PRIORITY,...` of file names and how long they stay in a cache. */
+export function priorities(common: Common<readonly Priority[]>): OptionSpec<readonly Priority[]> {
+  return spec("priorities", common, (text) => {
+    if (text.trim() === "") return [];
+    return parsePriorities(text) ?? new Bad("is not a list like *.conf:2,*.log:1");
   });
 }
 

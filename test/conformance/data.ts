@@ -207,7 +207,7 @@ export const data: Subject = {
     },
     {
       name: "an fd that was never opened is refused",
-      needs: ["brick"],
+      needs: ["brick", "fd-checks"],
       async run({ a }) {
         await a.create("f");
         const fd = new Fd(await a.inode("f"), O_RDWR);

@@ -23,11 +23,20 @@ import type { GraphKind, Made } from "./suite.ts";
 
 const NO_LOCKS = "locks are features/locks' work, and it is not in this graph";
 const EARLY_ANSWER = "an early answer has no attributes to tell";
+const KNOWN_ATTRIBUTES = "attributes that are known are told through any fd";
 const MEMORY: Layer = { name: "brick", type: "storage/memory" };
 const LOCKS: Layer = { name: "locks", type: "features/locks" };
 const STATS: Layer = { name: "stats", type: "debug/io-stats", options: { "latency-measurement": "on" } };
 const TRACE: Layer = { name: "trace", type: "debug/trace" };
 const WRITE_BEHIND: Layer = { name: "write-behind", type: "performance/write-behind" };
+/** In the order of glusterd's volfiles. */
+const CACHES: readonly Layer[] = [
+  { name: "read-ahead", type: "performance/read-ahead" },
+  { name: "readdir-ahead", type: "performance/readdir-ahead" },
+  { name: "io-cache", type: "performance/io-cache" },
+  { name: "quick-read", type: "performance/quick-read" },
+  { name: "md-cache", type: "performance/md-cache" },
+];
 const REMOTE_SUBVOLUME = "/bricks/b1";
 
 export const GRAPH_KINDS: readonly GraphKind[] = [
@@ -89,6 +98,23 @@ export const GRAPH_KINDS: readonly GraphKind[] = [
       const kind = { kind: "tcp", port: 49153 } as const;
       return remote([MEMORY, LOCKS], { definitions, contracts: true }, kind, [WRITE_BEHIND]);
     },
+  },
+  ...CACHES.map(
+    (cache): GraphKind => ({
+      name: `${cache.name} over memory and locks, contracts between all layers`,
+      lacks: cache.name === "md-cache" ? { "fd-checks": KNOWN_ATTRIBUTES } : {},
+      make: () => local([MEMORY, LOCKS, cache], { contracts: true }),
+    }),
+  ),
+  {
+    name: "all caches over write-behind over replicate of three, contracts between all layers",
+    lacks: { "write-attributes": EARLY_ANSWER, "fd-checks": KNOWN_ATTRIBUTES },
+    make: () => replicated({ contracts: true }, [WRITE_BEHIND, ...CACHES]),
+  },
+  {
+    name: "all caches over posix, contracts between all layers",
+    lacks: { "fd-checks": KNOWN_ATTRIBUTES },
+    make: () => inDirectory((directory) => local([posix(directory), LOCKS, ...CACHES], { contracts: true })),
   },
   {
     name: "client and server over a network in memory, contracts between all layers",

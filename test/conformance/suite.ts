@@ -16,9 +16,10 @@ import type { Session, SessionOptions } from "../support/session.ts";
 /**
  * What a case may need beyond POSIX. "brick": GlusterFS' rules for gfids, xdata and xattrop. "locks": lk,
  * inodelk and entrylk. "direct-io": alignment rules of O_DIRECT. "anonymous-fds": I/O by gfid without an
- * open. "write-attributes": replies to writes tell the attributes before and after.
+ * open. "write-attributes": replies to writes tell the attributes before and after. "fd-checks": an fd that
+ * was never opened is refused by every fop.
  */
-export type Feature = "brick" | "locks" | "direct-io" | "anonymous-fds" | "write-attributes";
+export type Feature = "brick" | "locks" | "direct-io" | "anonymous-fds" | "write-attributes" | "fd-checks";
 
 export interface Context {
   readonly a: Session;

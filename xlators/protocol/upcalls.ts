@@ -2,11 +2,11 @@
  * Callbacks of a brick to its clients (wire.md 2.6): upcall values to bytes and back.
  *
  * An invalidation is about an inode and which of its attributes changed; the attributes that stock bricks
- * send with it are not used: whoever cares asks again.
+ * send with it are not used but for whose they are: whoever cares asks again.
  */
 
 import type { Upcall } from "../../src/core/fops.ts";
-import { gfidText, parseGfid } from "../../src/core/gfid.ts";
+import { gfidText, isNullGfid, parseGfid } from "../../src/core/gfid.ts";
 import { ZERO_IATT } from "../../src/core/iatt.ts";
 import {
   cacheInvalidation,
@@ -25,9 +25,12 @@ const NO_TRANSACTION = Buffer.alloc(16);
 export function readUpcall(procedure: number, reader: XdrReader): Upcall | undefined {
   switch (procedure) {
     case CALLBACK_PROC.CACHE_INVALIDATION: {
-      const { gfid: text, flags, expireSec } = cacheInvalidation.read(reader);
+      const { gfid: text, flags, expireSec, parentStat, oldParentStat } = cacheInvalidation.read(reader);
       const gfid = parseGfid(text);
-      return gfid && { kind: "cache-invalidation", gfid, flags, expireSec };
+      if (gfid === undefined) return undefined;
+      const parents = [parentStat.gfid, oldParentStat.gfid].filter((parent) => !isNullGfid(parent));
+      const upcall = { kind: "cache-invalidation", gfid, flags, expireSec } as const;
+      return parents.length === 0 ? upcall : { ...upcall, parents };
     }
     case CALLBACK_PROC.INODELK_CONTENTION: {
       const { gfid, domain, flock } = inodelkContention.read(reader);
