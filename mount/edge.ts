@@ -5,7 +5,8 @@
 
 import type { Env } from "../src/core/env.ts";
 import { UserError } from "../src/core/errors.ts";
-import type { XlatorBase } from "../src/core/xlator.ts";
+import type { FopMeter } from "../src/core/fop-meter.ts";
+import type { Dump, XlatorBase } from "../src/core/xlator.ts";
 import type { MountOptions } from "./options.ts";
 
 export const EDGE_KINDS = ["auto", "dev-fuse", "fuse-native"] as const;
@@ -20,6 +21,8 @@ export interface EdgeRequest {
   readonly source: string;
   readonly options: MountOptions;
   readonly env: Env;
+  /** Counts and times what the kernel asks. */
+  readonly meter?: FopMeter;
 }
 
 export interface Edge {
@@ -30,6 +33,8 @@ export interface Edge {
    * Resolves when nothing is mounted any more: `unmount` ended, or somebody else unmounted it. Never rejects.
    */
   readonly closed: Promise<void>;
+  /** What a statedump shows of it: inodes that the kernel holds, open handles. */
+  dump(): Dump;
   /**
    * Unmounts and resolves when the kernel let go and every request was answered. A busy mount is detached:
    * its name is gone, and files that are still open fail from then on.

@@ -8,13 +8,14 @@ import { stat } from "node:fs/promises";
 import { promisify } from "node:util";
 import type { Env } from "../src/core/env.ts";
 import { UserError } from "../src/core/errors.ts";
-import type { Graph } from "../src/graph/graph.ts";
+import { FopMeter } from "../src/core/fop-meter.ts";
+import type { LiveGraph } from "../src/graph/live-graph.ts";
 import { type Edge, type EdgeKind, startEdge } from "./edge.ts";
 import type { MountOptions } from "./options.ts";
 
 export interface MountRequest {
   /** Makes the graph, started; called once the mount point was found to be there. */
-  readonly openGraph: () => Promise<Graph>;
+  readonly openGraph: () => Promise<LiveGraph>;
   readonly mountpoint: string;
   readonly edge: EdgeKind;
   readonly options: MountOptions;
@@ -28,7 +29,9 @@ export interface MountRequest {
 /** A mount that works; `closed` resolves when it is gone and its graph is down. */
 export interface RunningMount {
   readonly edge: Edge;
-  readonly graph: Graph;
+  readonly graph: LiveGraph;
+  /** What the kernel's requests cost here, their way through the graph included. */
+  readonly meter: FopMeter;
   readonly closed: Promise<void>;
   /** Ends it: unmount, answer what is in flight, stop the graph. Idempotent. */
   stop(): Promise<void>;
@@ -39,14 +42,15 @@ export async function startMount(request: MountRequest): Promise<RunningMount> {
   const { mountpoint, options, source, env } = request;
   await checkMountpoint(mountpoint);
   const graph = await request.openGraph();
+  const meter = new FopMeter(env.clock);
   let edge: Edge;
   try {
-    edge = await startEdge(request.edge, { top: graph.top, mountpoint, options, source, env });
+    edge = await startEdge(request.edge, { top: graph, mountpoint, options, source, env, meter });
   } catch (error) {
     await graph.stop();
     throw error;
   }
-  const mount = new Mount(edge, graph, env);
+  const mount = new Mount(edge, graph, meter, env);
   try {
     await setKernelFlags(edge.mountpoint, request.kernelFlags ?? []);
   } catch (error) {
@@ -58,11 +62,13 @@ export async function startMount(request: MountRequest): Promise<RunningMount> {
 
 class Mount implements RunningMount {
   readonly edge: Edge;
-  readonly graph: Graph;
+  readonly graph: LiveGraph;
+  readonly meter: FopMeter;
   readonly closed: Promise<void>;
   #unmounting: Promise<void> | undefined;
 
-  constructor(edge: Edge, graph: Graph, env: Env) {
+  constructor(edge: Edge, graph: LiveGraph, meter: FopMeter, env: Env) {
+    this.meter = meter;
     this.edge = edge;
     this.graph = graph;
     this.closed = edge.closed.then(() => graph.stop());

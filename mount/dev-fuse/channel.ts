@@ -8,7 +8,9 @@
  */
 
 import { Deferred } from "../../src/core/concurrency.ts";
+import type { Clock } from "../../src/core/env.ts";
 import { ERRNO, type ErrnoName, UserError } from "../../src/core/errors.ts";
+import type { FopMeter } from "../../src/core/fop-meter.ts";
 import type { IoVec, Lease } from "../../src/core/iovec.ts";
 import type { Logger } from "../../src/core/log.ts";
 import { type FdStream, watchFd } from "../../src/os/fd-stream.ts";
@@ -16,12 +18,19 @@ import { closeQuietly, isGoneDevice } from "../../src/os/fuse-dev.ts";
 import { writevNow } from "../../src/os/send.ts";
 import type { MountOptions } from "../options.ts";
 import { type Agreement, maxWriteBytes, negotiate, putInitOut } from "./negotiate.ts";
+import { FOP_OF_OPCODE } from "./opcodes.ts";
 import { FUSE_MAJOR, FUSE_MINOR, HEADER_IN, IN, OPCODE, OUT_HEADER_BYTES } from "./protocol.ts";
 import { BODY, KernelRequest, type ReplySink } from "./request.ts";
 
 /** Requests kept for use again; more are made when more are in flight. */
 const SPARE_MAX = 64;
 const WRITE_ANSWER_BYTES = OUT_HEADER_BYTES + 8;
+
+/** Who wants to know how long requests took, and by which clock. */
+export interface ChannelMeter {
+  readonly meter: FopMeter;
+  readonly clock: Clock;
+}
 
 export interface ChannelHandler {
   /** Everything but INIT. */
@@ -42,6 +51,7 @@ export class Channel implements ReplySink {
   readonly #maxWrite: number;
   readonly #handler: ChannelHandler;
   readonly #log: Logger;
+  readonly #meter: ChannelMeter | undefined;
   readonly #spare: KernelRequest[] = [];
   #stream: FdStream | undefined;
   /** Requests whose buffers wait for a message. */
@@ -50,7 +60,8 @@ export class Channel implements ReplySink {
   #inFlight = 0;
 
   /** Takes over `fd`, an open /dev/fuse that is nonblocking. Nothing is read before `start`. */
-  constructor(fd: number, options: MountOptions, handler: ChannelHandler, log: Logger) {
+  constructor(fd: number, options: MountOptions, handler: ChannelHandler, log: Logger, meter?: ChannelMeter) {
+    this.#meter = meter;
     this.#fd = fd;
     this.#options = options;
     this.#maxWrite = maxWriteBytes(options);
@@ -92,24 +103,24 @@ export class Channel implements ReplySink {
     const size = OUT_HEADER_BYTES + bodyBytes;
     this.#putHeader(request, size, 0);
     this.#write([size === WRITE_ANSWER_BYTES ? request.outShort : request.out.subarray(0, size)], request);
-    this.#end(request);
+    this.#end(request, false, 0);
   }
 
   sendData(request: KernelRequest, data: IoVec, size: number, lease: Lease | undefined): void {
     this.#putHeader(request, OUT_HEADER_BYTES + size, 0);
     this.#write(data.length === 1 ? [request.outHeader, data[0]!] : [request.outHeader, ...data], request);
     lease?.release();
-    this.#end(request);
+    this.#end(request, false, request.opcode === OPCODE.READ ? size : 0);
   }
 
   sendError(request: KernelRequest, code: ErrnoName): void {
     this.#putHeader(request, OUT_HEADER_BYTES, -ERRNO[code]);
     this.#write([request.outHeader], request);
-    this.#end(request);
+    this.#end(request, true, 0);
   }
 
   drop(request: KernelRequest): void {
-    this.#end(request);
+    this.#end(request, false, 0);
   }
 
   bug(request: KernelRequest, error: unknown): void {
@@ -127,6 +138,7 @@ export class Channel implements ReplySink {
     this.#reading.delete(buffer);
     this.#inFlight++;
     request.begin(count);
+    if (this.#meter !== undefined) request.beganMs = this.#meter.clock.nowMs();
     if (request.words[HEADER_IN.len] !== count) {
       this.#log.error("message of wrong length from /dev/fuse", { length: count });
       request.refuse("EIO");
@@ -174,9 +186,18 @@ export class Channel implements ReplySink {
     }
   }
 
-  #end(request: KernelRequest): void {
+  #end(request: KernelRequest, failed: boolean, bytes: number): void {
     this.#inFlight--;
+    if (this.#meter !== undefined) this.#measure(this.#meter, request, failed, bytes);
     if (this.#spare.length < SPARE_MAX) this.#spare.push(request);
+  }
+
+  #measure({ meter, clock }: ChannelMeter, request: KernelRequest, failed: boolean, bytes: number): void {
+    const { opcode } = request;
+    const fop = FOP_OF_OPCODE[opcode];
+    if (fop === undefined) return;
+    const written = opcode === OPCODE.WRITE && !failed ? request.outWords[BODY]! : bytes;
+    meter.record(fop, clock.nowMs() - request.beganMs, failed, written);
   }
 
   #ended(error: unknown): void {

@@ -6,10 +6,11 @@
 import { internalCall } from "../../src/core/call.ts";
 import { Deferred } from "../../src/core/concurrency.ts";
 import { FopError, UserError } from "../../src/core/errors.ts";
+import type { FopMeter } from "../../src/core/fop-meter.ts";
 import type { Upcall } from "../../src/core/fops.ts";
 import { isDir } from "../../src/core/iatt.ts";
 import { Inode, type InodeTable } from "../../src/core/inode.ts";
-import type { ChildEvent, EventSink, XlatorBase } from "../../src/core/xlator.ts";
+import type { ChildEvent, Dump, EventSink, XlatorBase } from "../../src/core/xlator.ts";
 import { Bridge } from "../bridge.ts";
 import type { Edge, EdgeRequest } from "../edge.ts";
 import { inodeTableFor, MountState } from "../state.ts";
@@ -31,7 +32,7 @@ export async function startDevFuse(request: EdgeRequest): Promise<Edge> {
   const root = await findRoot(top, inodes, options["subdir-mount"]);
   const state = new MountState(top, env, options, inodes, root);
   const mounted = await makeMount(request.source, point, options);
-  const edge = new DevFuseEdge(state, point, mounted);
+  const edge = new DevFuseEdge(state, point, mounted, request.meter);
   await edge.begin();
   return edge;
 }
@@ -69,7 +70,7 @@ class DevFuseEdge implements Edge, EventSink {
   #guard: Guard | undefined;
   #unmounting: Promise<void> | undefined;
 
-  constructor(state: MountState, mountpoint: string, mounted: Mounted) {
+  constructor(state: MountState, mountpoint: string, mounted: Mounted, meter: FopMeter | undefined) {
     this.mountpoint = mountpoint;
     this.closed = this.#closed.promise;
     this.#state = state;
@@ -89,6 +90,7 @@ class DevFuseEdge implements Edge, EventSink {
         },
       },
       log,
+      meter && { meter, clock: state.env.clock },
     );
     state.forgetAboutNames = (parent, name) => this.#notifier.invalidateEntry(parent, name);
   }
@@ -105,6 +107,19 @@ class DevFuseEdge implements Edge, EventSink {
     }
     this.#guard = Guard.start(this.mountpoint, this.#mounted.byHelper, this.#state.log);
     this.#state.top.addParent(this);
+  }
+
+  dump(): Dump {
+    const { nodes, handles, inodes, lockWaits } = this.#state;
+    return {
+      edge: this.kind,
+      mountpoint: this.mountpoint,
+      requestsInFlight: this.#channel.inFlight,
+      inodesOfTheKernel: nodes.size,
+      inodes: inodes.size,
+      openHandles: handles.size,
+      lockWaits: lockWaits.size,
+    };
   }
 
   unmount(): Promise<void> {

@@ -48,6 +48,8 @@ export class KernelRequest {
   readonly outHeader: Buffer;
   readonly outShort: Buffer;
   length = 0;
+  /** Clock time at which the message was read, where somebody measures. */
+  beganMs = 0;
   readonly #sink: ReplySink;
   #payload: Buffer = Buffer.alloc(0);
   #payloadVector: IoVec = EMPTY_IOVEC;

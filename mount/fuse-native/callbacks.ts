@@ -7,6 +7,8 @@
 import type { FuseOperations } from "fuse-native";
 import { Deferred } from "../../src/core/concurrency.ts";
 import { isBug, toFopError } from "../../src/core/errors.ts";
+import type { FopMeter, Span } from "../../src/core/fop-meter.ts";
+import type { FopName } from "../../src/core/fops.ts";
 import type { Logger } from "../../src/core/log.ts";
 import type { Operations } from "./operations.ts";
 
@@ -43,31 +45,70 @@ export class InFlight {
   }
 }
 
+/** Which fop an operation of libfuse counts as; a name of its own is the fop's. */
+const FOP_OF_OPERATION: Readonly<Record<string, FopName>> = {
+  getattr: "stat",
+  fgetattr: "fstat",
+  read: "readv",
+  write: "writev",
+  readdir: "readdirp",
+  chmod: "setattr",
+  chown: "setattr",
+  utimens: "setattr",
+  listxattr: "getxattr",
+  ...Object.fromEntries(
+    (["readlink", "mknod", "mkdir", "unlink", "rmdir", "symlink", "rename", "link"] as const)
+      .concat(["truncate", "ftruncate", "open", "create", "statfs", "flush", "fsync", "fsyncdir"] as never)
+      .concat(["setxattr", "getxattr", "removexattr"] as never)
+      .map((name) => [name, name]),
+  ),
+};
+
 /**
  * Everything libfuse 2 may ask for. What is not here it answers itself: with ENOSYS, or from what it knows.
  */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: a table, one entry an operation.
-export function callbacks(operations: Operations, inFlight: InFlight, log: Logger): FuseOperations {
+export function callbacks(
+  operations: Operations,
+  inFlight: InFlight,
+  log: Logger,
+  meter?: FopMeter,
+): FuseOperations {
+  /** Begins to measure an operation, where somebody wants to know. */
+  function begun(name: string): Span | undefined {
+    const fop = FOP_OF_OPERATION[name];
+    return fop && meter?.begin(fop);
+  }
   /** Answers with a value, or with nothing but success. */
   function settle<T>(name: string, work: Promise<T>, done: (result: number, value?: T) => void): void {
+    const span = begun(name);
     inFlight.enter();
     work
       .then(
-        (value) => done(0, value),
-        (error) => done(errnoOf(error, name, log)),
+        (value) => {
+          done(0, value);
+          span?.done({});
+        },
+        (error) => {
+          done(errnoOf(error, name, log));
+          span?.failed();
+        },
       )
       .finally(() => inFlight.leave());
   }
   /** Answers with a byte count as the result itself. */
   function count(name: string, work: Promise<number>, done: (result: number) => void): void {
+    const span = begun(name);
     inFlight.enter();
     work.then(
       (bytes) => {
         done(bytes);
+        span?.done({ size: bytes });
         inFlight.leave();
       },
       (error) => {
         done(errnoOf(error, name, log));
+        span?.failed();
         inFlight.leave();
       },
     );

@@ -17,7 +17,7 @@ import { Deferred } from "../../src/core/concurrency.ts";
 import type { Timer } from "../../src/core/env.ts";
 import { UserError } from "../../src/core/errors.ts";
 import type { Logger } from "../../src/core/log.ts";
-import type { ChildEvent, EventSink } from "../../src/core/xlator.ts";
+import type { ChildEvent, Dump, EventSink } from "../../src/core/xlator.ts";
 import type { Guard } from "../dev-fuse/guard.ts";
 import { type MountEntry, mountAt, parseMountTable } from "../dev-fuse/mount-table.ts";
 import type { Edge, EdgeRequest } from "../edge.ts";
@@ -50,7 +50,7 @@ export async function startFuseNative(request: EdgeRequest): Promise<Edge> {
   const native = new NativeMount(Fuse, {
     mountpoint,
     options,
-    operations: callbacks(operations, inFlight, log),
+    operations: callbacks(operations, inFlight, log, request.meter),
   });
   await native.mount().catch((cause) => {
     throw new UserError(`mount: edge fuse-native: "${mountpoint}": ${cause.message}`, { cause });
@@ -90,6 +90,11 @@ class FuseNativeEdge implements Edge, EventSink {
 
   get closed(): Promise<void> {
     return this.#closed.promise;
+  }
+
+  dump(): Dump {
+    const { operations } = this.#parts;
+    return { edge: this.kind, mountpoint: this.mountpoint, openFiles: operations.openFiles };
   }
 
   unmount(): Promise<void> {

@@ -53,6 +53,7 @@ function program(): Command {
   addHeal(mortar);
   addHealDaemon(mortar);
   addStart(mortar);
+  addTuning(mortar);
   addFileCommands(mortar);
   addHelpers(mortar);
   return mortar;
@@ -153,11 +154,56 @@ function addStart(mortar: Command): void {
     .option("--data <dir>", "where its data is (default: ./var/instances)")
     .option("--mount <dir>", "where to mount it (default: /srv/instances as root, else ./mnt)")
     .option("--replica <copies>", "of a new volume: 1, 3, or 2+1 for two and an arbiter (default: 3)")
+    .option("--profile <name>", "set a profile's options, for good: virt or virt-2013")
     .option("--new-brick <index>", "fill the empty directory of this brick (0, 1, 2) from the others")
     .addOption(repeatable("-o, --options <list>", "mount options, separated by commas"))
     .addOption(new Option("--edge <edge>", "how to speak to the kernel").choices(EDGES).default("auto"))
     .action(async (options) => (await import("./start-command.ts")).startCommand(options));
   logOptions(start);
+}
+
+const SET_HELP = `
+KEY is one of \`gluster volume set\`, or SECTION.OPTION of the volfile; \`mortar get MOUNTPOINT all\` lists them.
+What is set ends with the mount; on the volume of \`mortar start\` it is kept. A translator that is switched on or
+off (performance.write-behind ...) makes a new graph take over, under open files.`;
+
+/** Commands that ask and tell a running mount. */
+function addTuning(mortar: Command): void {
+  mortar
+    .command("stats <mountpoint>")
+    .description(
+      "show what a mount's file operations cost: at the kernel's edge, in the graph, at each brick",
+    )
+    .option("-w, --watch", "again and again, each time what happened in between")
+    .option("--interval <seconds>", "between two looks", "1")
+    .option("--count <rounds>", "how often to look with --watch (default: until Ctrl-C)")
+    .option("--json", "for programs")
+    .option("--prometheus", "as Prometheus reads it, e.g. for node_exporter's textfile collector")
+    .action(async (mountpoint, options) =>
+      (await import("./stats-command.ts")).statsCommand(mountpoint, options),
+    );
+  mortar
+    .command("set <mountpoint> <key> [value]")
+    .description("set an option of a running mount, or `group NAME`: all of a profile (virt, virt-2013)")
+    .option("--reset", "take KEY back to what the volfile says")
+    .addHelpText("after", SET_HELP)
+    .action(async (mountpoint, key, value, options) =>
+      (await import("./tune-command.ts")).setCommand(mountpoint, key, value, options),
+    );
+  mortar
+    .command("get <mountpoint> [key]")
+    .description("show options of a running mount; all of them without KEY")
+    .option("--json", "for programs, with descriptions")
+    .action(async (mountpoint, key, options) =>
+      (await import("./tune-command.ts")).getCommand(mountpoint, key, options),
+    );
+  mortar
+    .command("statedump <mountpoint>")
+    .description("show the state of a running mount: graph, options, what each translator holds")
+    .option("--json", "for programs")
+    .action(async (mountpoint, options) =>
+      (await import("./tune-command.ts")).statedumpCommand(mountpoint, options),
+    );
 }
 
 function addHelpers(mortar: Command): void {

@@ -3,12 +3,16 @@
 import { writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import type { EdgeKind } from "../../mount/edge.ts";
-import { openGraph, parseXlatorOption } from "../api/open.ts";
+import { parseXlatorOption } from "../api/open.ts";
 import { parseSource, type Source, sourceText } from "../api/source.ts";
+import { openTuned, type Tuned } from "../control/open.ts";
+import type { TunedVolume } from "../control/tuned-volume.ts";
 import { nodeEnv } from "../core/env-node.ts";
 import { UserError } from "../core/errors.ts";
+import type { Logger } from "../core/log.ts";
 import { openLog, parseLogLevel } from "../process/logging.ts";
 import { defaultLogFile, runInBackground } from "./daemon.ts";
+import { serveMountControl } from "./mount-control.ts";
 import { adjustSource, backupServers, type ParsedMountOptions, parseOptionLists } from "./mount-options.ts";
 import { inBackground, reportReady } from "./ready.ts";
 import { onStopSignal } from "./signals.ts";
@@ -83,15 +87,19 @@ async function mountHere(
   setProcess(options, sourceText(source));
   const top = flags.volumeName ?? options.volumeName;
   const { startMount } = await import("../../mount/main.ts");
+  let tuned: Tuned | undefined;
   const mount = await startMount({
-    openGraph: () =>
-      openGraph(source, {
+    openGraph: async () => {
+      tuned = await openTuned(source, {
         env,
         xlatorOptions: [...options.xlatorOptions, ...flags.xlatorOption.map(parseXlatorOption)],
         fetchAttempts: options.fetchAttempts,
         ...(source.kind === "server" ? { backupServers: backupServers(source, options) } : {}),
         ...(top === undefined ? {} : { top }),
-      }),
+        ...(options.profile === undefined ? {} : { profile: options.profile }),
+      });
+      return tuned.volume.live;
+    },
     mountpoint,
     edge: flags.edge,
     options: edgeOptions(source, options),
@@ -99,10 +107,14 @@ async function mountHere(
     kernelFlags: options.kernelFlags,
     env,
   });
-  onStopSignal((signal) => {
-    log.info("unmounting", { signal });
-    void mount.stop();
-  });
+  onStopSignal(
+    (signal) => {
+      log.info("unmounting", { signal });
+      void mount.stop();
+    },
+    () => void reload(tuned!.volume, log),
+  );
+  await serveMountControl(mount, tuned!, sourceText(source), env);
   log.info("mounted", {
     source: sourceText(source),
     mountpoint: mount.edge.mountpoint,
@@ -112,6 +124,16 @@ async function mountHere(
   await mount.closed;
   log.info("unmounted", { mountpoint });
   process.exit(0);
+}
+
+/** SIGHUP: the volfile is read again, from its file or its server. */
+async function reload(volume: TunedVolume, log: Logger): Promise<void> {
+  try {
+    const change = await volume.reload();
+    log.info("SIGHUP: the volfile was read again", { change: change.kind });
+  } catch (error) {
+    log.error("SIGHUP: the volfile is not taken over", { error });
+  }
 }
 
 /** A directory in the source is the root of the mount; an option of that name adds to it. */

@@ -53,6 +53,7 @@ export const OTHER_OPTIONS: Readonly<Record<string, Rule>> = {
   "log-level": apply("What to log; as --log-level."),
   "oom-score-adj": apply("-1000 to 1000: whom the kernel kills first when memory runs out."),
   "process-name": apply("Shown by ps."),
+  profile: apply("Options to set together: virt or virt-2013; as `mortar set MOUNTPOINT group NAME`."),
   "server-port": apply("Port of glusterd (default 24007)."),
   transport: apply("tcp or unix: which client volfile to ask for."),
   "volume-id": apply("Volfile key to ask for instead of the volume's name."),
@@ -112,6 +113,7 @@ export interface ParsedMountOptions {
   readonly logLevel: LogThreshold | undefined;
   readonly oomScoreAdj: number | undefined;
   readonly processName: string | undefined;
+  readonly profile: string | undefined;
   readonly serverPort: number | undefined;
   readonly transport: "tcp" | "unix" | undefined;
   readonly volumeId: string | undefined;
@@ -201,6 +203,7 @@ function applied(
     logLevel: logLevel === undefined ? undefined : parseLogLevel(logLevel),
     oomScoreAdj: wholeNumber(rest, "oom-score-adj", -1000, 1000),
     processName: rest.get("process-name"),
+    profile: rest.get("profile"),
     serverPort: wholeNumber(rest, "server-port", 1, 65535),
     transport: transportOf(rest.get("transport")),
     volumeId: rest.get("volume-id"),

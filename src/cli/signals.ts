@@ -1,6 +1,6 @@
-/** SIGINT, SIGTERM and SIGHUP as one orderly end. */
+/** SIGINT and SIGTERM (and SIGHUP, where it means nothing else) as one orderly end. */
 
-const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 
 /**
  * A signal soon after the first is the same wish: Ctrl-C reaches every process of a terminal, and npm hands
@@ -10,11 +10,12 @@ const SAME_WISH_MS = 2000;
 
 /**
  * Calls `stop` at the first signal. Another one, later, ends the process at once, with the exit code shells
- * expect, for an end that takes too long.
+ * expect, for an end that takes too long. With `onHangup` SIGHUP calls that instead.
  */
-export function onStopSignal(stop: (signal: NodeJS.Signals) => void): void {
+export function onStopSignal(stop: (signal: NodeJS.Signals) => void, onHangup?: () => void): void {
   let askedMs: number | undefined;
-  for (const signal of SIGNALS)
+  if (onHangup !== undefined) process.on("SIGHUP", onHangup);
+  for (const signal of onHangup === undefined ? [...SIGNALS, "SIGHUP" as const] : SIGNALS)
     process.on(signal, () => {
       if (askedMs === undefined) {
         askedMs = performance.now();

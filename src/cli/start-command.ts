@@ -10,7 +10,8 @@ import { join, resolve } from "node:path";
 import type { EdgeKind } from "../../mount/edge.ts";
 import { type RunningMount, startMount } from "../../mount/main.ts";
 import type { RunningHeal } from "../../xlators/cluster/replicate/crawl/heal-queue.ts";
-import { type OpenOptions, startVolfile } from "../api/open.ts";
+import { openEmbeddedTuned } from "../control/embedded.ts";
+import type { Tuned } from "../control/open.ts";
 import { nodeEnv } from "../core/env-node.ts";
 import { UserError } from "../core/errors.ts";
 import type { Graph } from "../graph/graph.ts";
@@ -19,6 +20,7 @@ import { type Layout, parseLayout } from "../process/embedded-state.ts";
 import { type HealDaemon, healInside } from "../process/heal-daemon.ts";
 import { openLog, parseLogLevel } from "../process/logging.ts";
 import { describeGraph, renderGraph } from "./graph-view.ts";
+import { serveMountControl } from "./mount-control.ts";
 import { parseOptionLists } from "./mount-options.ts";
 import { onStopSignal } from "./signals.ts";
 import { StatusLine } from "./status-line.ts";
@@ -30,6 +32,7 @@ export interface StartFlags {
   readonly edge: EdgeKind;
   readonly replica?: string;
   readonly newBrick?: string;
+  readonly profile?: string;
   readonly logFile?: string;
   readonly logLevel?: string;
   readonly logFormat: "text" | "json";
@@ -54,11 +57,18 @@ export async function startCommand(flags: StartFlags): Promise<void> {
   await makeMountpoint(mountpoint);
   const volume = await openEmbedded(dataDir, NAME, embeddedOptions(flags));
   let daemon: HealDaemon | undefined;
+  let tuned: Tuned | undefined;
   const mount = await startMount({
     openGraph: async () => {
-      const graph = await openGraph(volume, { env, xlatorOptions: options.xlatorOptions });
-      daemon = healInside(graph);
-      return graph;
+      const { xlatorOptions } = options;
+      const profile = flags.profile === undefined ? {} : { profile: flags.profile };
+      tuned = await openEmbeddedTuned(volume, { env, xlatorOptions, ...profile });
+      const { live } = tuned.volume;
+      daemon = healInside(live.graph);
+      live.onGraph((graph) => {
+        daemon = healInside(graph);
+      });
+      return live;
     },
     mountpoint,
     edge: flags.edge,
@@ -67,6 +77,7 @@ export async function startCommand(flags: StartFlags): Promise<void> {
     kernelFlags: options.kernelFlags,
     env,
   });
+  await serveMountControl(mount, tuned!, volume.name, env);
   await serve(mount, volume, () => daemon?.healers.flatMap((healer) => healer.running) ?? []);
 }
 
@@ -77,17 +88,6 @@ function embeddedOptions({ replica, newBrick }: StartFlags): EmbeddedOptions {
     ...(replica === undefined ? {} : { layout: parseLayout(replica) }),
     ...(newBrick === undefined ? {} : { newBrick: Number(newBrick) }),
   };
-}
-
-async function openGraph(volume: EmbeddedVolume, options: OpenOptions): Promise<Graph> {
-  const graph = await startVolfile(volume.volfile, { ...options, beside: volume.beside });
-  try {
-    await volume.ready(graph);
-  } catch (error) {
-    await graph.stop();
-    throw error;
-  }
-  return graph;
 }
 
 async function serve(
@@ -117,7 +117,7 @@ function welcome(mount: RunningMount, volume: EmbeddedVolume): string {
       `its data is in ${volume.dataDir}`,
     ...volume.notes,
     "",
-    graphText(mount.graph).trimEnd(),
+    graphText(mount.graph.graph).trimEnd(),
     "",
     "Try:",
     `  qemu-img create -f qcow2 ${mountpoint}/vm1.qcow2 20G`,

@@ -44,7 +44,7 @@ export class StatusLine {
   async #draw(): Promise<void> {
     try {
       const call = internalCall();
-      const { statfs } = await this.#mount.graph.top.statfs(call, { loc: { inode: this.#root } });
+      const { statfs } = await this.#mount.graph.statfs(call, { loc: { inode: this.#root } });
       if (!this.#ended) this.#out.write(`\r\x1b[K${this.#text(statfs)}`);
     } catch {
       // A brick that is full or gone says so to whoever uses it; the line just stays as it is.

@@ -38,10 +38,6 @@ const ANSWERS: Answers = {
   set: ({ volume }, { key, value }) => volume.set(key, value),
   reset: ({ volume }, { key }) => volume.reset(key),
   "set-group": async ({ volume }, { name }) => volume.setAll(readProfile(name)),
-  reload: async ({ volume }) => {
-    const change = await volume.reload();
-    return { how: change.kind === "reconfigured" ? `changed ${change.changed.join(", ")}` : change.kind };
-  },
   statedump: async ({ volume, source, edgeDump }) => statedump(volume, source, edgeDump()),
 };
 

@@ -18,7 +18,6 @@ interface Exchanges {
   set: { question: { key: string; value: string }; answer: SetReport };
   reset: { question: { key: string }; answer: SetReport };
   "set-group": { question: { name: string }; answer: SetReport };
-  reload: { question: None; answer: { how: string } };
   statedump: { question: None; answer: Statedump };
 }
 
@@ -36,7 +35,6 @@ export const QUESTIONS: Readonly<Record<Command, readonly string[]>> = {
   set: ["key", "value"],
   reset: ["key"],
   "set-group": ["name"],
-  reload: [],
   statedump: [],
 };
 

@@ -19,6 +19,8 @@ export interface EmbeddedState {
   readonly replica?: Layout;
   /** Bricks that are still being made: by the first start, or as new ones for a volume with data. */
   readonly making?: readonly number[];
+  /** Settings that people made on the running volume, by key. */
+  readonly options?: Readonly<Record<string, string>>;
 }
 
 /** Undefined when there is none yet. Throws UserError when it cannot be read or understood. */
@@ -65,12 +67,24 @@ function parse(text: string): EmbeddedState | undefined {
     return undefined;
   }
   if (typeof found !== "object" || found === null) return undefined;
-  const { name, id, replica, making } = found;
+  const { name, id, replica, making, options } = found;
   if (typeof name !== "string" || name === "" || typeof id !== "string" || !parseGfid(id)) return undefined;
   const layout = LAYOUTS.find((one) => one === replica);
   if (replica !== undefined && layout === undefined) return undefined;
   if (making !== undefined && !isIndexes(making)) return undefined;
-  return { name, id, ...(layout ? { replica: layout } : {}), ...(making ? { making } : {}) };
+  if (options !== undefined && !isSettings(options)) return undefined;
+  return {
+    name,
+    id,
+    ...(layout ? { replica: layout } : {}),
+    ...(making ? { making } : {}),
+    ...(options ? { options } : {}),
+  };
+}
+
+function isSettings(value: unknown): value is Record<string, string> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
+  return Object.values(value).every((one) => typeof one === "string");
 }
 
 function isIndexes(value: unknown): value is number[] {

@@ -46,6 +46,10 @@ export interface EmbeddedVolume {
   readonly notes: readonly string[];
   /** To be called with the started graph, before anybody uses it: a new brick is marked as empty. */
   ready(graph: Graph): Promise<void>;
+  /** Settings that were kept, by key. */
+  readonly settings: ReadonlyMap<string, string>;
+  /** Keeps settings for the next start, instead of those that were kept. Rejects with UserError. */
+  keep(settings: ReadonlyMap<string, string>): Promise<void>;
 }
 
 export interface EmbeddedOptions {
@@ -113,6 +117,7 @@ async function openSingle(
     // A volume that was made with --replica 1 is as somebody wanted it.
     notes: state.replica === undefined ? [hint] : [],
     ready: async () => {},
+    ...keptSettings(file, state),
   };
 }
 
@@ -134,7 +139,8 @@ async function openReplicated(
   const making = await bricksToMake(file, state, places, options);
   for (const place of places)
     await (making.includes(place.index) ? makeBrick(place, id) : checkBrick(place, id, places));
-  const done: EmbeddedState = { name: state.name, id: state.id, replica: layout };
+  const { making: _done, ...kept } = state;
+  const done: EmbeddedState = { ...kept, replica: layout };
   // All of them: the volume is new, and there is nothing to fill them with.
   const isNew = making.length === places.length;
   if (isNew) await writeState(file, done);
@@ -156,10 +162,22 @@ async function openReplicated(
     volfile: replicatedVolfile(volume),
     beside: reachable ? [serverName(done)] : [],
     notes,
+    ...keptSettings(file, done),
     async ready(graph) {
       if (filled.length === 0) return;
       for (const index of filled) await markEmpty(graph, index);
       await writeState(file, done);
+    },
+  };
+}
+
+function keptSettings(file: string, state: EmbeddedState): Pick<EmbeddedVolume, "settings" | "keep"> {
+  return {
+    settings: new Map(Object.entries(state.options ?? {})),
+    async keep(settings) {
+      const { options: _before, ...rest } = state;
+      const options = Object.fromEntries(settings);
+      await writeState(file, { ...rest, ...(settings.size > 0 ? { options } : {}) });
     },
   };
 }
