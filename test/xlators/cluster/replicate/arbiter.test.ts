@@ -80,12 +80,20 @@ describe("an arbiter", () => {
     await settle();
     for (const index of [0, 1, 2]) expect(await copies.marks(index, fd.inode)).toEqual({ dirty: [1, 0, 0] });
   });
+});
 
-  it("does not hide that a copy is full from the caller (QUO-10)", async () => {
-    await using copies = await start();
-    const fd = await copies.session.create("f");
+describe.each([
+  ["an arbiter", { "arbiter-count": "1" }],
+  ["a third copy", {}],
+] as const)("%s that is full", (_, options) => {
+  it("is what the caller hears of when the second copy is away (QUO-10)", async () => {
+    await using copies = await Copies.start({ options: { ...options, "post-op-delay-secs": "0" } });
+    const { session } = copies;
+    const fd = await session.create("f");
+    for (const fop of ["create", "mkdir", "writev"] as const) copies.errors[2]!.failNext(fop, "ENOSPC", 10);
     copies.wires[1]!.cut();
-    copies.errors[0]!.failNext("writev", "ENOSPC");
-    await expect(copies.session.write(fd, "1")).rejects.toMatchObject({ code: "ENOSPC" });
+    await expect(session.write(fd, "1")).rejects.toMatchObject({ code: "ENOSPC" });
+    await expect(session.create("g")).rejects.toMatchObject({ code: "ENOSPC" });
+    await expect(session.mkdir("d")).rejects.toMatchObject({ code: "ENOSPC" });
   });
 });

@@ -206,7 +206,7 @@ describe("reads beside an arbiter", () => {
     await expect(session.statInode(inode)).rejects.toMatchObject({ code: "EIO" });
   });
 
-  it("say how much fits into the data copies", async () => {
+  it("say how much fits into the data copies (ARB-04)", async () => {
     await using copies = await Copies.start({ options: ARBITER });
     const { session } = copies;
     await session.top.statfs(session.call, { loc: { inode: session.root } });
