@@ -281,7 +281,6 @@ export class Backlog {
 
   #onFailure(batch: Batch, sent: number, error: FopError): void {
     this.#sentBytes -= sent;
-    batch.reported = false;
     this.#host.onFailed(batch, error);
     this.#fail(batch, error);
     for (const applicant of this.#applicants.splice(0)) {

@@ -30,7 +30,7 @@ import {
 } from "../../../src/core/xlator.ts";
 import type { Backlog, Host } from "./backlog.ts";
 import { Backlogs } from "./backlogs.ts";
-import { type Batch, type Span, spanOfWrite, WHOLE_FILE } from "./batch.ts";
+import { type Batch, type Span, spanOfWrite, type Turn, WHOLE_FILE } from "./batch.ts";
 import { Looks } from "./looks.ts";
 import { optionsFault, WRITE_BEHIND_OPTIONS, type WriteBehindOptions } from "./options.ts";
 import { Slabs } from "./slabs.ts";
@@ -165,8 +165,8 @@ class WriteBehind extends Xlator<typeof WRITE_BEHIND_OPTIONS> implements Host {
     const size = iovSize(args.data);
     if (size === 0) return this.child.writev(call, args);
     const backlog = this.#backlogs.of(args.fd.inode);
-    if (!this.#mayPromise(args, size)) return this.#write(backlog, call, args, size);
-    return backlog.offer(call, args, size) ?? this.#writeUnpromised(backlog, call, args, size);
+    if (!this.#mayPromise(args, size)) return this.#write(backlog, call, args, size, false);
+    return backlog.offer(call, args, size) ?? this.#write(backlog, call, args, size, true);
   }
 
   override flush(call: Call, args: Args<"flush">): Promise<Reply<"flush">> {
@@ -301,23 +301,21 @@ class WriteBehind extends Xlator<typeof WRITE_BEHIND_OPTIONS> implements Host {
     return this.#readElsewhere.size === 0 || !this.#readElsewhere.has(gfidKey(fd.inode.gfid));
   }
 
-  /** A write that could have been promised, had there been room and no failure. */
-  async #writeUnpromised(
+  /**
+   * A write that its caller waits for. `isTempting`: it would have been promised, had there been room and no
+   * failure; then it is the one to bring a failure out that nobody has heard of.
+   */
+  async #write(
     backlog: Backlog,
     call: Call,
     args: Args<"writev">,
     size: number,
+    isTempting: boolean,
   ): Promise<Reply<"writev">> {
-    if (backlog.hasFailed) {
-      const failure = await backlog.settle();
-      if (failure !== undefined && backlog.takeUnreported()) throw this.#refusal("writev", failure);
-    }
-    return this.#write(backlog, call, args, size);
-  }
-
-  async #write(backlog: Backlog, call: Call, args: Args<"writev">, size: number): Promise<Reply<"writev">> {
+    const mustTell = isTempting && backlog.hasFailed;
     const turn = backlog.begin(spanOfWrite(args.fd, args.offset, size));
-    if (turn.started !== undefined) await turn.started.promise;
+    if (mustTell) await this.#tellWriter(backlog, turn);
+    else if (turn.started !== undefined) await turn.started.promise;
     let succeeded = false;
     try {
       const reply = await this.child.writev(call, args);
@@ -328,6 +326,18 @@ class WriteBehind extends Xlator<typeof WRITE_BEHIND_OPTIONS> implements Host {
     } finally {
       backlog.end(turn, succeeded);
     }
+  }
+
+  /** Waits for the turn, and for another attempt at what failed; rejects when that is news. */
+  async #tellWriter(backlog: Backlog, turn: Turn): Promise<void> {
+    const started = turn.started?.promise;
+    started?.catch(ignore);
+    const failure = await backlog.settle();
+    if (failure !== undefined && backlog.takeUnreported()) {
+      backlog.end(turn, false);
+      throw this.#refusal("writev", failure);
+    }
+    await started;
   }
 
   async #read(backlog: Backlog, call: Call, args: Args<"readv">): Promise<Reply<"readv">> {
