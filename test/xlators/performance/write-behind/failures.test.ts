@@ -163,7 +163,7 @@ describe("a write that fails after its acknowledgement", () => {
         from: { inode: fd.inode, parent: session.root, name: "f" },
         to: { inode: fd.inode, parent: session.root, name: "g" },
       }),
-    ].map((promise) => watch(promise));
+    ].map((promise: Promise<unknown>) => watch(promise));
     await settle();
     expect(waiting.map(({ state }) => state)).toEqual(new Array(6).fill("pending"));
     delays.unhold(hold);
