@@ -6,9 +6,10 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { type Cast, casts } from "../support/casts.ts";
-import { describeMarks, pendingMarks } from "../support/copies.ts";
+import { describeMarks, gfidOf, pendingMarks } from "../support/copies.ts";
 import { codeOf } from "../support/file-agent.ts";
 import { pendingCount } from "../support/heal-info.ts";
+import { openPaths } from "../support/open-files.ts";
 import { Lab, type Mount } from "../support/peers.ts";
 import type { Replica } from "../support/replica.ts";
 import { expectSameBytes } from "../support/same-bytes.ts";
@@ -259,6 +260,56 @@ describe.each(casts())("%s", (cast) => {
     const again = await agent.open(s.at("file"), "O_RDWR");
     expect(await agent.flock(again, "exclusive")).toBe(true);
     await agent.close(again);
+  });
+
+  it("EAG-09 with strict locks a descriptor that holds a lock is not used where the lock was lost", async () => {
+    const s = await open(cast, { client: ["strict-locks on"] });
+    const { replica } = s;
+    await agent.writeFile(s.at("file"), "");
+    const isOpenOn = (index: number): boolean => {
+      const gfid = gfidOf(replica.directory(index), "file");
+      const paths = openPaths(replica.bricks[index]!.process.pid);
+      return paths.some((path) => path === s.brick(index, "file") || path.endsWith(`/${gfid}`));
+    };
+    const fd = await agent.open(s.at("file"), "O_RDWR");
+    expect(await agent.flock(fd, "exclusive")).toBe(true);
+    expect(await codeOf(agent.write(fd, "data-1", 0))).toBe("ok");
+    expect([0, 1, 2].map(isOpenOn)).toEqual([true, true, true]);
+
+    await s.without([0], async () => {});
+    expect(await codeOf(agent.write(fd, "data-2", 0))).toBe("ok");
+    expect([0, 1, 2].map(isOpenOn)).toEqual([false, true, true]);
+    await until("the third copy has it", () => readFileSync(s.brick(2, "file"), "utf8") === "data-2");
+    expect(readFileSync(s.brick(0, "file"), "utf8")).toBe("data-1");
+
+    await replica.kill(1);
+    expect(await codeOf(agent.write(fd, "data-3", 0))).not.toBe("ok");
+    await s.revive(1);
+    // Two bricks have lost the lock: nothing is done unprotected, also when all copies are level again.
+    expect(await codeOf(agent.write(fd, "data-4", 0))).not.toBe("ok");
+    await s.heal();
+    expect(await codeOf(agent.write(fd, "data-5", 0))).not.toBe("ok");
+    expect([0, 1, 2].map(isOpenOn)).toEqual([false, false, true]);
+
+    const others = await replica.mount(cast.client);
+    const other = lab.agent();
+    await replica.kill(2);
+    const taken = await other.open(join(others.mountpoint, "file"), "O_RDWR");
+    expect(await other.flock(taken, "exclusive")).toBe(true);
+    expect(await codeOf(other.write(taken, "data-6", 0))).toBe("ok");
+    await s.revive(2);
+    // GlusterFS refuses reads before; Mortar reads while there is a brick that kept the lock.
+    expect(await codeOf(agent.write(fd, "data-7", 0))).not.toBe("ok");
+    expect(await codeOf(agent.read(fd, 10, 0))).not.toBe("ok");
+    await other.close(taken);
+    await agent.close(fd).catch(() => {});
+    const again = await agent.open(s.at("file"), "O_RDWR");
+    expect(await agent.flock(again, "exclusive")).toBe(true);
+    expect(await codeOf(agent.write(again, "data-8", 0))).toBe("ok");
+    await agent.close(again);
+    await lab.unmount(others);
+    await s.heal();
+    expect(readFileSync(s.brick(2, "file"), "utf8")).toBe("data-8");
   });
 });
 

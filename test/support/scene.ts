@@ -12,7 +12,7 @@ import { pendingCount } from "./heal-info.ts";
 import { setXattr } from "./libc.ts";
 import type { Lab, Mount } from "./peers.ts";
 import { describeExit } from "./processes.ts";
-import { Replica } from "./replica.ts";
+import { Replica, type ReplicaSpec } from "./replica.ts";
 import { until } from "./wait.ts";
 
 const PATHINFO = "trusted.glusterfs.pathinfo";
@@ -40,7 +40,7 @@ export class Scene {
       copies = 3,
       mount,
       ...spec
-    }: { copies?: 2 | 3; arbiter?: boolean; replicate?: readonly string[]; mount?: readonly string[] } = {},
+    }: Omit<ReplicaSpec, "makes"> & { copies?: 2 | 3; mount?: readonly string[] } = {},
   ): Promise<Scene> {
     const makes = Array.from({ length: copies }, () => cast.bricks);
     const replica = await Replica.start(lab, { ...spec, makes });
