@@ -11,8 +11,10 @@ import { fileURLToPath } from "node:url";
 import { UserError } from "../core/errors.ts";
 import { READY_FD_VARIABLE } from "./ready.ts";
 
-const LAUNCHER = fileURLToPath(new URL("./mortar", import.meta.url));
-const READY_FD = 3;
+/** The command of this installation. */
+export const LAUNCHER = fileURLToPath(new URL("./mortar", import.meta.url));
+/** Number of the pipe on which a child says that it is ready. */
+export const READY_FD = 3;
 
 /**
  * Runs `mortar ARGUMENTS` in the background; resolves when it is ready, rejects with its own reason when it

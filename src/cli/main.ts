@@ -9,6 +9,7 @@ import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
 import { keepAlive } from "../core/env-node.ts";
 import { FopError, UserError } from "../core/errors.ts";
+import { addCompare } from "./compare/declare.ts";
 import { addFileCommands } from "./files/declare.ts";
 
 const EDGES = ["auto", "dev-fuse", "fuse-native"];
@@ -55,6 +56,7 @@ function program(): Command {
   addStart(mortar);
   addTuning(mortar);
   addFileCommands(mortar);
+  addCompare(mortar);
   addHelpers(mortar);
   return mortar;
 }

@@ -4,15 +4,16 @@
  */
 
 import { existsSync } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
+import { type FileHandle, open, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { lockDirectory } from "../../xlators/storage/posix/lock.ts";
 import { type OpenOptions, openVolume, startVolfile } from "../api/open.ts";
 import { EMBEDDED_CLIENT_VOLFILE, type Source } from "../api/source.ts";
 import { Volume } from "../api/volume.ts";
 import { UserError } from "../core/errors.ts";
+import { printVolfile } from "../graph/volfile.ts";
 import { openEmbedded } from "./embedded.ts";
-import { readState } from "./embedded-state.ts";
+import { type EmbeddedState, readState } from "./embedded-state.ts";
 
 const STATE = "volume.json";
 
@@ -32,10 +33,8 @@ export async function openAnyVolume(source: Source, options: OpenOptions = {}): 
 }
 
 async function openDataDirectory(directory: string, options: OpenOptions): Promise<Volume> {
-  const state = await readState(join(directory, STATE));
-  if (!state) throw new UserError(`"${directory}": is no data directory of \`mortar start\``);
-  const first = state.replica === undefined || state.replica === "1" ? "brick" : "brick-0";
-  if (!(await isServed(join(directory, first)))) {
+  const { state, brick } = await readDataDirectory(directory);
+  if (!(await isServed(brick))) {
     const volume = await openEmbedded(directory, state.name);
     // No server beside it: this process ends soon, and nobody should come to depend on it.
     const graph = await startVolfile(volume.volfile, options);
@@ -44,7 +43,32 @@ async function openDataDirectory(directory: string, options: OpenOptions): Promi
   }
   const path = join(directory, EMBEDDED_CLIENT_VOLFILE);
   if (existsSync(path)) return openVolume({ kind: "volfile", path }, options);
-  throw new UserError(
+  throw onlyByMount(directory);
+}
+
+/** What a data directory says of its volume, and where the first brick is. Throws UserError. */
+async function readDataDirectory(directory: string): Promise<{ state: EmbeddedState; brick: string }> {
+  const state = await readState(join(directory, STATE));
+  if (!state) throw new UserError(`"${directory}": is no data directory of \`mortar start\``);
+  const isSingle = state.replica === undefined || state.replica === "1";
+  return { state, brick: join(directory, isSingle ? "brick" : "brick-0") };
+}
+
+/**
+ * Text of a volfile with which this or another process can use the volume of a data directory: by the sockets
+ * of whoever serves it, or with the bricks in the graph, for one process at a time. Rejects with UserError.
+ */
+export async function dataDirectoryVolfile(directory: string): Promise<{ text: string; brick: string }> {
+  const { state, brick } = await readDataDirectory(directory);
+  if (!(await isServed(brick)))
+    return { text: printVolfile((await openEmbedded(directory, state.name)).volfile), brick };
+  const path = join(directory, EMBEDDED_CLIENT_VOLFILE);
+  if (!existsSync(path)) throw onlyByMount(directory);
+  return { text: await readFile(path, "utf8"), brick };
+}
+
+function onlyByMount(directory: string): UserError {
+  return new UserError(
     `"${directory}": the volume is served by another process and has one copy, which only its mount shows; ` +
       "use the files there",
   );

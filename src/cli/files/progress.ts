@@ -12,23 +12,24 @@ export interface ProgressOptions {
   readonly enabled?: boolean;
   /** What there is to do; 0 while that is not known. */
   readonly total?: number;
-  /** How a count is written; bytes by default. */
-  readonly show?: (value: number) => string;
+  /** What is counted; bytes are shown with their rate. */
+  readonly unit?: string;
 }
 
+const BYTES = "bytes";
 const FPS = 5;
 const BAR_WIDTH = 24;
 
 export class ProgressBar {
   readonly #bar: progress.SingleBar | undefined;
-  readonly #show: (value: number) => string;
+  readonly #unit: string;
   readonly #startedMs = performance.now();
   #value = 0;
   #total: number;
   #text = "";
 
-  constructor(out: NodeJS.WriteStream, { enabled = true, total = 0, show = sizeText }: ProgressOptions) {
-    this.#show = show;
+  constructor(out: NodeJS.WriteStream, { enabled = true, total = 0, unit = BYTES }: ProgressOptions) {
+    this.#unit = unit;
     this.#total = total;
     if (!enabled || !out.isTTY) return;
     this.#bar = new progress.SingleBar({
@@ -65,11 +66,16 @@ export class ProgressBar {
   #line(bar: string): string {
     const elapsedMs = performance.now() - this.#startedMs;
     const perMs = this.#value / elapsedMs;
-    const rate = perMs > 0 ? `  ${this.#show(perMs * 1000)}/s` : "";
-    if (this.#total === 0) return `${this.#show(this.#value)}${rate}  ${this.#text}`;
+    const isBytes = this.#unit === BYTES;
+    const rate = isBytes && perMs > 0 ? `  ${sizeText(perMs * 1000)}/s` : "";
+    if (this.#total === 0) return `${this.#shown(this.#value)}${rate}  ${this.#text}`;
     const percent = Math.floor((100 * this.#value) / this.#total);
     const left = perMs > 0 ? `  ${durationText((this.#total - this.#value) / perMs)} to go` : "";
-    const of = `${this.#show(this.#value)} of ${this.#show(this.#total)}`;
+    const of = `${this.#shown(this.#value)} of ${this.#shown(this.#total)}${isBytes ? "" : ` ${this.#unit}`}`;
     return `[${bar}] ${String(percent).padStart(3)}%  ${of}${rate}${left}  ${this.#text}`;
+  }
+
+  #shown(value: number): string {
+    return this.#unit === BYTES ? sizeText(value) : String(value);
   }
 }

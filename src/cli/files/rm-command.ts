@@ -36,7 +36,7 @@ async function removeOne(session: FileSession, place: VolumePlace, flags: RmFlag
 }
 
 /** Depth first. A listing is complete before anything of it goes: removing moves a directory's offsets. */
-async function removeTree(volume: Volume, path: string, signal: AbortSignal): Promise<void> {
+export async function removeTree(volume: Volume, path: string, signal: AbortSignal): Promise<void> {
   const entries = [];
   for await (const { name, stat } of volume.readdir(path, { signal })) entries.push({ name, stat });
   for (const { name, stat } of entries) {
