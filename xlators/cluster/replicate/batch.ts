@@ -4,8 +4,9 @@
  *
  * Invariants. While an operation may be under way `trusted.afr.dirty` is raised on every copy that takes part
  * (metadata operations with all copies locked leave that out: optimistic-change-log). A copy that is away is
- * blamed with the pre-op, one that fails before the caller hears of success: what was acknowledged is never
- * on good copies alone without their knowing it. (GlusterFS blames who is away with the post-op, a second
+ * blamed with the pre-op (right after it, while nobody knows whether it is the last good one), one that fails
+ * before the caller hears of success: what was acknowledged is never on good copies alone without their
+ * knowing it. (GlusterFS blames who is away with the post-op, a second
  * later: a client that dies in between leaves a stale copy that nobody blames.) Dirty is lowered only
  * when every copy that is not blamed has everything, on disk too (ensure-durability); otherwise it stays and
  * a heal compares. Needs below: xattrop of all keys in one call, which answers their values.
@@ -139,7 +140,8 @@ export class Batch {
       this.#begun = true;
       return;
     }
-    const away = set.all & ~this.#locked;
+    // Whoever blames the last good copy and dies before taking that back leaves no good copy at all.
+    const away = (known & this.#locked) === NO_CHILDREN ? NO_CHILDREN : set.all & ~this.#locked;
     const outcomes = await this.#xattrop(target, this.#locked, away, 1);
     this.#dirtied = successes(outcomes);
     this.good = this.#dirtied;
@@ -153,6 +155,7 @@ export class Batch {
       await this.#xattrop(target, this.#dirtied, away, -1, -1);
       throw error;
     }
+    await this.#blameRest(target, fop);
     this.#begun = true;
   }
 

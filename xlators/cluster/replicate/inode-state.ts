@@ -64,6 +64,9 @@ class State implements InodeState {
   badMetadata: ChildSet = NO_CHILDREN;
   /** When it last got worse: answers to questions from before are not the last word. */
   changedAt = 0;
+  /** Generation at which a pre-op found `proven` good in the data slot; 0: nothing of that kind holds. */
+  provenAt = 0;
+  proven: ChildSet = NO_CHILDREN;
   refreshing: Promise<boolean> | undefined;
 }
 
@@ -128,6 +131,22 @@ export class InodeStates {
     return { generation: this.#set.generation, tick: this.#tick };
   }
 
+  /** Copies known to be good in this slot, without asking; none when that may hold no longer. */
+  knownGood(inode: Inode, slot: Slot): ChildSet {
+    const state = this.#of(inode);
+    const { generation } = this.#set;
+    if (slot === "metadata") return state.readableMetadata;
+    if (state.generation === generation) return state.readableData;
+    return state.provenAt === generation ? state.proven : NO_CHILDREN;
+  }
+
+  /** Under the lock of the inode's data these copies were seen to be blamed by nobody. */
+  prove(inode: Inode, children: ChildSet): void {
+    const state = this.#of(inode);
+    state.provenAt = this.#set.generation;
+    state.proven = children;
+  }
+
   /** Takes what replies to a lookup told of the object with this gfid. */
   learn(inode: Inode, gfid: Gfid, outcomes: Outcomes<CopyReply>, asked: Asked): Readable {
     const readable = readableOf(this.#set, outcomes);
@@ -148,6 +167,7 @@ export class InodeStates {
   expire(inode: Inode): void {
     const state = this.#of(inode);
     state.generation = 0;
+    state.provenAt = 0;
     state.changedAt = ++this.#tick;
   }
 
@@ -163,6 +183,7 @@ export class InodeStates {
   markBad(inode: Inode, child: number, slot: Slot): void {
     const state = this.#of(inode);
     state.changedAt = ++this.#tick;
+    state.provenAt = 0;
     this.healPending = true;
     if (slot === "metadata") state.badMetadata = withChild(state.badMetadata, child);
     else state.badData = withChild(state.badData, child);

@@ -121,8 +121,11 @@ async function transact<F extends InodeFop>(context: InodeContext, op: InodeOp<F
   if (entering) await entering;
   try {
     const { batch } = lock;
-    const beginning = batch.begin(lock, op.fop, states.peek(op.inode).readableMetadata);
-    if (beginning) await beginning;
+    const beginning = batch.begin(lock, op.fop, states.knownGood(op.inode, op.slot));
+    if (beginning) {
+      await beginning;
+      if (op.slot === "data") states.prove(op.inode, batch.sources);
+    }
     const asked = batch.good;
     batch.ranges?.add(op.start, op.end - op.start);
     if (op.fop === "fsync") batch.unstable = false;
