@@ -17,6 +17,7 @@ import { index } from "./features/index/index-xlator.ts";
 import { locks } from "./features/locks/locks.ts";
 import { readOnly } from "./features/read-only.ts";
 import { selinux } from "./features/selinux.ts";
+import { shard } from "./features/shard/shard.ts";
 import { utime } from "./features/utime.ts";
 import { PASS_THROUGH } from "./pass-through.ts";
 import { ioCache } from "./performance/io-cache.ts";
@@ -44,6 +45,7 @@ const IMPLEMENTED: readonly XlatorDefinition[] = [
   locks,
   readOnly,
   selinux,
+  shard,
   utime,
   ioCache,
   mdCache,

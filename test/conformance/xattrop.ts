@@ -77,9 +77,9 @@ export const xattropSubject: Subject = {
           return out;
         };
         const add = async (value: bigint): Promise<bigint> => {
-          const request = Dict.ofBytes({ "trusted.glusterfs.shard.file-size": be64(value) });
+          const request = Dict.ofBytes({ "trusted.test.sizes": be64(value) });
           const reply = await a.top.fxattrop(a.call, { fd, op: XATTROP.ADD_ARRAY64, xattrs: request });
-          return reply.xattrs.bytes("trusted.glusterfs.shard.file-size")!.readBigInt64BE();
+          return reply.xattrs.bytes("trusted.test.sizes")!.readBigInt64BE();
         };
         expect(await add(2n ** 40n)).toBe(2n ** 40n);
         expect(await add(-(2n ** 39n))).toBe(2n ** 39n);

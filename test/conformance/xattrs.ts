@@ -124,7 +124,7 @@ export const xattrs: Subject = {
       needs: ["brick"],
       async run({ a }) {
         const xdata = new Dict()
-          .setBytes("trusted.glusterfs.shard.block-size", Buffer.from("0000000004000000", "hex"))
+          .setBytes("trusted.test.block-size", Buffer.from("0000000004000000", "hex"))
           .setBytes("user.note", Buffer.from("x"))
           .setUint("glusterfs.content", 0)
           .setStr("glusterfs-internal-fop", "yes");
@@ -136,7 +136,7 @@ export const xattrs: Subject = {
           expect(
             listed.filter((key) => !key.startsWith("security.")),
             name,
-          ).toEqual(["trusted.glusterfs.shard.block-size", "user.note"]);
+          ).toEqual(["trusted.test.block-size", "user.note"]);
         }
       },
     },

@@ -1,0 +1,317 @@
+/**
+ * Size and block count of one file: what is known, and how they are changed, by adding to the xattr of the base
+ * file (spec translators.md 5.2; GlusterFS shard.c, shard_update_file_size).
+ *
+ * Promises: a write is acknowledged when the size on disk covers it; writes that end at about the same time
+ * share one xattrop. What was acknowledged is never published smaller: an answer that was on its way while the
+ * size changed is not believed. Sizes are added to by the owner alone (ownership.ts), who asked the disk when he
+ * became it, and the reply of each xattrop shows whether a client of GlusterFS, which asks nobody, came between;
+ * then it is put right at once. Block counts need no owner, as they are sums: they travel with the next change
+ * of the size, with fsync and flush, and after a second in any case.
+ */
+
+import { internalCall } from "../../../src/core/call.ts";
+import { Dict } from "../../../src/core/dict.ts";
+import type { Env } from "../../../src/core/env.ts";
+import { FopError } from "../../../src/core/errors.ts";
+import { XATTROP } from "../../../src/core/fops.ts";
+import { Fd } from "../../../src/core/inode.ts";
+import type { XlatorBase } from "../../../src/core/xlator.ts";
+import { askingSize, type Extent, encodeExtent, extentOf, FILE_SIZE_KEY } from "./attributes.ts";
+import { Ownership, type Target } from "./ownership.ts";
+
+/** How long a size that nobody here changes is believed. */
+const FRESH_MS = 1000;
+/** How long a change of the block count alone may wait. */
+const BLOCKS_DELAY_MS = 1000;
+const CORRECTIONS_MAX = 5;
+const CALL = internalCall();
+
+/** When something was asked; see `asking`. */
+export interface Asked {
+  readonly sequence: number;
+  readonly atMs: number;
+  readonly changes: number;
+  readonly sizeChanges: number;
+}
+
+/** Lock domain of sizes. */
+export function sizeDomain(name: string): string {
+  return `${name}:size`;
+}
+
+/** Writes that share an xattrop: all that came since the one before was sent. */
+interface Round {
+  end: number;
+  readonly done: Promise<void>;
+}
+
+export interface FileSizeInit {
+  readonly below: XlatorBase;
+  readonly env: Env;
+  /** Instance name of features/shard. */
+  readonly name: string;
+  /** For what happens later, without an fd. */
+  readonly target: () => Target;
+}
+
+export class FileSize {
+  readonly ownership: Ownership;
+  readonly #init: FileSizeInit;
+  #size: number;
+  /** On disk, as last seen; may be below zero where clients died between a write and its accounting. */
+  #blocks: number;
+  /** Not yet sent. */
+  #blocksPending = 0;
+  /** Sent and not yet answered. */
+  #blocksSent = 0;
+  #verifiedMs: number;
+  #sequence = 0;
+  /** Of the latest answer that was believed. */
+  #believed = 0;
+  /** Counted up when an xattrop is sent and when it is answered: all of them, those that change the size. */
+  #changes = 0;
+  #sizeChanges = 0;
+  #round: Round | undefined;
+  /** Rounds and what else needs the size to itself run one after the other. */
+  #tail: Promise<void> = Promise.resolve();
+  #refreshing: Promise<void> | undefined;
+  #blocksTimed = false;
+
+  constructor(init: FileSizeInit, extent: Extent) {
+    this.#init = init;
+    this.#size = extent.size;
+    this.#blocks = extent.blocks;
+    this.#verifiedMs = this.#now();
+    const { below, env, name } = init;
+    this.ownership = new Ownership({
+      below,
+      env,
+      domain: sizeDomain(name),
+      taken: (target) => this.#ask(target),
+    });
+  }
+
+  get size(): number {
+    return Math.max(0, this.#size);
+  }
+
+  /** 512-byte blocks of all blocks of the file, those included that the disk was not told of yet. */
+  get blocks(): number {
+    return Math.max(0, this.#blocks + this.#blocksSent + this.#blocksPending);
+  }
+
+  /** True while no other client is likely to have changed the size since it was last seen. */
+  get isFresh(): boolean {
+    return this.ownership.isHeld || this.#now() - this.#verifiedMs < FRESH_MS;
+  }
+
+  /** To be called before a fop whose reply brings the xattr; its answer goes to `believe`. */
+  asking(): Asked {
+    const [changes, sizeChanges] = [this.#changes, this.#sizeChanges];
+    return { sequence: ++this.#sequence, atMs: this.#now(), changes, sizeChanges };
+  }
+
+  /** Takes over what an answer says, unless something newer is known. */
+  believe(asked: Asked, extent: Extent | undefined): void {
+    if (extent === undefined || asked.sequence < this.#believed) return;
+    if (asked.sizeChanges === this.#sizeChanges) {
+      this.#believed = asked.sequence;
+      this.#size = extent.size;
+      this.#verifiedMs = asked.atMs;
+    }
+    if (asked.changes === this.#changes) this.#blocks = extent.blocks;
+  }
+
+  /** Asks the disk. Callers that come together share the answer. */
+  refresh(target: Target): Promise<void> {
+    this.#refreshing ??= this.#ask(target).finally(() => {
+      this.#refreshing = undefined;
+    });
+    return this.#refreshing;
+  }
+
+  /** A block's file grew or shrank on disk. */
+  addBlocks(delta: number): void {
+    this.#blocksPending += delta;
+    if (this.#blocksTimed) return;
+    this.#blocksTimed = true;
+    this.#init.env.clock.after(BLOCKS_DELAY_MS, () => {
+      this.#blocksTimed = false;
+      this.flushBlocks(this.#init.target()).catch((error) => {
+        this.#init.env.log.debug("a block count could not be written", { error });
+      });
+    });
+  }
+
+  /** Resolves when the disk knows of every block that was added before. */
+  flushBlocks(target: Target): Promise<void> {
+    if (this.#blocksPending === 0 && this.#blocksSent === 0) return Promise.resolve();
+    return this.#join(target, 0);
+  }
+
+  /** Resolves when the size on disk is at least `end`. */
+  extend(target: Target, end: number): Promise<void> {
+    return this.#join(target, end);
+  }
+
+  /** Runs `write` with the end of the file, while nobody else extends it; it answers the new end. */
+  append(target: Target, write: (end: number) => Promise<number>): Promise<void> {
+    return this.#alone(async () => {
+      await this.ownership.enter(target);
+      try {
+        await this.#reach(target, await write(this.size));
+      } finally {
+        this.ownership.leave();
+      }
+    });
+  }
+
+  /** Runs `cut`, which takes away what is beyond, and sets the size; nobody else extends the file meanwhile. */
+  set(target: Target, size: number, cut: (before: number) => Promise<void>): Promise<void> {
+    return this.#owned(target, async () => {
+      await cut(this.size);
+      await this.#add(target, size - this.#size, () => size);
+    });
+  }
+
+  /** Runs `task` while nobody changes the size; block counts that it added are on disk afterwards. */
+  keep(target: Target, task: (size: number) => Promise<void>): Promise<void> {
+    return this.#owned(target, async () => {
+      await task(this.size);
+      await this.#add(target, 0, (before) => before);
+    });
+  }
+
+  #owned(target: Target, task: () => Promise<void>): Promise<void> {
+    return this.#alone(async () => {
+      await this.ownership.enter(target);
+      try {
+        await this.#ask(target);
+        await task();
+      } finally {
+        this.ownership.leave();
+      }
+    });
+  }
+
+  #now(): number {
+    return this.#init.env.clock.nowMs();
+  }
+
+  async #ask(target: Target): Promise<void> {
+    const asked = this.asking();
+    const xdata = askingSize(undefined);
+    const { below } = this.#init;
+    const reply =
+      target instanceof Fd
+        ? await below.fstat(CALL, { fd: target, xdata })
+        : await below.stat(CALL, { loc: { inode: target }, xdata });
+    const extent = extentOf(reply.xdata);
+    if (extent === undefined)
+      throw new FopError("EIO", { message: `the file has no ${FILE_SIZE_KEY} any more` });
+    this.believe(asked, extent);
+  }
+
+  #join(target: Target, end: number): Promise<void> {
+    let round = this.#round;
+    if (round === undefined) {
+      round = { end, done: this.#alone(() => this.#run(target)) };
+      this.#round = round;
+    }
+    round.end = Math.max(round.end, end);
+    return round.done;
+  }
+
+  #alone<R>(task: () => Promise<R>): Promise<R> {
+    const done = this.#tail.then(task);
+    this.#tail = done.then(ignore, ignore);
+    return done;
+  }
+
+  /** Those that come from here on are in the next round. */
+  #leaveRound(): number {
+    const { end } = this.#round!;
+    this.#round = undefined;
+    return end;
+  }
+
+  async #run(target: Target): Promise<void> {
+    if (this.#round!.end === 0) {
+      this.#leaveRound();
+      await this.#add(target, 0, (before) => before);
+      return;
+    }
+    try {
+      await this.ownership.enter(target);
+    } catch (error) {
+      this.#leaveRound();
+      throw error;
+    }
+    try {
+      await this.#reach(target, this.#leaveRound());
+    } finally {
+      this.ownership.leave();
+    }
+  }
+
+  #reach(target: Target, end: number): Promise<void> {
+    return this.#add(target, Math.max(0, end - this.#size), (before) => Math.max(before, end));
+  }
+
+  /**
+   * Adds to the size, and what there is of blocks. `aim`: what the size ought to be, when it was `before`;
+   * repeated until it is, should somebody else have changed it.
+   */
+  async #add(target: Target, delta: number, aim: (before: number) => number): Promise<void> {
+    if (delta === 0 && this.#blocksPending === 0) return;
+    for (let left = CORRECTIONS_MAX; left > 0; left--) {
+      const after = await this.#send(target, { size: delta, blocks: this.#blocksPending });
+      if (after === undefined || delta === 0) return;
+      delta = aim(after - delta) - after;
+      if (delta === 0) return;
+    }
+    throw new FopError("EIO", {
+      xlator: this.#init.name,
+      message: "another client keeps changing the size of the file",
+    });
+  }
+
+  /** One xattrop. Answers the size on disk after it; undefined when the reply does not say. */
+  async #send(target: Target, delta: Extent): Promise<number | undefined> {
+    const sizeChange = delta.size === 0 ? 0 : 1;
+    this.#blocksPending -= delta.blocks;
+    this.#blocksSent += delta.blocks;
+    this.#changes++;
+    this.#sizeChanges += sizeChange;
+    try {
+      const extent = extentOf(await this.#xattrop(target, delta));
+      this.#size = extent?.size ?? this.#size + delta.size;
+      this.#blocks = extent?.blocks ?? this.#blocks + delta.blocks;
+      this.#verifiedMs = this.#now();
+      return extent?.size;
+    } catch (error) {
+      this.#blocksPending += delta.blocks;
+      // Whether it happened is not known: the disk is asked before the size is changed again.
+      if (sizeChange !== 0) this.ownership.doubt();
+      throw error;
+    } finally {
+      this.#blocksSent -= delta.blocks;
+      this.#changes++;
+      this.#sizeChanges += sizeChange;
+    }
+  }
+
+  async #xattrop(target: Target, delta: Extent): Promise<Dict> {
+    const { below } = this.#init;
+    const op = XATTROP.ADD_ARRAY64;
+    const xattrs = Dict.ofBytes({ [FILE_SIZE_KEY]: encodeExtent(delta) });
+    const reply =
+      target instanceof Fd
+        ? await below.fxattrop(CALL, { fd: target, op, xattrs })
+        : await below.xattrop(CALL, { loc: { inode: target }, op, xattrs });
+    return reply.xattrs;
+  }
+}
+
+function ignore(): void {}

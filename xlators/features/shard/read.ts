@@ -1,0 +1,215 @@
+/**
+ * Reading: readv and seek (spec translators.md 5.4; GlusterFS shard.c, which reads in one buffer, makes every
+ * block that is read, and has no seek).
+ *
+ * A block that does not exist reads as zeros and is not made. Blocks are read side by side, and in whole, so
+ * that O_DIRECT's rules hold up to the end of the file; what lies beyond the end is cut off afterwards. How big
+ * the file is, is asked beside the reads when the known size may be old.
+ */
+
+import type { Call } from "../../../src/core/call.ts";
+import { FopError } from "../../../src/core/errors.ts";
+import type { Args, Reply } from "../../../src/core/fops.ts";
+import { type IoVec, iovSlice, type Lease } from "../../../src/core/iovec.ts";
+import { type Context, checkReadable, eachOf, refusal } from "./context.ts";
+import { asRoot, isGone } from "./directories.ts";
+import type { ShardFile } from "./file.ts";
+import { blockOf, lastBlock, type Piece, pieces } from "./geometry.ts";
+import { existingBlocks } from "./listing.ts";
+
+/** With more blocks than this to go through, those that exist are listed first. */
+const PROBED_MAX = 512;
+const PROBED_AT_ONCE = 32;
+
+type Part = Reply<"readv"> | undefined;
+
+export class Reader {
+  readonly #context: Context;
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  async readv(file: ShardFile, call: Call, args: Args<"readv">): Promise<Reply<"readv">> {
+    const { offset, size, fd } = args;
+    checkReadable(this.#context, "readv", fd);
+    const within = offset % file.blockSize;
+    const { size: extent } = file;
+    const end = offset + size;
+    const asking =
+      extent.isFresh && (extent.ownership.isHeld || end <= extent.size) ? undefined : extent.refresh(fd);
+    if (within + size <= file.blockSize) {
+      asking?.catch(ignore);
+      const part = await this.#readOne(file, call, args, (offset - within) / file.blockSize, within, size);
+      await asking;
+      return finish(file, offset, size, [part], [size]);
+    }
+    await asking;
+    const inside = Math.max(0, Math.min(end, extent.size) - offset);
+    const wanted = pieces(offset, inside === 0 ? 0 : size, file.blockSize).filter(
+      ({ start }) => start < inside,
+    );
+    const parts = await Promise.all(wanted.map((piece) => this.#readPiece(file, call, args, piece)));
+    return finish(
+      file,
+      offset,
+      size,
+      parts,
+      wanted.map((piece) => piece.size),
+    );
+  }
+
+  /** Reads of the whole range ended; those that failed take the leases of the others with them. */
+  #readPiece(file: ShardFile, call: Call, args: Args<"readv">, piece: Piece): Promise<Part> {
+    return this.#readOne(file, call, args, piece.block, piece.offset, piece.size);
+  }
+
+  /** Undefined when the block does not exist. */
+  async #readOne(
+    file: ShardFile,
+    call: Call,
+    { fd, flags, xdata }: Args<"readv">,
+    block: number,
+    offset: number,
+    size: number,
+  ): Promise<Part> {
+    const { below, shards } = this.#context;
+    if (block === 0) return below.readv(call, { fd, offset, size, flags, xdata });
+    const found = shards.known(file, block) ?? (await shards.find(file, block, call));
+    if (found === undefined) return undefined;
+    const root = asRoot(call);
+    try {
+      return await below.readv(root, { fd: found.fdFor(fd.flags), offset, size, flags, xdata });
+    } catch (error) {
+      if (!isGone(error)) throw error;
+    }
+    // Another client took the block away, and may have made it anew.
+    shards.forget(found);
+    const again = await shards.find(file, block, call);
+    return again && below.readv(root, { fd: again.fdFor(fd.flags), offset, size, flags, xdata });
+  }
+
+  async seek(file: ShardFile, call: Call, args: Args<"seek">): Promise<Reply<"seek">> {
+    const { fd, offset, what } = args;
+    checkReadable(this.#context, "seek", fd);
+    if (!file.size.ownership.isHeld) await file.size.refresh(fd);
+    const { size } = file.size;
+    if (offset >= size) throw refusal(this.#context, "seek", "ENXIO");
+    const first = blockOf(offset, file.blockSize);
+    const last = lastBlock(size, file.blockSize);
+    for await (const blocks of this.#candidates(file, call, first, last, what)) {
+      const found = await this.#seekIn(file, call, args, blocks, offset);
+      const at = found.find((one) => one !== undefined);
+      if (at === undefined) continue;
+      if (at < size) return { offset: at };
+      break;
+    }
+    if (what === "hole") return { offset: size };
+    throw refusal(this.#context, "seek", "ENXIO");
+  }
+
+  /** Blocks to look into, in order and some at a time; for data of a huge file only those that exist. */
+  async *#candidates(
+    file: ShardFile,
+    call: Call,
+    first: number,
+    last: number,
+    what: "data" | "hole",
+  ): AsyncGenerator<number[]> {
+    if (what === "data" && last - first > PROBED_MAX) {
+      const existing = await existingBlocks(this.#context, file.gfid, call);
+      const blocks = existing.filter((block) => block >= first && block <= last).sort((a, b) => a - b);
+      if (first === 0) blocks.unshift(0);
+      for (let at = 0; at < blocks.length; at += PROBED_AT_ONCE) yield blocks.slice(at, at + PROBED_AT_ONCE);
+      return;
+    }
+    // Most answers are in the first block; further ones are asked side by side.
+    yield [first];
+    for (let block = first + 1; block <= last; block += PROBED_AT_ONCE) {
+      const count = Math.min(PROBED_AT_ONCE, last - block + 1);
+      yield Array.from({ length: count }, (_, index) => block + index);
+    }
+  }
+
+  /** Where it is in each of the blocks, in bytes of the file. */
+  async #seekIn(
+    file: ShardFile,
+    call: Call,
+    args: Args<"seek">,
+    blocks: readonly number[],
+    from: number,
+  ): Promise<(number | undefined)[]> {
+    const found: (number | undefined)[] = blocks.map(() => undefined);
+    const indexes = blocks.map((_, index) => index);
+    await eachOf(indexes, async (index) => {
+      const start = blocks[index]! * file.blockSize;
+      const within = Math.max(0, from - start);
+      const at = await this.#seekOne(file, call, args, blocks[index]!, within);
+      if (at !== undefined && at < file.blockSize) found[index] = start + at;
+    });
+    return found;
+  }
+
+  /** Bytes from the start of the block; undefined when the block has none. What does not exist is a hole. */
+  async #seekOne(
+    file: ShardFile,
+    call: Call,
+    { fd, what, xdata }: Args<"seek">,
+    block: number,
+    offset: number,
+  ): Promise<number | undefined> {
+    const { below, shards } = this.#context;
+    const nothing = what === "hole" ? offset : undefined;
+    try {
+      if (block === 0) return (await below.seek(call, { fd, offset, what, xdata })).offset;
+      const shard = await shards.find(file, block, call);
+      if (shard === undefined) return nothing;
+      return (await below.seek(asRoot(call), { fd: shard.fd, offset, what, xdata })).offset;
+    } catch (error) {
+      // ENXIO: the block's file ends before.
+      if (isGone(error) || (error instanceof FopError && error.code === "ENXIO")) return nothing;
+      throw error;
+    }
+  }
+}
+
+/** The reply of a read whose blocks answered: gaps filled with zeros, cut at the end of the file. */
+function finish(
+  file: ShardFile,
+  offset: number,
+  asked: number,
+  parts: readonly Part[],
+  sizes: readonly number[],
+): Reply<"readv"> {
+  const stat = file.attributes();
+  const size = Math.max(0, Math.min(asked, stat.size - offset));
+  const eof = offset + size >= stat.size;
+  const only = parts.length === 1 ? parts[0] : undefined;
+  if (only !== undefined && only.size === size) {
+    const { data, lease, xdata } = only;
+    return { data, size, stat, eof, lease, xdata };
+  }
+  const data: Buffer[] = [];
+  let left = size;
+  for (let index = 0; index < parts.length && left > 0; index++) {
+    const wanted = Math.min(sizes[index]!, left);
+    const part = parts[index];
+    const have = Math.min(part?.size ?? 0, wanted);
+    if (have > 0) data.push(...(iovSlice(part!.data, 0, have) as Buffer[]));
+    if (have < wanted) data.push(Buffer.alloc(wanted - have));
+    left -= wanted;
+  }
+  return { data: data as IoVec, size, stat, eof, lease: leaseOf(parts), xdata: parts[0]?.xdata };
+}
+
+function leaseOf(parts: readonly Part[]): Lease | undefined {
+  const leases = parts.flatMap((part) => part?.lease ?? []);
+  if (leases.length === 0) return undefined;
+  return {
+    release() {
+      for (const lease of leases) lease.release();
+    },
+  };
+}
+
+function ignore(): void {}

@@ -1,0 +1,200 @@
+/**
+ * Taking the last name of a file: unlink, and rename over it (spec translators.md 5.5; GlusterFS shard.c,
+ * shard_unlink and shard_rename).
+ *
+ * The blocks are removed later, in the background (cleaner.ts). So that this happens even if every client dies,
+ * a marker is left before the name goes: an empty file of mode 0 in `.remove_me`, called by the gfid, with block
+ * size and size as xattrs. An inodelk on the base file keeps other clients from unlinking or linking it in
+ * between, an entrylk on the marker keeps cleaners away; both in the domain of GlusterFS' shard.
+ * A file that never had a second block, and that nobody has open, is unlinked without a marker.
+ */
+
+import { type Call, internalCall } from "../../../src/core/call.ts";
+import { Dict } from "../../../src/core/dict.ts";
+import { FopError } from "../../../src/core/errors.ts";
+import { type Args, type Flock, type LockType, type Reply, XATTROP } from "../../../src/core/fops.ts";
+import { type Gfid, gfidEquals, gfidText, newGfid } from "../../../src/core/gfid.ts";
+import { type Iatt, isRegular } from "../../../src/core/iatt.ts";
+import { Inode, type Loc } from "../../../src/core/inode.ts";
+import { KEY } from "../../../src/core/keys.ts";
+import { askingAll, blockSizeOf, type Extent, extentOf, withShardXattrs } from "./attributes.ts";
+import type { Context } from "./context.ts";
+import { isGone, ROOT_CALL } from "./directories.ts";
+
+/** umask of the marker's mknod, as GlusterFS sends it. */
+const MARKER_UMASK = 0o644;
+const OWNER_BYTES = 16;
+
+/** A base file as found by name. */
+interface Base {
+  readonly loc: Loc;
+  readonly stat: Iatt;
+  readonly blockSize: number;
+  readonly extent: Extent;
+  /** Fds on it, of all clients. */
+  readonly openCount: number;
+}
+
+export class Remover {
+  readonly #context: Context;
+  /** There is a new marker. */
+  readonly #clean: () => void;
+
+  constructor(context: Context, clean: () => void) {
+    this.#context = context;
+    this.#clean = clean;
+  }
+
+  async unlink(call: Call, args: Args<"unlink">): Promise<Reply<"unlink">> {
+    const { below } = this.#context;
+    const base = await this.#find(call, args.loc);
+    if (base === undefined) return below.unlink(call, args);
+    return this.#losing(base, call, () =>
+      below.unlink(call, { ...args, loc: { ...args.loc, inode: base.loc.inode } }),
+    );
+  }
+
+  async rename(call: Call, args: Args<"rename">): Promise<Reply<"rename">> {
+    const { below, files } = this.#context;
+    const [from, to] = await Promise.all([this.#find(call, args.from), this.#find(call, args.to)]);
+    const isSame = from !== undefined && to !== undefined && gfidEquals(from.stat.gfid, to.stat.gfid);
+    const move = async (): Promise<Reply<"rename">> => {
+      const reply = await below.rename(call, args);
+      const file = from && files.find(from.stat.gfid);
+      if (file === undefined) return from ? { ...reply, stat: { ...reply.stat, ...from.extent } } : reply;
+      file.saw(reply.stat);
+      return { ...reply, stat: file.attributes() };
+    };
+    return to === undefined || isSame ? move() : this.#losing(to, call, move);
+  }
+
+  /** Undefined for what is not cut into blocks, or is not there: the layers below have the answer then. */
+  async #find(call: Call, loc: Loc): Promise<Base | undefined> {
+    const { below, files } = this.#context;
+    const asked = files.find(loc.inode.gfid)?.size.asking();
+    const fresh: Loc = loc.inode.linked ? loc : { ...loc, inode: new Inode() };
+    const xdata = askingAll(undefined).setInt(KEY.OPEN_FD_COUNT, 1);
+    try {
+      const reply = await below.lookup(call, { loc: fresh, xdata });
+      const { stat } = reply;
+      const blockSize = blockSizeOf(reply.xdata);
+      const extent = extentOf(reply.xdata);
+      if (blockSize === undefined || extent === undefined || !isRegular(stat)) return undefined;
+      const inode = loc.inode.linked ? loc.inode : this.#inodeOf(stat);
+      const file = files.find(stat.gfid);
+      if (asked !== undefined) file?.size.believe(asked, extent);
+      const openCount = reply.xdata?.number(KEY.OPEN_FD_COUNT) ?? 1;
+      return { loc: { ...loc, inode }, stat, blockSize, extent, openCount };
+    } catch (error) {
+      if (error instanceof FopError && error.code === "ENOENT") return undefined;
+      throw error;
+    }
+  }
+
+  #inodeOf(stat: Iatt): Inode {
+    return this.#context.files.find(stat.gfid)?.inode ?? new Inode(stat.gfid, stat.mode & 0o170000);
+  }
+
+  /** Runs `take`, which may take the last name of `base`. */
+  async #losing<R>(base: Base, call: Call, take: () => Promise<R>): Promise<R> {
+    const { files } = this.#context;
+    const known = files.find(base.stat.gfid);
+    const size = Math.max(base.extent.size, known?.size.size ?? 0);
+    const isOpen = base.openCount > 0 || (known?.opens ?? 0) > 0;
+    if (size <= base.blockSize && !isOpen) {
+      const reply = await take();
+      if (base.stat.nlink <= 1) this.#lost(base.stat.gfid);
+      return reply;
+    }
+    const lkOwner = this.#context.env.random.bytes(OWNER_BYTES);
+    const lockCall: Call = { ...internalCall(0, call.client), lkOwner };
+    await this.#lockBase(base, lockCall, "wrlck");
+    try {
+      const now = await this.#find(call, base.loc);
+      if (now === undefined || !gfidEquals(now.stat.gfid, base.stat.gfid) || now.stat.nlink > 1)
+        return await take();
+      return await this.#markedTake(now, Math.max(size, now.extent.size), lockCall, take);
+    } finally {
+      await this.#lockBase(base, lockCall, "unlck");
+    }
+  }
+
+  async #markedTake<R>(base: Base, size: number, lockCall: Call, take: () => Promise<R>): Promise<R> {
+    const { shards } = this.#context;
+    const directory = await shards.directories.removed(true);
+    const { gfid } = base.stat;
+    await this.#lockMarker(directory, gfid, lockCall, "lock");
+    try {
+      await this.#mark(directory, gfid, base.blockSize, size);
+      const reply = await take();
+      this.#lost(gfid);
+      return reply;
+    } catch (error) {
+      // Refused: a marker of a file that has a name would stay for as long as that.
+      await this.#unmark(directory, gfid).catch(ignore);
+      throw error;
+    } finally {
+      await this.#lockMarker(directory, gfid, lockCall, "unlock");
+      this.#clean();
+    }
+  }
+
+  /** Makes the marker; one that is there, of an unlink that failed, gets today's size. */
+  async #mark(parent: Inode, gfid: Gfid, blockSize: number, size: number): Promise<void> {
+    const { below } = this.#context;
+    const loc: Loc = { inode: new Inode(), parent, name: gfidText(gfid) };
+    const xdata = withShardXattrs(new Dict(), blockSize, size)
+      .setGfid(KEY.GFID_REQ, newGfid())
+      .setInt(KEY.INTERNAL_FOP, 1);
+    try {
+      await below.mknod(ROOT_CALL, { loc, mode: 0, rdev: 0, umask: MARKER_UMASK, xdata });
+      return;
+    } catch (error) {
+      if (!(error instanceof FopError) || error.code !== "EEXIST") throw error;
+    }
+    const { stat } = await below.lookup(ROOT_CALL, { loc: { ...loc, inode: new Inode() } });
+    const inode = new Inode(stat.gfid, stat.mode & 0o170000);
+    const xattrs = withShardXattrs(undefined, blockSize, size);
+    await below.xattrop(ROOT_CALL, { loc: { inode }, op: XATTROP.GET_AND_SET, xattrs });
+  }
+
+  async #unmark(parent: Inode, gfid: Gfid): Promise<void> {
+    const { below } = this.#context;
+    const loc: Loc = { inode: new Inode(), parent, name: gfidText(gfid) };
+    const { stat } = await below.lookup(ROOT_CALL, { loc });
+    const inode = new Inode(stat.gfid, stat.mode & 0o170000);
+    await below.unlink(ROOT_CALL, { loc: { ...loc, inode }, flags: 0 });
+  }
+
+  /** The file has no name any more. */
+  #lost(gfid: Gfid): void {
+    const file = this.#context.files.find(gfid);
+    if (file !== undefined) file.isUnlinked = true;
+  }
+
+  async #lockBase({ loc: { inode } }: Base, call: Call, type: LockType): Promise<void> {
+    const { below, name: volume, log } = this.#context;
+    const flock: Flock = { type, whence: 0, start: 0n, len: 0n, pid: 0, lkOwner: call.lkOwner };
+    const cmd = type === "unlck" ? "setlk" : "setlkw";
+    try {
+      await below.inodelk(call, { loc: { inode }, volume, cmd, flock });
+    } catch (error) {
+      if (type !== "unlck") throw error;
+      // The inode may be gone, and its locks with it.
+      if (!isGone(error)) log.warn("a lock on a base file could not be given back", { error });
+    }
+  }
+
+  async #lockMarker(inode: Inode, gfid: Gfid, call: Call, cmd: "lock" | "unlock"): Promise<void> {
+    const { below, name: volume, log } = this.#context;
+    const args = { loc: { inode }, volume, name: gfidText(gfid), cmd, type: "wrlck" as const };
+    try {
+      await below.entrylk(call, args);
+    } catch (error) {
+      if (cmd === "lock") throw error;
+      log.warn("a lock on a marker could not be given back", { error });
+    }
+  }
+}
+
+function ignore(): void {}

@@ -1,0 +1,145 @@
+/**
+ * Cutting a file off, and making it longer by a hole (spec translators.md 5.4; GlusterFS shard.c,
+ * shard_truncate_*).
+ *
+ * Order: blocks beyond the new end are removed, then the last one is cut, then the size is set. A client that
+ * dies in between leaves a file of its old size whose end reads as zeros, and never data beyond the end that a
+ * later extension would show. Writes of this client wait meanwhile. Growing removes what lies beyond the old end
+ * in its last block first, should a dead client have left something there.
+ */
+
+import type { Call } from "../../../src/core/call.ts";
+import type { PrePost, Reply } from "../../../src/core/fops.ts";
+import { SETATTR, ZERO_IATT } from "../../../src/core/iatt.ts";
+import { Fd } from "../../../src/core/inode.ts";
+import { O_ACCMODE, O_RDONLY } from "../../../src/core/open-flags.ts";
+import { type Context, eachOf, refusal } from "./context.ts";
+import { asRoot, isGone } from "./directories.ts";
+import type { ShardFile } from "./file.ts";
+import { lastBlock } from "./geometry.ts";
+import { existingBlocks } from "./listing.ts";
+import type { Target } from "./ownership.ts";
+
+/** With more blocks than this to remove, those that exist are listed first. */
+const PROBED_MAX = 512;
+/** Blocks beyond the last that a failed write may have left: probed until so many do not exist. */
+const PROBED_BEYOND = 4;
+const SIZE_MAX = Number.MAX_SAFE_INTEGER;
+const W_OK = 2;
+
+export class Truncator {
+  readonly #context: Context;
+
+  constructor(context: Context) {
+    this.#context = context;
+  }
+
+  async truncate(file: ShardFile, call: Call, target: Target, size: number): Promise<Reply<"truncate">> {
+    if (size > SIZE_MAX) throw refusal(this.#context, "truncate", "EFBIG");
+    if (target instanceof Fd) {
+      if ((target.flags & O_ACCMODE) === O_RDONLY) throw refusal(this.#context, "ftruncate", "EINVAL");
+    } else if (call.uid !== 0) {
+      // The bricks would only check what reaches the base file.
+      await this.#context.below.access(call, { loc: { inode: target }, mask: W_OK });
+    }
+    let pre = file.attributes();
+    await file.gate.alone(() =>
+      file.size.set(target, size, async (before) => {
+        pre = file.attributes();
+        if (size > before) await this.#cutLast(file, call, target, before);
+        else await this.#cut(file, call, target, size, before);
+      }),
+    );
+    await this.#stamp(file, call, target);
+    return { pre, post: file.attributes() };
+  }
+
+  /** Removes what a write that failed left beyond the end. */
+  async trim(file: ShardFile, call: Call, target: Target): Promise<void> {
+    await file.gate.alone(() =>
+      file.size.keep(target, async (size) => {
+        const first = lastBlock(size, file.blockSize) + 1;
+        await this.#removeFrom(file, call, first);
+        await this.#cutLast(file, call, target, size);
+      }),
+    );
+  }
+
+  async #cut(file: ShardFile, call: Call, target: Target, size: number, before: number): Promise<void> {
+    const { shards } = this.#context;
+    const first = lastBlock(size, file.blockSize) + 1;
+    const last = lastBlock(before, file.blockSize);
+    if (last >= first) {
+      const possible = last - first + 1;
+      const blocks =
+        possible > PROBED_MAX
+          ? (await existingBlocks(this.#context, file.gfid, call)).filter((block) => block >= first)
+          : Array.from({ length: possible }, (_, index) => last - index);
+      await eachOf(blocks, async (block) => {
+        await this.#remove(file, call, block);
+      });
+      if (shards.directories.known) await this.#removeFrom(file, call, last + 1);
+    }
+    await this.#cutLast(file, call, target, size);
+  }
+
+  /** Block by block, until some in a row do not exist. */
+  async #removeFrom(file: ShardFile, call: Call, first: number): Promise<void> {
+    for (let block = first, missing = 0; missing < PROBED_BEYOND; block++)
+      missing = (await this.#remove(file, call, block)) ? 0 : missing + 1;
+  }
+
+  async #remove(file: ShardFile, call: Call, block: number): Promise<boolean> {
+    const { shards } = this.#context;
+    const known = shards.known(file, block);
+    const blocks = await shards.remove(file.gfid, block, call);
+    if (known !== undefined) shards.forget(known);
+    if (blocks === undefined) return false;
+    file.size.addBlocks(-blocks);
+    return true;
+  }
+
+  /** Cuts the last block, so that a file of `size` bytes has nothing beyond its end. */
+  async #cutLast(file: ShardFile, call: Call, target: Target, size: number): Promise<void> {
+    const { below, shards } = this.#context;
+    const block = lastBlock(size, file.blockSize);
+    const within = size - block * file.blockSize;
+    if (block === 0) {
+      const done =
+        target instanceof Fd
+          ? await below.ftruncate(call, { fd: target, offset: within })
+          : await below.truncate(call, { loc: { inode: target }, offset: within });
+      this.#account(file, done);
+      file.saw(done.post);
+      return;
+    }
+    const shard = await shards.find(file, block, call);
+    if (shard === undefined) return;
+    try {
+      const loc = { inode: shard.inode };
+      this.#account(file, await below.truncate(asRoot(call), { loc, offset: within }));
+      file.dirty.add(shard);
+    } catch (error) {
+      if (!isGone(error)) throw error;
+      shards.forget(shard);
+    }
+  }
+
+  /** Times of the base file, when only other blocks were changed. */
+  async #stamp(file: ShardFile, call: Call, target: Target): Promise<void> {
+    if (lastBlock(file.size.size, file.blockSize) === 0) return;
+    const { below, env } = this.#context;
+    const { sec: mtime, nsec: mtimeNsec } = call.time ?? env.clock.wall();
+    const args = { stat: { ...ZERO_IATT, mtime, mtimeNsec }, valid: SETATTR.MTIME };
+    const root = asRoot(call);
+    const { post } =
+      target instanceof Fd
+        ? await below.fsetattr(root, { fd: target, ...args })
+        : await below.setattr(root, { loc: { inode: target }, ...args });
+    file.saw(post);
+  }
+
+  #account(file: ShardFile, { pre, post }: PrePost): void {
+    if (post.blocks !== pre.blocks) file.size.addBlocks(post.blocks - pre.blocks);
+  }
+}

@@ -1,0 +1,309 @@
+/**
+ * Changing data: writev, fallocate, discard and zerofill (spec translators.md 5.4; GlusterFS shard.c,
+ * shard_common_inode_write_*).
+ *
+ * Blocks are changed side by side; then the size on disk is raised if the range ends beyond it, and the caller
+ * hears of success. A write within a block that is known, below a size that is known, costs one writev. Of a
+ * write that fails in a later block, what reached the blocks before it is acknowledged as a short one, as write(2)
+ * does. Differences of block counts come from the replies, which bricks make atomic by WRITE_UPDATE_ATOMIC.
+ * O_SYNC and O_DSYNC hold for every block and for the size.
+ */
+
+import type { Call } from "../../../src/core/call.ts";
+import { fanout } from "../../../src/core/concurrency.ts";
+import { Dict } from "../../../src/core/dict.ts";
+import type { Args, FopName, PrePost, Reply } from "../../../src/core/fops.ts";
+import { gfidText } from "../../../src/core/gfid.ts";
+import type { Fd } from "../../../src/core/inode.ts";
+import { type IoVec, iovSize, iovSlice } from "../../../src/core/iovec.ts";
+import { KEY } from "../../../src/core/keys.ts";
+import { O_APPEND, O_DIRECT, O_DSYNC, O_LARGEFILE, O_RDWR, O_SYNC } from "../../../src/core/open-flags.ts";
+import { type Context, checkWritable, eachOf, refusal } from "./context.ts";
+import { asRoot, isGone } from "./directories.ts";
+import type { ShardFile } from "./file.ts";
+import { blockOf, lastBlock, type Piece, pieces } from "./geometry.ts";
+import type { Shard } from "./shards.ts";
+
+const WRITE_UPDATE_ATOMIC = "glusterfs.write-update-atomic";
+/** Empty blocks that an allocation beyond the end may leave before it. */
+const GAP_MAX = 1024;
+const ATOMIC = new Dict().setUint(WRITE_UPDATE_ATOMIC, 1);
+/** Flags of the caller's file that matter for blocks; the rest is about the base file. */
+const CARRIED = O_DIRECT | O_SYNC;
+
+/** What is done to one block, which `fd` reaches. */
+type Change = (fd: Fd, piece: Piece) => Promise<PrePost>;
+
+export class Writer {
+  readonly #context: Context;
+  /** Takes away what a failed change left beyond the end of the file. */
+  readonly #trim: (file: ShardFile, call: Call, fd: Fd) => Promise<void>;
+
+  constructor(context: Context, trim: (file: ShardFile, call: Call, fd: Fd) => Promise<void>) {
+    this.#context = context;
+    this.#trim = trim;
+  }
+
+  async writev(file: ShardFile, call: Call, args: Args<"writev">): Promise<Reply<"writev">> {
+    const { fd, offset } = args;
+    checkWritable(this.#context, "writev", fd);
+    const size = iovSize(args.data);
+    const pre = file.attributes();
+    if (size === 0) return { size, pre, post: pre };
+    let written = 0;
+    if (!file.gate.tryEnter()) await file.gate.enter();
+    try {
+      if (((args.flags | fd.flags) & O_APPEND) !== 0) {
+        await file.size.append(fd, async (end) => {
+          written = await this.#write(file, call, args, end, size);
+          return end + written;
+        });
+        await this.#syncSize(call, args);
+      } else {
+        const asking = file.size.isFresh ? undefined : file.size.refresh(fd);
+        asking?.catch(ignore);
+        written = await this.#write(file, call, args, offset, size);
+        await asking;
+        const end = offset + written;
+        if (end > file.size.size) {
+          await file.size.extend(fd, end);
+          await this.#syncSize(call, args);
+        }
+      }
+    } finally {
+      file.gate.leave();
+      if (written < size) this.#cleanUp(file, call, fd);
+    }
+    const xdata = args.xdata === undefined ? undefined : answers(args, pre.size);
+    return { size: written, pre, post: file.attributes(), xdata };
+  }
+
+  /**
+   * The file of a block always grows to the end of the range: how long it is means nothing, and bricks count
+   * only blocks within it.
+   */
+  async fallocate(file: ShardFile, call: Call, args: Args<"fallocate">): Promise<Reply<"fallocate">> {
+    const { below } = this.#context;
+    const xdata = atomic(args.xdata);
+    if (args.keepSize) await this.#reachBlocks(file, call, args);
+    const change: Change = (fd, { offset, size }) =>
+      below.fallocate(fd === args.fd ? call : asRoot(call), { fd, keepSize: false, offset, size, xdata });
+    return this.#fill("fallocate", file, call, args, change, args.keepSize);
+  }
+
+  /**
+   * Blocks beyond the end of the file are found by those before them, when the file is cut or removed: a range
+   * that begins further on has them made, empty.
+   */
+  async #reachBlocks(file: ShardFile, call: Call, { fd, offset }: Args<"fallocate">): Promise<void> {
+    if (!file.size.isFresh) await file.size.refresh(fd);
+    const first = lastBlock(file.size.size, file.blockSize) + 1;
+    const count = blockOf(offset, file.blockSize) - first;
+    if (count <= 0) return;
+    const message = `${count} blocks would lie between the end of the file and the range`;
+    if (count > GAP_MAX) throw refusal(this.#context, "fallocate", "EOPNOTSUPP", message);
+    await eachOf(
+      Array.from({ length: count }, (_, index) => first + index),
+      async (block) => {
+        await this.#context.shards.obtain(file, block, call);
+      },
+    );
+  }
+
+  zerofill(file: ShardFile, call: Call, args: Args<"zerofill">): Promise<Reply<"zerofill">> {
+    const { below } = this.#context;
+    const xdata = atomic(args.xdata);
+    return this.#fill("zerofill", file, call, args, (fd, { offset, size }) =>
+      below.zerofill(fd === args.fd ? call : asRoot(call), { fd, offset, size, xdata }),
+    );
+  }
+
+  /** Punches holes; blocks that do not exist are holes already, and the size stays. */
+  async discard(file: ShardFile, call: Call, args: Args<"discard">): Promise<Reply<"discard">> {
+    const { below, shards } = this.#context;
+    const { fd, offset } = args;
+    this.#checkRange("discard", args);
+    const xdata = atomic(args.xdata);
+    const pre = file.attributes();
+    if (!file.gate.tryEnter()) await file.gate.enter();
+    try {
+      if (!file.size.isFresh) await file.size.refresh(fd);
+      const inside = Math.max(0, Math.min(args.size, file.size.size - offset));
+      await eachOf(pieces(offset, inside, file.blockSize), async (piece) => {
+        const { block, offset: from, size } = piece;
+        if (block === 0) {
+          this.#account(file, undefined, await below.discard(call, { fd, offset: from, size, xdata }));
+          return;
+        }
+        const shard = shards.known(file, block) ?? (await shards.find(file, block, call));
+        if (shard === undefined) return;
+        const lower = { fd: shard.fd, offset: from, size, xdata };
+        try {
+          this.#account(file, shard, await below.discard(asRoot(call), lower));
+        } catch (error) {
+          if (!isGone(error)) throw error;
+          shards.forget(shard);
+        }
+      });
+    } finally {
+      file.gate.leave();
+    }
+    return { pre, post: file.attributes() };
+  }
+
+  /** Changes every block of a range and raises the size to its end. */
+  async #fill(
+    fop: FopName,
+    file: ShardFile,
+    call: Call,
+    args: Args<"zerofill">,
+    change: Change,
+    keepSize = false,
+  ): Promise<PrePost> {
+    const { fd, offset, size } = args;
+    this.#checkRange(fop, args);
+    const pre = file.attributes();
+    const end = offset + size;
+    let isDone = false;
+    if (!file.gate.tryEnter()) await file.gate.enter();
+    try {
+      const asking = file.size.isFresh ? undefined : file.size.refresh(fd);
+      asking?.catch(ignore);
+      await eachOf(pieces(offset, size, file.blockSize), (piece) =>
+        this.#change(file, call, fd, piece, change),
+      );
+      await asking;
+      if (!keepSize && end > file.size.size) await file.size.extend(fd, end);
+      await file.size.flushBlocks(fd);
+      isDone = true;
+    } finally {
+      file.gate.leave();
+      if (!isDone) this.#cleanUp(file, call, fd);
+    }
+    return { pre, post: file.attributes() };
+  }
+
+  async #change(file: ShardFile, call: Call, fd: Fd, piece: Piece, change: Change): Promise<void> {
+    const { shards } = this.#context;
+    const { block } = piece;
+    if (block === 0) {
+      this.#account(file, undefined, await change(fd, piece));
+      return;
+    }
+    const shard = shards.known(file, block) ?? (await shards.obtain(file, block, call));
+    try {
+      this.#account(file, shard, await change(shard.fd, piece));
+      return;
+    } catch (error) {
+      if (!isGone(error)) throw error;
+      shards.forget(shard);
+    }
+    const again = await shards.obtain(file, block, call);
+    this.#account(file, again, await change(again.fd, piece));
+  }
+
+  /** Bytes that were written from the start of the range on, without a gap; fails when there are none. */
+  async #write(
+    file: ShardFile,
+    call: Call,
+    args: Args<"writev">,
+    offset: number,
+    size: number,
+  ): Promise<number> {
+    const within = offset % file.blockSize;
+    const block = (offset - within) / file.blockSize;
+    if (within + size <= file.blockSize) return this.#writeOne(file, call, args, block, within, args.data);
+    const parts = pieces(offset, size, file.blockSize);
+    const outcomes = await fanout(parts, (piece) => {
+      const data = iovSlice(args.data, piece.start, piece.start + piece.size);
+      return this.#writeOne(file, call, args, piece.block, piece.offset, data);
+    });
+    let written = 0;
+    for (let index = 0; index < parts.length; index++) {
+      const outcome = outcomes[index]!;
+      if (!outcome.ok && written === 0) throw outcome.error;
+      if (!outcome.ok) break;
+      written += outcome.reply;
+      if (outcome.reply < parts[index]!.size) break;
+    }
+    return written;
+  }
+
+  async #writeOne(
+    file: ShardFile,
+    call: Call,
+    args: Args<"writev">,
+    block: number,
+    offset: number,
+    data: IoVec,
+  ): Promise<number> {
+    const { below, shards } = this.#context;
+    const xdata = atomic(args.xdata);
+    if (block === 0) {
+      const reply = await below.writev(call, { fd: args.fd, data, offset, flags: args.flags, xdata });
+      this.#account(file, undefined, reply);
+      return reply.size;
+    }
+    const root = asRoot(call);
+    const given = args.flags | args.fd.flags;
+    const flags = (given & CARRIED) | O_RDWR | O_LARGEFILE;
+    const shard = shards.known(file, block) ?? (await shards.obtain(file, block, call));
+    try {
+      const reply = await below.writev(root, { fd: shard.fdFor(given), data, offset, flags, xdata });
+      this.#account(file, shard, reply);
+      return reply.size;
+    } catch (error) {
+      if (!isGone(error)) throw error;
+      shards.forget(shard);
+    }
+    // Another client took the block away in the meantime.
+    const again = await shards.obtain(file, block, call);
+    const reply = await below.writev(root, { fd: again.fdFor(given), data, offset, flags, xdata });
+    this.#account(file, again, reply);
+    return reply.size;
+  }
+
+  /** A block was changed: what that means for the file. */
+  #account(file: ShardFile, shard: Shard | undefined, { pre, post }: PrePost): void {
+    if (post.blocks !== pre.blocks) file.size.addBlocks(post.blocks - pre.blocks);
+    if (shard === undefined) {
+      file.saw(post);
+      return;
+    }
+    file.dirty.add(shard);
+    file.touched(post);
+  }
+
+  /** A synchronous write is not over before its size is on the disk. */
+  async #syncSize(call: Call, { fd, flags }: Args<"writev">): Promise<void> {
+    if (((flags | fd.flags) & O_DSYNC) !== 0) await this.#context.below.fsync(call, { fd, datasync: true });
+  }
+
+  #checkRange(fop: FopName, { fd, size }: { readonly fd: Fd; readonly size: number }): void {
+    checkWritable(this.#context, fop, fd);
+    if (size === 0) throw refusal(this.#context, fop, "EINVAL");
+  }
+
+  #cleanUp(file: ShardFile, call: Call, fd: Fd): void {
+    this.#trim(file, call, fd).catch((error) => {
+      this.#context.log.warn("what a failed write left beyond the end of a file could not be removed", {
+        gfid: gfidText(file.gfid),
+        error,
+      });
+    });
+  }
+}
+
+function atomic(xdata: Dict | undefined): Dict {
+  return xdata === undefined ? ATOMIC : xdata.clone().setUint(WRITE_UPDATE_ATOMIC, 1);
+}
+
+/** What a write's xdata asked for and is about the whole file. */
+function answers({ fd, offset, xdata }: Args<"writev">, sizeBefore: number): Dict {
+  const reply = new Dict();
+  const isAppend = offset === sizeBefore || (fd.flags & O_APPEND) !== 0;
+  if (xdata!.has(KEY.WRITE_IS_APPEND)) reply.setUint(KEY.WRITE_IS_APPEND, isAppend ? 1 : 0);
+  return reply;
+}
+
+function ignore(): void {}
