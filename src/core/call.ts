@@ -30,11 +30,11 @@ export interface Call {
   /** Opaque, compared by length and bytes; empty when the caller has none. */
   readonly lkOwner: Buffer;
   /** Undefined above protocol/server; bricks see the connection here. */
-  readonly client?: ClientIdentity;
+  readonly client?: ClientIdentity | undefined;
   /** Aborted when the caller gave up: only waits for locks and connections honour it. */
   readonly signal?: AbortSignal;
   /** Client's time of the operation and TIME_FLAGS, when the ctime feature is on. */
-  readonly time?: { readonly sec: number; readonly nsec: number; readonly flags: number };
+  readonly time?: { readonly sec: number; readonly nsec: number; readonly flags: number } | undefined;
 }
 
 const NO_OWNER = Buffer.alloc(0);

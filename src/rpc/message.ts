@@ -219,8 +219,8 @@ function readCredential(r: XdrReader, xid: number, flavor: number, client: Clien
       const gid = r.u32();
       const time = flavor === FLAVOR_V3 ? readTime(r) : undefined;
       const groups = readGroups(r);
-      const lkOwner = Buffer.from(r.opaque(CREDENTIAL_BYTES_MAX));
-      return { uid, gid, groups, pid, lkOwner, ...(client && { client }), ...(time && { time }) };
+      const lkOwner = r.opaqueCopy(CREDENTIAL_BYTES_MAX);
+      return { uid, gid, groups, pid, lkOwner, client, time };
     }
     case FLAVOR_V1: {
       const lkOwner = Buffer.from(r.fixed(8));

@@ -139,6 +139,9 @@ export class RecordReceiver {
   #fragmentBytes = 0;
   #headBytes = 0;
   #payloadBytes = 0;
+  /** What the record before brought, which is expected when it comes twice. */
+  #otherHeadBytes = 0;
+  #otherPayloadBytes = 0;
   #paused = false;
   #closed = false;
   /** Whole records; those before `#next` are delivered. */
@@ -191,6 +194,12 @@ export class RecordReceiver {
     const head = payloadOffset - record.start + MARK_BYTES;
     const payload = record.size + MARK_BYTES - head;
     if (payload < PAGE || payload % 512 !== 0 || head > PAGE || PAGE + payload > SLAB_BYTES_MAX) return;
+    // One that is different for once (it asks for something more) does not change what is expected.
+    if (this.#payloadBytes > 0 && (head !== this.#otherHeadBytes || payload !== this.#otherPayloadBytes)) {
+      this.#otherHeadBytes = head;
+      this.#otherPayloadBytes = payload;
+      if (head !== this.#headBytes || payload !== this.#payloadBytes) return;
+    }
     this.#headBytes = head;
     this.#payloadBytes = payload;
   }
@@ -337,7 +346,8 @@ export class RecordReceiver {
     const ready = this.#ready;
     while (this.#next < ready.length && !this.#paused) this.#sink.onRecord(ready[this.#next++]!);
     if (this.#next >= ready.length) {
-      ready.length = 0;
+      // Mostly there is one; setting the length would be a call into the engine.
+      while (ready.length > 0) ready.pop();
       this.#next = 0;
     }
   }

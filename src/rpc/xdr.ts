@@ -426,21 +426,24 @@ export function fixed(length: number): XdrType<Buffer> {
   };
 }
 
-/** Fields one after the other, in the order they are written here. */
+/**
+ * Fields one after the other, in the order they are written here.
+ *
+ * Reader and writer are put together as source text, once for each struct: property names that the engine
+ * knows cost a fifth of ones that it has to look up, and every message is read and written by these. The text
+ * is made of the names of our own tables and nothing else.
+ */
 export function struct<const F extends Fields>(fields: F): XdrType<Struct<F>> {
   const names = Object.keys(fields);
-  const types = names.map((name) => fields[name]!);
-  const count = names.length;
-  return {
-    read(r) {
-      const value: Record<string, unknown> = {};
-      for (let i = 0; i < count; i++) value[names[i]!] = types[i]!.read(r);
-      return value as Struct<F>;
-    },
-    write(w, value) {
-      for (let i = 0; i < count; i++) types[i]!.write(w, (value as Record<string, unknown>)[names[i]!]);
-    },
-  };
+  for (const name of names) if (!/^[a-zA-Z]+$/.test(name)) throw new Error(`xdr: "${name}" names no field`);
+  const types = names.map((_name, index) => `type${index}`);
+  const reads = names.map((name, index) => `${name}: type${index}.read(r)`);
+  const writes = names.map((name, index) => `type${index}.write(w, value.${name});`);
+  const source = `return {
+    read(r) { return { ${reads.join(", ")} }; },
+    write(w, value) { ${writes.join(" ")} },
+  };`;
+  return new Function(...types, source)(...Object.values(fields)) as XdrType<Struct<F>>;
 }
 
 /** A chain of optional values: u32 1 before each, u32 0 after the last (wire.md section 0). */

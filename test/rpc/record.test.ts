@@ -239,6 +239,22 @@ describe("record receiver", () => {
       expect(aligned.at(-1)).toBe(true);
     });
 
+    it("goes on expecting what was usual after one whose head is longer for once", () => {
+      const random = new Prng(7);
+      const longer = HEAD + 64;
+      const heads = [HEAD, HEAD, longer, HEAD, HEAD, longer, longer, longer];
+      const aligned: boolean[] = [];
+      const { receiver } = collector({
+        onRecord: (record) => {
+          const payloadAt = record.start + heads[aligned.length]!;
+          aligned.push(isAligned(record.from(payloadAt)[0]!, 4096));
+          receiver.expectLike(record, payloadAt);
+        },
+      });
+      drain(receiver, Buffer.concat(heads.map((head) => marked(body(random, head + 131_072)))));
+      expect(aligned.slice(1)).toEqual([true, false, true, true, false, false, true]);
+    });
+
     it("does not expect payloads that no slab holds", () => {
       const test = collector({
         limit: 64 << 20,

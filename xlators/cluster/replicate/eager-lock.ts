@@ -11,7 +11,7 @@
  * A child that comes or goes ends the sharing: the next acquisition is on the children of then.
  */
 
-import type { Call } from "../../../src/core/call.ts";
+import { type Call, internalCall } from "../../../src/core/call.ts";
 import { abortable, Deferred } from "../../../src/core/concurrency.ts";
 import { Dict } from "../../../src/core/dict.ts";
 import type { Timer } from "../../../src/core/env.ts";
@@ -19,7 +19,7 @@ import type { FopName } from "../../../src/core/fops.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
 import { LOCK_KEY } from "../../../src/core/keys.ts";
 import { Batch, type InodeSlot } from "./batch.ts";
-import { NO_CHILDREN } from "./child-set.ts";
+import { firstChild, NO_CHILDREN } from "./child-set.ts";
 import { noQuorum } from "./fan-out.ts";
 import {
   InodeLock,
@@ -31,8 +31,13 @@ import {
 } from "./inode-lock.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 
-/** Replies are asked for the number of waiting locks at most this often: bricks count for each that asks. */
-const CONTENTION_MS = 1;
+/**
+ * Replies are asked for the number of waiting locks at most this often: bricks count for each that asks, and
+ * a request that asks is longer than its neighbours, which costs a brick the place of its payload in memory.
+ * More seldom while nobody waits.
+ */
+const CONTENTION_MS_MIN = 1;
+const CONTENTION_MS_MAX = 16;
 
 /** What the lock has to know of an operation. */
 export interface Holder {
@@ -68,7 +73,13 @@ export class EagerLock implements LockTarget {
   /** Nobody joins any more: the lock goes back when the last owner leaves. */
   #release = false;
   #timer: Timer | undefined;
+  #timerIsShort = false;
+  /** When the last owner left. */
+  #idleSinceMs = 0;
   #askedAtMs = 0;
+  #askEveryMs = CONTENTION_MS_MIN;
+  /** The last operation did not ask who waits. */
+  #isUnasked = false;
   readonly #countRequest: Dict;
   readonly #owners: Holder[] = [];
   readonly #queue: Waiter[] = [];
@@ -98,8 +109,10 @@ export class EagerLock implements LockTarget {
   /** xdata for an owner's operation that asks how many locks there are, when it is time to; shared. */
   countRequest(): Dict | undefined {
     const now = this.#set.env.clock.nowMs();
-    if (now - this.#askedAtMs < CONTENTION_MS) return undefined;
+    this.#isUnasked = now - this.#askedAtMs < this.#askEveryMs;
+    if (this.#isUnasked) return undefined;
     this.#askedAtMs = now;
+    this.#askEveryMs = Math.min(this.#askEveryMs * 2, CONTENTION_MS_MAX);
     return this.#countRequest;
   }
 
@@ -150,8 +163,6 @@ export class EagerLock implements LockTarget {
 
   /** Joins the owners. */
   #own(holder: Holder): void {
-    this.#timer?.cancel();
-    this.#timer = undefined;
     this.#owners.push(holder);
     if (holder.fd !== undefined) this.fd = holder.fd;
   }
@@ -197,9 +208,54 @@ export class EagerLock implements LockTarget {
     if (this.#release) void this.#giveBack();
   }
 
+  /**
+   * The last owner left and others may come. One timer serves many operations: when it is due it looks how
+   * long nobody came. It is due early when the last replies were not asked who waits: then a question of its
+   * own makes up for that.
+   */
   #linger(): void {
-    const delayMs = this.#set.options["post-op-delay-secs"] * 1000;
-    this.#timer = this.#set.env.clock.after(delayMs, () => this.contended());
+    const { clock } = this.#set.env;
+    this.#idleSinceMs = clock.nowMs();
+    if (this.#timer !== undefined && (this.#timerIsShort || !this.#isUnasked)) return;
+    this.#timer?.cancel();
+    this.#timerIsShort = this.#isUnasked;
+    const delayMs = this.#timerIsShort ? Math.min(CONTENTION_MS_MAX, this.#lingerMs) : this.#lingerMs;
+    this.#timer = clock.after(delayMs, this.#onLinger);
+  }
+
+  get #lingerMs(): number {
+    return this.#set.options["post-op-delay-secs"] * 1000;
+  }
+
+  readonly #onLinger = (): void => {
+    this.#timer = undefined;
+    if (this.#state !== "held" || this.#owners.length > 0) return;
+    const { clock } = this.#set.env;
+    const leftMs = this.#idleSinceMs + this.#lingerMs - clock.nowMs();
+    if (leftMs <= 0) {
+      this.contended();
+      return;
+    }
+    this.#timerIsShort = false;
+    this.#timer = clock.after(leftMs, this.#onLinger);
+    if (this.#isUnasked) void this.#ask();
+  };
+
+  /** Asks one brick for the number of locks. A brick that cannot say leaves it at the end of the delay. */
+  async #ask(): Promise<void> {
+    this.#isUnasked = false;
+    const lock = this.#lock!;
+    const child = this.#set.children[firstChild(lock.children)]!;
+    const call = internalCall();
+    const xdata = this.#countRequest;
+    try {
+      const reply = this.fd
+        ? await child.fstat(call, { fd: this.fd, xdata })
+        : await child.stat(call, { loc: { inode: this.inode }, xdata });
+      if (this.#lock === lock && (reply.xdata?.number(LOCK_KEY.INODELK_COUNT) ?? 0) > 1) this.contended();
+    } catch {
+      // Whoever waits gets the lock when the delay is over.
+    }
   }
 
   async #acquire(): Promise<void> {
@@ -209,6 +265,8 @@ export class EagerLock implements LockTarget {
     this.fd = holder.fd;
     this.#generation = set.generation;
     this.#askedAtMs = set.env.clock.nowMs();
+    this.#askEveryMs = CONTENTION_MS_MIN;
+    this.#isUnasked = false;
     const lock = await InodeLock.take(set, this, this.#rangeFor(holder), this.#owner);
     this.#lock = lock;
     if (lock.children === NO_CHILDREN || !set.hasQuorum(lock.children)) {

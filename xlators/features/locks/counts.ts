@@ -61,32 +61,26 @@ export function withCounts(
   nameLocked: boolean,
 ): Dict {
   const out = reply?.clone() ?? new Dict();
-  const most = (count: (inode: InodeLocks) => number): number =>
-    Math.max(0, ...inodes.map((inode) => (inode ? count(inode) : 0)));
-  if (request.entrylks)
-    out.setInt(
-      LOCK_KEY.ENTRYLK_COUNT,
-      most((inode) => inode.entrylkCount()),
-    );
-  if (request.posixlks)
-    out.setInt(
-      LOCK_KEY.POSIXLK_COUNT,
-      most((inode) => inode.posix.count),
-    );
+  if (request.entrylks) out.setInt(LOCK_KEY.ENTRYLK_COUNT, most(inodes, entrylks));
+  if (request.posixlks) out.setInt(LOCK_KEY.POSIXLK_COUNT, most(inodes, posixlks));
   if (request.parentEntrylk) out.setInt(LOCK_KEY.PARENT_ENTRYLK, nameLocked ? 1 : 0);
   if (request.inodelks || request.domain !== undefined) {
     const domain = request.inodelks ? undefined : request.domain;
-    out.setInt(
-      LOCK_KEY.INODELK_COUNT,
-      most((inode) => inode.inodelkCount(domain)),
-    );
+    out.setInt(LOCK_KEY.INODELK_COUNT, most(inodes, inodelks, domain));
   }
-  for (const key of request.domainKeys) {
-    const domain = key.slice(LOCK_KEY.INODELK_DOM_PREFIX.length);
-    out.setInt(
-      key,
-      most((inode) => inode.inodelkCount(domain)),
-    );
-  }
+  for (const key of request.domainKeys)
+    out.setInt(key, most(inodes, inodelks, key.slice(LOCK_KEY.INODELK_DOM_PREFIX.length)));
   return out;
+}
+
+type Count = (inode: InodeLocks, domain: string | undefined) => number;
+
+const entrylks: Count = (inode) => inode.entrylkCount();
+const posixlks: Count = (inode) => inode.posix.count;
+const inodelks: Count = (inode, domain) => inode.inodelkCount(domain);
+
+function most(inodes: readonly (InodeLocks | undefined)[], count: Count, domain?: string): number {
+  let greatest = 0;
+  for (const inode of inodes) if (inode) greatest = Math.max(greatest, count(inode, domain));
+  return greatest;
 }

@@ -137,19 +137,20 @@ async function writeAsAsked(
   args: Args<"writev">,
   xdata: Dict,
 ): Promise<Reply<"writev">> {
-  await checkProtection(brick, file, xdata);
+  const checking = checkProtection(brick, file, xdata);
+  if (checking) await checking;
   const asksAppend = xdata.has(WRITE_IS_APPEND);
-  const reply =
+  const { size, pre, post } =
     asksAppend || xdata.has(WRITE_UPDATE_ATOMIC)
       ? await brick.writes.run(file.state.key, () => writeNow(brick, call, file, args))
       : await writeNow(brick, call, file, args);
   const answers = new Dict();
   answerFdCounts(file, xdata, answers);
   if (asksAppend) {
-    const isAppend = reply.pre.size === args.offset || (file.flags & O_APPEND) !== 0;
+    const isAppend = pre.size === args.offset || (file.flags & O_APPEND) !== 0;
     answers.setUint(WRITE_IS_APPEND, isAppend ? 1 : 0);
   }
-  return { ...reply, xdata: answers };
+  return { size, pre, post, xdata: answers };
 }
 
 /**
@@ -214,10 +215,14 @@ export function fitsInside(stat: OsStat, end: number): boolean {
 /**
  * Rebalance marks a file that it copies; its own copying writes must not undo what a client wrote meanwhile.
  */
-async function checkProtection(brick: Brick, file: OpenFile, xdata: Dict): Promise<void> {
+function checkProtection(brick: Brick, file: OpenFile, xdata: Dict): Promise<void> | undefined {
   const mark = xdata.bytes(PROTECT_WRITES);
-  if (mark) await setXattr(file.osFd, PROTECT_WRITES, mark);
-  else if (xdata.has("glusterfs.avoid.overwrite") && (await getXattr(file.osFd, PROTECT_WRITES)))
+  if (mark) return setXattr(file.osFd, PROTECT_WRITES, mark);
+  return xdata.has("glusterfs.avoid.overwrite") ? refuseProtected(brick, file) : undefined;
+}
+
+async function refuseProtected(brick: Brick, file: OpenFile): Promise<void> {
+  if (await getXattr(file.osFd, PROTECT_WRITES))
     throw brick.error("EBUSY", "writev", { message: "writev: a client wrote to the file meanwhile" });
 }
 
