@@ -22,12 +22,14 @@ import {
   isDone,
   requireAllBricks,
 } from "./heal-run.ts";
+import { watchInfo } from "./heal-watch.ts";
 import { type HealRequest, type Policy, parseHealWords } from "./heal-words.ts";
 import { onStopSignal } from "./signals.ts";
 
 export interface HealFlags {
   readonly json?: boolean;
   readonly dryRun?: boolean;
+  readonly watch?: boolean;
   readonly logFile?: string;
   readonly logLevel?: string;
   readonly logFormat: "text" | "json";
@@ -40,6 +42,8 @@ export async function healCommand(source: string, words: readonly string[], flag
   const request = parseHealWords(words);
   if (flags.dryRun && request.kind !== "split-brain")
     throw new UserError("heal: --dry-run goes with split-brain only");
+  if (flags.watch && (request.kind !== "info" || flags.json))
+    throw new UserError("heal: --watch goes with info only, and not with --json");
   const log =
     flags.logFile === undefined && flags.logLevel === undefined
       ? SILENT
@@ -65,6 +69,7 @@ async function answer(replicas: Replicas, request: HealRequest, flags: HealFlags
   const { sets } = replicas;
   switch (request.kind) {
     case "info": {
+      if (flags.watch) return watch(sets);
       const bricks = await gatherInfo(sets);
       const text = flags.json
         ? renderInfoJson(replicas.source, bricks, request.part)
@@ -81,6 +86,12 @@ async function answer(replicas: Replicas, request: HealRequest, flags: HealFlags
     case "split-brain":
       return settleAll(sets, request.policy, request.files, flags);
   }
+}
+
+function watch(sets: readonly OpenSet[]): Promise<boolean> {
+  const stop = new AbortController();
+  onStopSignal(() => stop.abort());
+  return watchInfo(() => gatherInfo(sets), process.stdout, { signal: stop.signal });
 }
 
 async function heal(
@@ -105,11 +116,7 @@ async function heal(
 
 function report(objects: readonly HealedObject[], flags: HealFlags): boolean {
   if (flags.json) process.stdout.write(`${JSON.stringify({ objects }, undefined, 2)}\n`);
-  else {
-    for (const object of objects)
-      if (object.outcome === "busy") process.stdout.write(`${describeObject(object)}\n`);
-    process.stdout.write(`${describeTotals(objects)}\n`);
-  }
+  else process.stdout.write(`${describeTotals(objects)}\n`);
   return objects.every(({ outcome }) => isDone(outcome));
 }
 

@@ -16,6 +16,8 @@ export interface Progress {
   readonly bytesTotal: number;
   /** What is being healed, by name. */
   readonly names: readonly string[];
+  /** Of those not done: objects that other processes heal. */
+  readonly elsewhere: number;
 }
 
 /** Adds up what was listed, what runs and what is done. What was not listed counts once it begins. */
@@ -33,7 +35,12 @@ export class ProgressTable {
     this.#done.set(gfid, bytes);
   }
 
-  at(running: readonly RunningHeal[]): Progress {
+  /** Another process has healed it: nobody tells how many bytes that took. */
+  finishElsewhere(gfid: string): void {
+    this.#done.set(gfid, this.#expected.get(gfid) ?? 0);
+  }
+
+  at(running: readonly RunningHeal[], elsewhere = 0): Progress {
     const totals = new Map(this.#expected);
     let bytesDone = 0;
     for (const bytes of this.#done.values()) bytesDone += bytes;
@@ -45,7 +52,8 @@ export class ProgressTable {
     }
     const bytesTotal = [...totals.values()].reduce((sum, bytes) => sum + bytes, 0);
     const names = running.map(({ path, gfid }) => path ?? `<gfid:${gfidText(gfid)}>`);
-    return { objectsDone: this.#done.size, objectsTotal: totals.size, bytesDone, bytesTotal, names };
+    const objectsDone = this.#done.size;
+    return { objectsDone, objectsTotal: totals.size, bytesDone, bytesTotal, names, elsewhere };
   }
 }
 
@@ -53,7 +61,7 @@ const BAR_WIDTH = 20;
 
 /** `[####----------------]  20%  1.0 GiB of 5.0 GiB  200.0 MiB/s  20 s to go  3/10  /vm1.qcow2` */
 export function progressText(progress: Progress, elapsedMs: number, width: number): string {
-  const { bytesDone, bytesTotal, objectsDone, objectsTotal, names } = progress;
+  const { bytesDone, bytesTotal, objectsDone, objectsTotal, names, elsewhere } = progress;
   const part = bytesTotal > 0 ? bytesDone / bytesTotal : objectsTotal > 0 ? objectsDone / objectsTotal : 0;
   const filled = Math.round(Math.min(1, part) * BAR_WIDTH);
   const bar = `[${"#".repeat(filled)}${"-".repeat(BAR_WIDTH - filled)}]`;
@@ -66,6 +74,7 @@ export function progressText(progress: Progress, elapsedMs: number, width: numbe
   }
   pieces.push(`${objectsDone}/${objectsTotal}`);
   if (names[0] !== undefined) pieces.push(names[0]);
+  else if (elsewhere > 0) pieces.push(`another process heals ${elsewhere}`);
   return pieces.join("  ").slice(0, Math.max(0, width - 1));
 }
 

@@ -35,8 +35,7 @@ export interface HealedObject {
 
 /** Rounds over the indices: a directory that was healed may list what it made. More than this is a loop. */
 const ROUNDS_MAX = 1000;
-/** How long to wait for what another process heals, e.g. a daemon that saw the same brick come back. */
-const OTHERS_TRIES = 10;
+/** How often to look whether another process has healed what it heals, e.g. a daemon. */
 const OTHERS_PAUSE_MS = 1000;
 
 export class HealRun {
@@ -48,7 +47,10 @@ export class HealRun {
   readonly #table = new ProgressTable();
   readonly #onObject: (object: HealedObject) => void;
 
-  /** `onObject` hears of each object that was worth a word, as it ends; not of those that others heal. */
+  /**
+   * `onObject` hears of each object that was worth a word: as it ends, and once when another process turns
+   * out to heal it.
+   */
   constructor(sets: readonly OpenSet[], onObject: (object: HealedObject) => void = () => {}) {
     this.#sets = sets;
     this.#onObject = onObject;
@@ -62,7 +64,7 @@ export class HealRun {
 
   get progress(): Progress {
     const running: RunningHeal[] = this.#queues.flatMap((queue) => queue.running);
-    return this.#table.at(running);
+    return this.#table.at(running, this.#busy.size);
   }
 
   /** Those that needed something, in the order in which they were first met. */
@@ -76,14 +78,14 @@ export class HealRun {
   }
 
   /**
-   * Heals what the indices list until a round heals nothing; waits some seconds for what another process
-   * heals. Throws UserError when a brick is away.
+   * Heals what the indices list until a round heals nothing, and waits for what another process heals
+   * meanwhile. Throws UserError when a brick is away.
    */
   async index(): Promise<void> {
     requireAllBricks(this.#sets);
     await this.#estimate();
     await this.#rounds();
-    for (let each = 0; each < OTHERS_TRIES && this.#busy.size > 0; each++) {
+    while (this.#busy.size > 0) {
       await pause(OTHERS_PAUSE_MS);
       if (this.#queues.some(({ signal }) => signal.aborted)) return;
       await Promise.all([...this.#busy.values()].map(({ queue, gfid, path }) => queue.heal(gfid, path)));
@@ -119,10 +121,11 @@ export class HealRun {
   #finished(queue: HealQueue, { gfid, path, report }: FinishedHeal): void {
     const key = gfidText(gfid);
     const { outcome, why } = report;
-    this.#table.finish(key, report.bytesTotal);
     if (outcome === "busy") this.#busy.set(key, { queue, gfid, path });
     else this.#busy.delete(key);
     const before = this.#objects.get(key);
+    if (before?.outcome === "busy" && isSilent(outcome)) this.#table.finishElsewhere(key);
+    else if (outcome !== "busy") this.#table.finish(key, report.bytesTotal);
     if (isSilent(outcome)) {
       // A later round that finds nothing to do does not take back what an earlier one did.
       if (before?.outcome === "busy") this.#objects.delete(key);
@@ -131,7 +134,7 @@ export class HealRun {
     const bytesMoved = (before?.bytesMoved ?? 0) + report.bytesMoved;
     const object = { name: shownName(path, gfid), gfid: key, outcome, bytesMoved, why };
     this.#objects.set(key, object);
-    if (outcome !== "busy") this.#onObject(object);
+    if (outcome !== "busy" || before?.outcome !== "busy") this.#onObject(object);
   }
 }
 
@@ -160,7 +163,7 @@ const WORDS: Readonly<Partial<Record<HealOutcome, string>>> = {
   healed: "healed",
   partial: "healed in part",
   "split-brain": "in split brain",
-  busy: "somebody else heals it",
+  busy: "another process heals it",
   unavailable: "not healed: a brick did not take part",
   "arbiter-only": "not healed: only the arbiter's copy is good, and it has no data",
   failed: "not healed",

@@ -116,6 +116,7 @@ function addBrick(mortar: Command): void {
 const HEAL_HELP = `
 WORDS say what to do; without any, what the bricks list as due is healed, here and now
   info [summary|split-brain]                    what waits for healing, as \`gluster volume heal\` shows it
+  info --watch                                  how much is left and for how long, until nothing is
   full                                          heal all that differs, listed or not, e.g. after a loss
   FILE...                                       heal these only; a path from the volume's root, or gfid:UUID
   split-brain bigger-file FILE...               settle a split brain: the largest copy stays
@@ -130,6 +131,7 @@ function addHeal(mortar: Command): void {
     .description("show and heal what the copies of a replicated volume lack, settle split brain")
     .option("--json", "for programs")
     .option("--dry-run", "with split-brain: say which copy would stay, change nothing")
+    .option("--watch", "with info: look again until nothing is left to heal; bytes, rate and time to go")
     .addHelpText("after", `${HEAL_HELP}\n${SOURCE_HELP}`)
     .action(async (source, words, options) =>
       (await import("./heal-command.ts")).healCommand(source, words, options),

@@ -70,7 +70,7 @@ describe("healing what the indices list", () => {
     expect(run.objects).toMatchObject([{ outcome: "busy" }]);
     await healLock(copies, inode, "unlck");
     await running;
-    expect(told).toMatchObject([{ outcome: "healed" }]);
+    expect(told).toMatchObject([{ outcome: "busy" }, { outcome: "healed" }]);
     expect(run.objects).toMatchObject([{ outcome: "healed" }]);
   });
 });

@@ -200,7 +200,24 @@ describe("progress of a heal", () => {
       bytesDone: 160,
       bytesTotal: 260,
       names: ["/b", `<gfid:${gfidText(gfid(3))}>`],
+      elsewhere: 0,
     });
+  });
+
+  it("counts what another process heals when it is done", () => {
+    const table = new ProgressTable();
+    table.expect(gfidText(gfid(1)), 100);
+    table.expect(gfidText(gfid(2)), 300);
+    table.finishElsewhere(gfidText(gfid(1)));
+    expect(table.at([], 1)).toEqual({
+      objectsDone: 1,
+      objectsTotal: 2,
+      bytesDone: 100,
+      bytesTotal: 400,
+      names: [],
+      elsewhere: 1,
+    });
+    expect(progressText(table.at([], 1), 0, 200)).toMatch(/ 25% .*another process heals 1$/);
   });
 
   it("is one line that fits", () => {
@@ -210,12 +227,13 @@ describe("progress of a heal", () => {
       bytesDone: 2 ** 29,
       bytesTotal: 2 ** 30,
       names: ["/vm1"],
+      elsewhere: 0,
     };
     expect(progressText(half, 4000, 200)).toBe(
       "[##########----------]  50%  512.0 MiB of 1.0 GiB  128.0 MiB/s  4 s to go  1/4  /vm1",
     );
     expect(progressText(half, 4000, 40)).toHaveLength(39);
-    const nothing = { objectsDone: 0, objectsTotal: 0, bytesDone: 0, bytesTotal: 0, names: [] };
+    const nothing = { objectsDone: 0, objectsTotal: 0, bytesDone: 0, bytesTotal: 0, names: [], elsewhere: 0 };
     expect(progressText(nothing, 0, 80)).toBe("[--------------------]   0%  0 B of 0 B  0/0");
   });
 
