@@ -26,10 +26,12 @@ export UV_THREADPOOL_SIZE
 exec "\${MORTAR_NODE:-node}" "\${self%/mortar}/main.js" "$@"
 `;
 
-/** Builds; resolves with what takes it away again. */
-export default async function setup(): Promise<() => void> {
-  if (process.env["MORTAR_TEST_LAUNCHER"] !== undefined) return () => {};
+let built: string | undefined;
+
+export async function setup(): Promise<void> {
+  if (process.env["MORTAR_TEST_LAUNCHER"] !== undefined) return;
   const directory = mkdtempSync(join(tmpdir(), "mortar-build-"));
+  built = directory;
   // Some tests run it as another user.
   chmodSync(directory, 0o755);
   const outdir = join(directory, "src", "cli");
@@ -54,5 +56,8 @@ export default async function setup(): Promise<() => void> {
   const launcher = join(outdir, "mortar");
   writeFileSync(launcher, LAUNCHER, { mode: 0o755 });
   process.env["MORTAR_TEST_LAUNCHER"] = launcher;
-  return () => rmSync(directory, { recursive: true, force: true });
+}
+
+export function teardown(): void {
+  if (built !== undefined) rmSync(built, { recursive: true, force: true });
 }
