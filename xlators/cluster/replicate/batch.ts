@@ -44,6 +44,8 @@ export class Batch {
   readonly #set: ReplicaSet;
   readonly #call: Call;
   readonly #locked: ChildSet;
+  /** Generation of the set at the beginning. */
+  readonly #since: number;
   /** Copies whose dirty count this batch raised. */
   #dirtied: ChildSet = NO_CHILDREN;
   /** Copies whose pending count this batch raised on the good ones. */
@@ -60,6 +62,7 @@ export class Batch {
     this.#set = set;
     this.slot = slot;
     this.#locked = locked;
+    this.#since = set.generation;
     this.good = locked;
     this.sources = locked & set.dataChildren;
     this.ranges = slot === "data" ? new ChangedRanges() : undefined;
@@ -200,16 +203,28 @@ export class Batch {
     }
   }
 
+  /**
+   * To be called right before the copies are synced. One that was away since it was written to, however short,
+   * has missed that: its machine may have lost what was not synced, and would sync what is left.
+   */
+  beforeSync(): void {
+    if (!this.unstable) return;
+    this.unstable = false;
+    const left = this.good & this.#set.leftSince(this.#since);
+    if (left === NO_CHILDREN) return;
+    this.#set.log.info("copies were away before they synced", { copies: left });
+    this.good &= ~left;
+  }
+
   /** A copy that cannot sync is as good as one that missed a write. */
   async #syncData(target: LockTarget): Promise<void> {
     if (!this.unstable || !this.#set.options["ensure-durability"]) return;
-    this.unstable = false;
+    this.beforeSync();
     const fd = target.fd ?? Fd.anonymous(target.inode, O_RDWR);
     const args = { fd, datasync: true, xdata: BATCHED_FSYNC };
     const outcomes = await fanoutTo(this.#set, this.good, "fsync", this.#call, args);
     const synced = successes(outcomes);
-    if (synced === this.good) return;
-    this.#set.log.warn("copies cannot sync", { copies: this.good & ~synced });
+    if (synced !== this.good) this.#set.log.warn("copies cannot sync", { copies: this.good & ~synced });
     if (this.#set.hasQuorum(synced) && (synced & this.sources) !== NO_CHILDREN) this.good = synced;
     else this.#poisoned = true;
   }

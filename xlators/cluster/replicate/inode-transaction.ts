@@ -126,9 +126,9 @@ async function transact<F extends InodeFop>(context: InodeContext, op: InodeOp<F
       await beginning;
       if (op.slot === "data") states.prove(op.inode, batch.sources);
     }
+    if (op.fop === "fsync") batch.beforeSync();
     const asked = batch.good;
     batch.ranges?.add(op.start, op.end - op.start);
-    if (op.fop === "fsync") batch.unstable = false;
     const results = await perform(set, op, argsOf(op, lock), asked);
     const outcome = new Outcome(set, op, asked, results);
     if (!outcome.isStable) batch.unstable = true;

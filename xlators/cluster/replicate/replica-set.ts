@@ -31,6 +31,8 @@ export class ReplicaSet {
   quorum: QuorumRule;
   /** By child: last round trip of a ping, in milliseconds; 0 while unknown. */
   readonly latencyMs: number[];
+  /** By child: the generation in which it last went away. */
+  readonly #leftAt: number[];
   readonly #watchers = new Set<() => void>();
 
   constructor(init: {
@@ -51,6 +53,7 @@ export class ReplicaSet {
     this.all = allChildren(init.children.length);
     this.quorum = ruleOf(init.options, init.children.length);
     this.latencyMs = init.children.map(() => 0);
+    this.#leftAt = init.children.map(() => 0);
   }
 
   get count(): number {
@@ -82,7 +85,15 @@ export class ReplicaSet {
 
   childIsDown(child: number): void {
     this.up = withoutChild(this.up, child);
+    this.#leftAt[child] = this.generation + 1;
     this.#changed();
+  }
+
+  /** Children that went away after this generation, whether they are back or not. */
+  leftSince(generation: number): ChildSet {
+    let left = NO_CHILDREN;
+    for (const [child, at] of this.#leftAt.entries()) if (at > generation) left = withChild(left, child);
+    return left;
   }
 
   reconfigure(options: ReplicateOptions): void {

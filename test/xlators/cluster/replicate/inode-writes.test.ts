@@ -4,7 +4,7 @@
  */
 
 import { describe, expect, it } from "vitest";
-import type { FopName } from "../../../../src/core/fops.ts";
+import type { Args, FopName } from "../../../../src/core/fops.ts";
 import { SETATTR } from "../../../../src/core/iatt.ts";
 import type { Fd } from "../../../../src/core/inode.ts";
 import { O_DSYNC, O_RDWR } from "../../../../src/core/open-flags.ts";
@@ -228,6 +228,50 @@ describe("marks", () => {
     await copies.env.clock.advance(SECOND_MS);
     for (const index of [1, 2]) expect(await copies.marks(index, fd.inode)).toEqual({ 0: [1, 0, 0] });
     expect(await copies.marks(0, fd.inode)).toEqual({ dirty: [1, 0, 0] });
+  });
+
+  it("blame a copy that was away before it had synced, though it is back in time to sync what it has left", async () => {
+    await using copies = await Copies.start();
+    const fd = await warm(copies);
+    await copies.session.write(fd, BLOCK);
+    copies.wires[0]!.cut();
+    copies.wires[0]!.mend();
+    await copies.env.clock.advance(SECOND_MS);
+    for (const index of [1, 2]) expect(await copies.marks(index, fd.inode)).toEqual({ 0: [1, 0, 0] });
+    expect(await copies.marks(0, fd.inode)).toEqual({ dirty: [1, 0, 0] });
+  });
+
+  it("blame a copy that was away before a sync that the caller asks for", async () => {
+    await using copies = await Copies.start();
+    const fd = await warm(copies);
+    await copies.session.write(fd, BLOCK);
+    copies.wires[0]!.cut();
+    copies.wires[0]!.mend();
+    await copies.session.top.fsync(copies.session.call, { fd, datasync: true });
+    for (const index of [1, 2]) expect(await copies.marks(index, fd.inode)).toMatchObject({ 0: [1, 0, 0] });
+  });
+
+  it("never blame the last good copy, not even for a moment", async () => {
+    await using copies = await Copies.start();
+    const fd = await copies.session.create("f");
+    for (const index of [0, 1]) {
+      copies.wires[index]!.cut();
+      await copies.session.write(fd, BLOCK);
+      await copies.env.clock.advance(SECOND_MS);
+      copies.wires[index]!.mend();
+    }
+    copies.wires[2]!.cut();
+    copies.clearCalls();
+    await expect(copies.session.write(fd, BLOCK)).rejects.toMatchObject({ code: "EIO" });
+    await copies.env.clock.advance(SECOND_MS);
+    const blames = copies.wires.flatMap((wire) =>
+      wire.calls.filter(({ fop, args }) => {
+        if (fop !== "xattrop" && fop !== "fxattrop") return false;
+        const bytes = (args as Args<"xattrop">).xattrs.bytes("trusted.afr.v-client-2");
+        return bytes?.some((byte) => byte !== 0) ?? false;
+      }),
+    );
+    expect(blames).toEqual([]);
   });
 
   it("of a failed metadata change blame who failed, and leave all dirty without quorum", async () => {
