@@ -127,6 +127,11 @@ export class Edge {
     await this.top.rename(this.call, { from: { inode, parent, name: from }, to: there });
   }
 
+  async link(inode: Inode, parent: Inode, name: string): Promise<void> {
+    await this.#requireFree(parent, name);
+    await this.top.link(this.call, { from: { inode }, to: { inode, parent, name } });
+  }
+
   async setattr(inode: Inode, valid: number, values: Partial<Iatt>): Promise<void> {
     await this.top.setattr(this.call, { loc: { inode }, stat: { ...ZERO_IATT, ...values }, valid });
   }

@@ -106,6 +106,14 @@ export class Model {
     return false;
   }
 
+  /** Judges whether a listing, begun at `startTick`, may have or lack a name. */
+  judgeListed(what: string, register: Register<string>, listed: boolean, startTick: number): void {
+    this.checks++;
+    const allowed = register.allowed(startTick, this.#nowMs());
+    if (allowed.some((value) => (value !== ABSENT) === listed)) return;
+    this.fail(`${what} is ${listed ? "" : "not "}listed, may be ${allowed.join(" or ")}`, register.history());
+  }
+
   /** Judges the bytes that a read of a file found from a cell on; what is beyond them is empty. */
   judgeBytes(who: string, file: FileModel, from: number, to: number, bytes: Buffer, startTick: number): void {
     for (let cell = from; cell < to; cell++) {

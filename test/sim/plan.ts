@@ -39,8 +39,9 @@ const ACTION_WEIGHTS: Readonly<Record<Action, number>> = {
   unlink: 3,
   rename: 3,
   lookup: 5,
-  list: 1,
+  list: 2,
   reopen: 2,
+  link: 2,
 };
 
 export const SHAPES = [
@@ -75,7 +76,6 @@ export function planOf(seed: number, shapes: readonly Shape[] = SHAPES): Plan {
   const freshReads = clients > 1 && UNSEEN.some((fault) => faults.weights[fault] > 0);
   const workload = workloadPlan(random, clients, {
     freshReads: freshReads || random.chance(0.2),
-    names: shape === "one brick" || keepsNames(cluster, faults) ? "all" : "fresh",
   });
   return {
     seed,
@@ -106,25 +106,12 @@ function replicateOptions(random: Prng, shape: Shape): Record<string, string> {
   return options;
 }
 
-/**
- * Whether removed names stay removed. A heal of a directory merges its copies when one of them is dirty or
- * all are blamed (spec 4.8, as in GlusterFS): it brings removed names back, and objects that were made twice
- * under one name are in split brain. Neither happens while one brick alone is ever in trouble, clients live,
- * and operations on names leave no dirty mark.
- */
-function keepsNames({ options }: ClusterPlan, { weights, bricks }: FaultPlan): boolean {
-  const clientsLive = weights["client-kill"] + weights["client-freeze"] === 0;
-  const unmarked = options["optimistic-change-log"] === "on" && options["quorum-count"] !== "3";
-  return bricks.length === 1 && clientsLive && unmarked;
-}
-
 function workloadPlan(
   random: Prng,
   clients: number,
-  { freshReads, names }: Pick<WorkloadPlan, "freshReads" | "names">,
+  { freshReads }: Pick<WorkloadPlan, "freshReads">,
 ): WorkloadPlan {
   const weights = { ...ACTION_WEIGHTS };
-  if (names === "fresh") Object.assign(weights, { unlink: 0, rename: 0 });
   for (const action of ACTIONS) if (random.chance(0.25)) weights[action] = 0;
   if (weights.write + weights.create === 0) weights.write = ACTION_WEIGHTS.write;
   return {
@@ -135,7 +122,6 @@ function workloadPlan(
     cells: random.pick([64, 600]),
     writeCellsMax: random.pick([4, 16, 64]),
     freshReads,
-    names,
     dsyncShare: random.pick([0, 0.2, 1]),
   };
 }

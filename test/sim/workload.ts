@@ -3,13 +3,13 @@
  * files, and makes, renames and removes names, one call after the other with pauses; what each call did and
  * found goes to the model.
  *
- * Names in the directory `shared` are made by all clients, those in `own-CLIENT` are made, renamed and
- * removed by one of them; all look at all.
+ * Names in the directory `shared` are made and removed by all clients, those in `own-CLIENT` are made, linked,
+ * renamed and removed by one of them; all look at all.
  */
 
 import { type ErrnoName, FopError } from "../../src/core/errors.ts";
 import { gfidText } from "../../src/core/gfid.ts";
-import { SETATTR } from "../../src/core/iatt.ts";
+import { S_IFDIR, SETATTR } from "../../src/core/iatt.ts";
 import type { Fd, Inode } from "../../src/core/inode.ts";
 import { O_DSYNC } from "../../src/core/open-flags.ts";
 import type { Prng } from "../support/prng.ts";
@@ -32,18 +32,13 @@ export interface WorkloadPlan {
   readonly writeCellsMax: number;
   /** Reads ask all copies first, as a kernel whose attributes expire at once. */
   readonly freshReads: boolean;
-  /**
-   * "fresh": names are only made, each once. For runs in which copies of a directory may be merged, which
-   * brings removed names back (plan.ts).
-   */
-  readonly names: "all" | "fresh";
   /** Share of the writes that ask for a sync themselves. */
   readonly dsyncShare: number;
 }
 
 export const ACTIONS = [
   ...(["write", "read", "truncate", "fsync", "allocate", "punch", "chmod", "setxattr", "look"] as const),
-  ...(["create", "unlink", "rename", "lookup", "list", "reopen"] as const),
+  ...(["create", "unlink", "rename", "lookup", "list", "reopen", "link"] as const),
 ] as const;
 export type Action = (typeof ACTIONS)[number];
 
@@ -217,6 +212,8 @@ export class Actor {
         return this.#list();
       case "reopen":
         return this.#reopen();
+      case "link":
+        return this.#link();
     }
   }
 
@@ -379,17 +376,12 @@ export class Actor {
     this.#model.judge(`${this.client.name}: xattr of ${file.name}`, file.xattr, value, second);
   }
 
-  /**
-   * A directory and a name in it. `mine`: one in which this client alone changes names. Two clients that make
-   * one name at once, while a copy lacks it, leave that copy dirty, and so do those that do not look first.
-   */
+  /** A directory and a name in it. `mine`: one in which this client alone changes names. */
   async #place(
     mine: boolean,
   ): Promise<{ dir: Inode; name: string; register: Register<string>; path: string }> {
-    const own = `own-${this.client.name}`;
-    const alone = mine || (this.#plan.names === "all" && this.#cluster.plan.replicate);
-    const dirName = alone || this.#random.chance(0.6) ? own : SHARED;
-    const name = this.#plan.names === "fresh" ? `n${this.#numbers.next++}` : this.#random.pick(NAMES);
+    const dirName = mine || this.#random.chance(0.4) ? `own-${this.client.name}` : SHARED;
+    const name = this.#random.pick(NAMES);
     const path = `${dirName}/${name}`;
     return { dir: await this.#dir(dirName), name, path, register: this.#model.name(path) };
   }
@@ -420,7 +412,7 @@ export class Actor {
   async #unlink(): Promise<void> {
     const { dir, name, register, path } = await this.#place(false);
     const { inode } = await this.#edge.lookup(dir, name);
-    const directory = inode.type === 0o040000;
+    const directory = inode.type === S_IFDIR;
     await this.#change(
       `${directory ? "rmdir" : "unlink"} ${path}`,
       (change) => register.write(change, ABSENT),
@@ -436,6 +428,9 @@ export class Actor {
     const { dir, name, register, path } = await this.#place(true);
     const to = this.#random.pick(NAMES.filter((other) => other !== name));
     const { inode } = await this.#edge.lookup(dir, name);
+    // Two names of one file: the kernel does nothing then.
+    const there = await this.#edge.lookup(dir, to).catch(whenMissing("ENOENT"));
+    if (there !== ABSENT && (there as { inode: Inode }).inode === inode) return;
     const target = this.#model.name(path.replace(/[^/]+$/, to));
     await this.#change(
       `rename ${path} to ${to}`,
@@ -451,7 +446,7 @@ export class Actor {
   }
 
   async #lookup(): Promise<void> {
-    const path = this.#random.pick(this.#knownPaths());
+    const path = this.#random.pick(this.#paths());
     const [dirName, name] = path.split("/") as [string, string];
     const dir = await this.#dir(dirName);
     const startTick = this.#model.tick();
@@ -463,16 +458,44 @@ export class Actor {
     this.#model.judge(`${this.client.name}: ${path}`, this.#model.name(path), found, startTick);
   }
 
-  #knownPaths(): string[] {
-    const known = [...this.#model.names.keys()];
-    if (this.#plan.names === "fresh" && known.length > 0) return known;
+  #paths(): string[] {
     const dirs = [SHARED, ...Array.from({ length: this.#plan.clients }, (_, i) => `own-client-${i}`)];
     return dirs.flatMap((dir) => NAMES.map((name) => `${dir}/${name}`));
   }
 
+  async #link(): Promise<void> {
+    const { dir, name, path } = await this.#place(true);
+    const to = this.#random.pick(NAMES.filter((other) => other !== name));
+    const { inode } = await this.#edge.lookup(dir, name);
+    if (inode.type === S_IFDIR) return;
+    const target = this.#model.name(path.replace(/[^/]+$/, to));
+    await this.#change(
+      `link ${path} to ${to}`,
+      (change) => target.write(change, shortId(inode.gfid)),
+      async () => {
+        await this.#edge.link(inode, dir, to);
+        return true;
+      },
+    );
+  }
+
   async #list(): Promise<void> {
-    const names = await this.#edge.list(await this.#dir(SHARED));
-    this.#note(`list ${SHARED}: ${names.join(" ")}`);
+    const dirName = this.#random.chance(0.5) ? SHARED : `own-${this.client.name}`;
+    const dir = await this.#dir(dirName);
+    const startTick = this.#model.tick();
+    if (this.#plan.freshReads) await this.#edge.refresh(dir);
+    const names = await this.#edge.list(dir);
+    if (this.#abandoned) return;
+    this.#note(`list ${dirName}: ${names.join(" ")}`);
+    for (const name of NAMES) {
+      const path = `${dirName}/${name}`;
+      this.#model.judgeListed(
+        `${this.client.name}: ${path}`,
+        this.#model.name(path),
+        names.includes(name),
+        startTick,
+      );
+    }
   }
 
   async #reopen(): Promise<void> {
