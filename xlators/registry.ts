@@ -5,6 +5,7 @@
  */
 
 import type { XlatorDefinition } from "../src/core/xlator.ts";
+import { distribute } from "./cluster/distribute/distribute.ts";
 import { replicate } from "./cluster/replicate/replicate.ts";
 import { contract } from "./debug/contract.ts";
 import { delayGen } from "./debug/delay-gen.ts";
@@ -17,7 +18,6 @@ import { index } from "./features/index/index-xlator.ts";
 import { locks } from "./features/locks/locks.ts";
 import { readOnly } from "./features/read-only.ts";
 import { selinux } from "./features/selinux.ts";
-import { shard } from "./features/shard/shard.ts";
 import { utime } from "./features/utime.ts";
 import { PASS_THROUGH } from "./pass-through.ts";
 import { ioCache } from "./performance/io-cache.ts";
@@ -32,6 +32,7 @@ import { storageMemory } from "./storage/memory.ts";
 import { posix } from "./storage/posix/posix.ts";
 
 const IMPLEMENTED: readonly XlatorDefinition[] = [
+  distribute,
   replicate,
   contract,
   delayGen,
@@ -45,7 +46,6 @@ const IMPLEMENTED: readonly XlatorDefinition[] = [
   locks,
   readOnly,
   selinux,
-  shard,
   utime,
   ioCache,
   mdCache,

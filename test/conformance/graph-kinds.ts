@@ -7,7 +7,6 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MemoryNetwork } from "../../src/rpc/transport-memory.ts";
-import { shardWith } from "../../xlators/features/shard/shard.ts";
 import { clientOver } from "../../xlators/protocol/client.ts";
 import { type ProtocolServer, serverOver } from "../../xlators/protocol/server.ts";
 import {
@@ -24,6 +23,7 @@ import type { GraphKind, Made } from "./suite.ts";
 
 const NO_LOCKS = "locks are features/locks' work, and it is not in this graph";
 const EARLY_ANSWER = "an early answer has no attributes to tell";
+const EACH_NAME_ITS_BRICK = "a new name may belong to another brick than the inode's other names";
 const KNOWN_ATTRIBUTES = "attributes that are known are told through any fd";
 const MEMORY: Layer = { name: "brick", type: "storage/memory" };
 const LOCKS: Layer = { name: "locks", type: "features/locks" };
@@ -38,9 +38,6 @@ const CACHES: readonly Layer[] = [
   { name: "quick-read", type: "performance/quick-read" },
   { name: "md-cache", type: "performance/md-cache" },
 ];
-/** Blocks so small that most cases cross them. */
-const SHARD: Layer = { name: "shard", type: "features/shard", options: { "shard-block-size": "4KB" } };
-const SMALL_BLOCKS = [shardWith(4096)];
 const REMOTE_SUBVOLUME = "/bricks/b1";
 
 export const GRAPH_KINDS: readonly GraphKind[] = [
@@ -74,6 +71,21 @@ export const GRAPH_KINDS: readonly GraphKind[] = [
     name: "replicate of three, memory, locks and index below, contracts between all layers",
     lacks: {},
     make: () => replicated({ contracts: true }),
+  },
+  {
+    name: "distribute of two bricks, memory and locks below, contracts between all layers",
+    lacks: { "one-place": EACH_NAME_ITS_BRICK },
+    make: () => distributed([2], { contracts: true }),
+  },
+  {
+    name: "distribute of three bricks, memory and locks below, contracts between all layers",
+    lacks: { "one-place": EACH_NAME_ITS_BRICK },
+    make: () => distributed([3], { contracts: true }),
+  },
+  {
+    name: "distribute of two replica sets, memory, locks and index below, contracts between all layers",
+    lacks: { "one-place": EACH_NAME_ITS_BRICK },
+    make: () => distributed([2, 3], { contracts: true }),
   },
   {
     name: "write-behind over memory and locks, contracts between all layers",
@@ -127,33 +139,6 @@ export const GRAPH_KINDS: readonly GraphKind[] = [
       const network = new MemoryNetwork();
       const definitions = [clientOver(network.connect), serverOver(network.listen)];
       return remote([MEMORY, LOCKS], { definitions, contracts: true }, { kind: "tcp", port: 49152 });
-    },
-  },
-  {
-    name: "shard with blocks of 4 KiB, memory and locks below, contracts between all layers",
-    lacks: {},
-    make: () => local([MEMORY, LOCKS, SHARD], { definitions: SMALL_BLOCKS, contracts: true }),
-  },
-  {
-    name: "shard with its usual blocks over posix and locks",
-    lacks: {},
-    make: () =>
-      inDirectory((directory) =>
-        local([posix(directory), LOCKS, { ...SHARD, options: {} }], { contracts: true }),
-      ),
-  },
-  {
-    name: "shard over replicate of three, contracts between all layers",
-    lacks: {},
-    make: () => replicated({ definitions: SMALL_BLOCKS, contracts: true }, [SHARD]),
-  },
-  {
-    name: "shard over client and server, a network in memory between",
-    lacks: {},
-    make: () => {
-      const network = new MemoryNetwork();
-      const definitions = [clientOver(network.connect), serverOver(network.listen), ...SMALL_BLOCKS];
-      return remote([MEMORY, LOCKS], { definitions, contracts: true }, { kind: "tcp", port: 49152 }, [SHARD]);
     },
   },
   {
@@ -222,6 +207,45 @@ async function replicated(options: StartOptions, above: readonly Layer[] = []): 
 type Address =
   | { readonly kind: "tcp"; readonly port: number }
   | { readonly kind: "unix"; readonly path: string };
+
+/** One graph that distributes over bricks, or over replica sets of so many bricks. */
+async function distributed(
+  [subvolumes, copies = 1]: readonly [number, number?],
+  options: StartOptions,
+): Promise<Made> {
+  const brick = (index: number): string =>
+    stack(
+      { name: `brick${index}`, type: "storage/memory" },
+      { name: `locks${index}`, type: "features/locks" },
+      { name: `spread-client-${index}`, type: "features/index" },
+    );
+  const section = (name: string, type: string, below: readonly string[]): string =>
+    [
+      `volume ${name}`,
+      `    type ${type}`,
+      // All attributes of a file from one brick: each has a clock of its own.
+      ...(type === "cluster/replicate" ? ["    option read-hash-mode 0"] : []),
+      `    subvolumes ${below.join(" ")}`,
+      "end-volume",
+      "",
+    ].join("\n");
+  const clients = Array.from({ length: subvolumes * copies }, (_, index) => `spread-client-${index}`);
+  const sets = Array.from({ length: subvolumes }, (_, set) => `spread-replicate-${set}`);
+  const replicas =
+    copies === 1
+      ? []
+      : sets.map((name, set) =>
+          section(name, "cluster/replicate", clients.slice(set * copies, (set + 1) * copies)),
+        );
+  const bricks = clients.map((_, index) => brick(index));
+  const top = section("spread-dht", "cluster/distribute", copies === 1 ? clients : sets);
+  const graph = await startGraph([...bricks, ...replicas, top].join("\n"), options);
+  return {
+    session: (_, given) => new Session(graph.top, given),
+    breaches: () => graph.breaches(),
+    [Symbol.asyncDispose]: async () => graph[Symbol.asyncDispose](),
+  };
+}
 
 /**
  * A server graph over the layers, and two client graphs that connect to it. With layers above a client, which

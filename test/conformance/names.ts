@@ -257,7 +257,8 @@ export const names: Subject = {
         const inode = await a.inode("f");
         await a.unlink("f");
         expect(["ESTALE", "ENOENT"]).toContain(await outcome(a.statInode(inode)));
-        expect(["ESTALE", "ENOENT"]).toContain(await outcome(a.open(inode)));
+        // An open may be answered early; then the first fop through it tells.
+        expect(["ESTALE", "ENOENT"]).toContain(await outcome(a.open(inode).then((fd) => a.size(fd))));
       },
     },
     {
@@ -341,7 +342,7 @@ export const names: Subject = {
     },
     {
       name: "an internal mknod on a gfid that exists makes a hard link",
-      needs: ["brick"],
+      needs: ["brick", "one-place"],
       async run({ a }) {
         await a.create("f");
         const { gfid } = await a.stat("f");

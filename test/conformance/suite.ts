@@ -17,9 +17,16 @@ import type { Session, SessionOptions } from "../support/session.ts";
  * What a case may need beyond POSIX. "brick": GlusterFS' rules for gfids, xdata and xattrop. "locks": lk,
  * inodelk and entrylk. "direct-io": alignment rules of O_DIRECT. "anonymous-fds": I/O by gfid without an
  * open. "write-attributes": replies to writes tell the attributes before and after. "fd-checks": an fd that
- * was never opened is refused by every fop.
+ * was never opened is refused by every fop. "one-place": all names of an inode are on one brick.
  */
-export type Feature = "brick" | "locks" | "direct-io" | "anonymous-fds" | "write-attributes" | "fd-checks";
+export type Feature =
+  | "brick"
+  | "locks"
+  | "direct-io"
+  | "anonymous-fds"
+  | "write-attributes"
+  | "fd-checks"
+  | "one-place";
 
 export interface Context {
   readonly a: Session;
