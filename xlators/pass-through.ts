@@ -180,10 +180,6 @@ const ROWS: readonly Row[] = [
       "only remembers which names do not exist: the kernel does that itself (negative-timeout), and a name " +
       "that another client makes must not stay hidden",
   },
-  {
-    type: "performance/open-behind",
-    reason: "delays opens; without it each open is sent at once, so errors come earlier, never later",
-  },
 ];
 
 /** Types that no graph may have: passing would lose, hide or change data, or they are another program's. */

@@ -23,6 +23,7 @@ import { PASS_THROUGH } from "./pass-through.ts";
 import { ioCache } from "./performance/io-cache.ts";
 import { mdCache } from "./performance/md-cache.ts";
 import { quickRead } from "./performance/quick-read.ts";
+import { openBehind } from "./performance/open-behind.ts";
 import { readAhead } from "./performance/read-ahead.ts";
 import { readdirAhead } from "./performance/readdir-ahead.ts";
 import { writeBehind } from "./performance/write-behind/write-behind.ts";
@@ -54,6 +55,7 @@ const IMPLEMENTED: readonly XlatorDefinition[] = [
   readdirAhead,
   writeBehind,
   protocolClient,
+  openBehind,
   protocolServer,
   storageMemory,
   posix,

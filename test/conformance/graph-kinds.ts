@@ -40,6 +40,10 @@ const CACHES: readonly Layer[] = [
 ];
 const REMOTE_SUBVOLUME = "/bricks/b1";
 
+/** Blocks so small that most cases cross them. */
+const SHARD: Layer = { name: "shard", type: "features/shard", options: { "shard-block-size": "4KB" } };
+const SMALL_BLOCKS = [shardWith(4096)];
+const OPEN_BEHIND: Layer = { name: "open-behind", type: "performance/open-behind" };
 export const GRAPH_KINDS: readonly GraphKind[] = [
   {
     name: "a plain directory",
@@ -101,9 +105,14 @@ export const GRAPH_KINDS: readonly GraphKind[] = [
     },
   },
   {
-    name: "write-behind over replicate of three, contracts between all layers",
+    name: "open-behind over memory and locks, contracts between all layers",
+    lacks: {},
+    make: () => local([MEMORY, LOCKS, OPEN_BEHIND], { contracts: true }),
+  },
+  {
+    name: "write-behind and open-behind over replicate of three, contracts between all layers",
     lacks: { "write-attributes": EARLY_ANSWER },
-    make: () => replicated({ contracts: true }, [WRITE_BEHIND]),
+    make: () => replicated({ contracts: true }, [WRITE_BEHIND, OPEN_BEHIND]),
   },
   {
     name: "write-behind over client and server in memory, contracts between all layers",
