@@ -191,10 +191,6 @@ const REFUSED: readonly (readonly [type: string, why: string])[] = [
   ["features/cloudsync", "files may have their data in a remote store, and their stubs would read as holes"],
   ["features/metadisp", "it splits data and metadata over its children, which Mortar does not do"],
   ["features/quotad", "this graph belongs to GlusterFS' quota daemon"],
-  [
-    "features/shard",
-    "files of a sharded volume are cut into pieces under /.shard; without shard they would read short",
-  ],
   ["features/snapview-server", "this graph belongs to GlusterFS' snapshot daemon"],
   ["features/thin-arbiter", "a thin arbiter keeps only replica marks; Mortar would store data on it"],
   ["mgmt/glusterd", "this is the volfile of GlusterFS' management daemon, not of a volume"],

@@ -18,12 +18,13 @@ import { index } from "./features/index/index-xlator.ts";
 import { locks } from "./features/locks/locks.ts";
 import { readOnly } from "./features/read-only.ts";
 import { selinux } from "./features/selinux.ts";
+import { shard } from "./features/shard/shard.ts";
 import { utime } from "./features/utime.ts";
 import { PASS_THROUGH } from "./pass-through.ts";
 import { ioCache } from "./performance/io-cache.ts";
 import { mdCache } from "./performance/md-cache.ts";
-import { quickRead } from "./performance/quick-read.ts";
 import { openBehind } from "./performance/open-behind.ts";
+import { quickRead } from "./performance/quick-read.ts";
 import { readAhead } from "./performance/read-ahead.ts";
 import { readdirAhead } from "./performance/readdir-ahead.ts";
 import { writeBehind } from "./performance/write-behind/write-behind.ts";
@@ -47,15 +48,16 @@ const IMPLEMENTED: readonly XlatorDefinition[] = [
   locks,
   readOnly,
   selinux,
+  shard,
   utime,
   ioCache,
   mdCache,
   quickRead,
   readAhead,
   readdirAhead,
+  openBehind,
   writeBehind,
   protocolClient,
-  openBehind,
   protocolServer,
   storageMemory,
   posix,

@@ -7,6 +7,7 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MemoryNetwork } from "../../src/rpc/transport-memory.ts";
+import { shardWith } from "../../xlators/features/shard/shard.ts";
 import { clientOver } from "../../xlators/protocol/client.ts";
 import { type ProtocolServer, serverOver } from "../../xlators/protocol/server.ts";
 import {
@@ -38,12 +39,12 @@ const CACHES: readonly Layer[] = [
   { name: "quick-read", type: "performance/quick-read" },
   { name: "md-cache", type: "performance/md-cache" },
 ];
-const REMOTE_SUBVOLUME = "/bricks/b1";
-
 /** Blocks so small that most cases cross them. */
 const SHARD: Layer = { name: "shard", type: "features/shard", options: { "shard-block-size": "4KB" } };
 const SMALL_BLOCKS = [shardWith(4096)];
 const OPEN_BEHIND: Layer = { name: "open-behind", type: "performance/open-behind" };
+const REMOTE_SUBVOLUME = "/bricks/b1";
+
 export const GRAPH_KINDS: readonly GraphKind[] = [
   {
     name: "a plain directory",
@@ -148,6 +149,33 @@ export const GRAPH_KINDS: readonly GraphKind[] = [
       const network = new MemoryNetwork();
       const definitions = [clientOver(network.connect), serverOver(network.listen)];
       return remote([MEMORY, LOCKS], { definitions, contracts: true }, { kind: "tcp", port: 49152 });
+    },
+  },
+  {
+    name: "shard with blocks of 4 KiB, memory and locks below, contracts between all layers",
+    lacks: {},
+    make: () => local([MEMORY, LOCKS, SHARD], { definitions: SMALL_BLOCKS, contracts: true }),
+  },
+  {
+    name: "shard with its usual blocks over posix and locks",
+    lacks: {},
+    make: () =>
+      inDirectory((directory) =>
+        local([posix(directory), LOCKS, { ...SHARD, options: {} }], { contracts: true }),
+      ),
+  },
+  {
+    name: "shard over replicate of three, contracts between all layers",
+    lacks: {},
+    make: () => replicated({ definitions: SMALL_BLOCKS, contracts: true }, [SHARD]),
+  },
+  {
+    name: "shard over client and server, a network in memory between",
+    lacks: {},
+    make: () => {
+      const network = new MemoryNetwork();
+      const definitions = [clientOver(network.connect), serverOver(network.listen), ...SMALL_BLOCKS];
+      return remote([MEMORY, LOCKS], { definitions, contracts: true }, { kind: "tcp", port: 49152 }, [SHARD]);
     },
   },
   {
