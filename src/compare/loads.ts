@@ -6,6 +6,7 @@
  * Random: 4k, one request at a time for the latency, many for the rate. dd: 1024 bytes at a time, buffered.
  */
 
+import type { Statfs } from "../core/fops.ts";
 import { type LatencySnapshot, latenciesTogether, NO_LATENCIES, percentileMs } from "../core/latency.ts";
 import { type FioJob, SEQUENTIAL_FILES } from "./fio.ts";
 import type { JobResult } from "./generator.ts";
@@ -75,6 +76,20 @@ const KB = 1024;
 /** Bytes that a row's files take. */
 export function bytesNeeded(scale: Scale): number {
   return SEQUENTIAL_FILES.length * scale.fileMiB * 2 ** 20 + scale.ddBlocks * 1024;
+}
+
+/** Share of a file system that must stay free. */
+const FREE_SHARE = 0.05;
+
+/** Whether a file system has room for a row's files and some to spare. */
+export function spaceFor(
+  { bavail, blocks, frsize }: Pick<Statfs, "bavail" | "blocks" | "frsize">,
+  scale: Scale,
+): { fits: boolean; neededBytes: number; reserveBytes: number; freeBytes: number } {
+  const neededBytes = bytesNeeded(scale);
+  const freeBytes = bavail * frsize;
+  const reserveBytes = blocks * frsize * FREE_SHARE;
+  return { fits: freeBytes - neededBytes >= reserveBytes, neededBytes, reserveBytes, freeBytes };
 }
 
 export function sampleOfJobs(jobs: readonly JobResult[]): Sample {

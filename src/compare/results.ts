@@ -52,6 +52,19 @@ export interface OpenTimes {
   readonly imageMs: number;
 }
 
+/** The rows of the result: each row, and fio's beside it where it has a path. */
+export function rowInfos(rows: readonly Pick<RowInfo, "id" | "title">[], useFio: boolean): RowInfo[] {
+  const has = (id: string): boolean => rows.some((row) => row.id === id);
+  return rows.flatMap(({ id, title }): RowInfo[] => {
+    const base = id !== BASE && has(BASE) ? { base: BASE } : {};
+    const direct = id !== BASE && id !== DIRECT ? { direct: DIRECT } : {};
+    const own: RowInfo = { id, title, tool: "mortar", ...base, ...direct };
+    if (!useFio || id === DIRECT) return [own];
+    const fioBase = base.base === undefined ? {} : { base: `${BASE}-fio` };
+    return [own, { id: `${id}-fio`, title: `${title}, fio and dd`, tool: "fio", ...fioBase }];
+  });
+}
+
 /** Medians of each number on its own; undefined where the row was not measured with the load. */
 export function medianSample(comparison: Comparison, row: string, load: string): Sample | undefined {
   const samples = comparison.samples[row]?.[load];

@@ -11,9 +11,9 @@ import { mkdir, mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Volume } from "../../api/volume.ts";
-import { bytesNeeded, describeLoads, type Load, type Sample, type Scale } from "../../compare/loads.ts";
+import { describeLoads, type Load, type Sample, type Scale, spaceFor } from "../../compare/loads.ts";
 import { describeMachine, loadAverage } from "../../compare/machine.ts";
-import { BASE, type Comparison, DIRECT, type OpenTimes, type RowInfo } from "../../compare/results.ts";
+import { type Comparison, type OpenTimes, rowInfos } from "../../compare/results.ts";
 import { median } from "../../compare/stats.ts";
 import type { Env } from "../../core/env.ts";
 import { UserError } from "../../core/errors.ts";
@@ -49,8 +49,6 @@ export interface CompareWatcher {
 
 /** Unmeasured work of each load when a row has just started: code is compiled, connections are warm. */
 const WARM_UP_MS = 200;
-/** Share of a file system that must stay free. */
-const FREE_SHARE = 0.05;
 const IMAGE_OPENS = 9;
 
 export class CompareRun {
@@ -252,28 +250,13 @@ interface Look {
 }
 
 /** Throws UserError when the files would not fit, or fill more than anybody wants. */
-export function checkSpace(who: string, { bavail, blocks, frsize }: Statfs, scale: Scale): void {
-  const needed = bytesNeeded(scale);
-  const free = bavail * frsize;
-  const reserve = blocks * frsize * FREE_SHARE;
-  if (free - needed >= reserve) return;
+function checkSpace(who: string, statfs: Statfs, scale: Scale): void {
+  const { fits, neededBytes, reserveBytes, freeBytes } = spaceFor(statfs, scale);
+  if (fits) return;
   throw new UserError(
-    `compare: ${who}: ${sizeText(needed)} are needed and ${sizeText(reserve)} must stay free, but only ` +
-      `${sizeText(free)} are free; make room, or try --quick`,
+    `compare: ${who}: ${sizeText(neededBytes)} are needed and ${sizeText(reserveBytes)} must stay free, but only ` +
+      `${sizeText(freeBytes)} are free; make room, or try --quick`,
   );
-}
-
-/** The rows of the result: each row, and fio's beside it where it has a path. */
-export function rowInfos(rows: readonly Pick<Row, "id" | "title">[], useFio: boolean): RowInfo[] {
-  const has = (id: string): boolean => rows.some((row) => row.id === id);
-  return rows.flatMap(({ id, title }): RowInfo[] => {
-    const base = id !== BASE && has(BASE) ? { base: BASE } : {};
-    const direct = id !== BASE && id !== DIRECT ? { direct: DIRECT } : {};
-    const own: RowInfo = { id, title, tool: "mortar", ...base, ...direct };
-    if (!useFio || id === DIRECT) return [own];
-    const fioBase = base.base === undefined ? {} : { base: `${BASE}-fio` };
-    return [own, { id: `${id}-fio`, title: `${title}, fio and dd`, tool: "fio", ...fioBase }];
-  });
 }
 
 function complain(text: string): void {
