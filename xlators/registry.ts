@@ -17,6 +17,7 @@ import { arbiter } from "./features/arbiter.ts";
 import { index } from "./features/index/index-xlator.ts";
 import { locks } from "./features/locks/locks.ts";
 import { readOnly } from "./features/read-only.ts";
+import { remoteDio } from "./features/remote-dio.ts";
 import { selinux } from "./features/selinux.ts";
 import { shard } from "./features/shard/shard.ts";
 import { utime } from "./features/utime.ts";
@@ -47,6 +48,7 @@ const IMPLEMENTED: readonly XlatorDefinition[] = [
   index,
   locks,
   readOnly,
+  remoteDio,
   selinux,
   shard,
   utime,

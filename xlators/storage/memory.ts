@@ -102,6 +102,8 @@ interface Owner {
 /** An open file or directory. */
 interface Open {
   readonly node: MemNode;
+  /** Opened with O_DIRECT, whatever the caller's own fd says. */
+  readonly direct?: boolean;
   readonly listing?: Listing;
 }
 
@@ -260,7 +262,7 @@ class Memory extends XlatorBase<typeof options> {
       if (type === S_IFSOCK) throw new FopError("ENXIO");
       if (type === S_IFBLK || type === S_IFCHR) throw new FopError("EINVAL");
       if (args.flags & O_TRUNC && node.data) this.#truncate(call, node, 0);
-      this.#opened(args.fd, { node });
+      this.#opened(args.fd, { node, direct: (args.flags & O_DIRECT) !== 0 });
       return {};
     });
   }
@@ -377,7 +379,7 @@ class Memory extends XlatorBase<typeof options> {
       if (slot.node) return this.#createExisting(call, args, slot, slot.node);
       const mode = S_IFREG | (args.mode & 0o7777 & ~args.umask);
       const reply = this.#make(call, slot, args.xdata, (owner) => this.#node(gfid, mode, owner));
-      this.#opened(args.fd, { node: this.#disk.find(gfid)! });
+      this.#opened(args.fd, { node: this.#disk.find(gfid)!, direct: (args.flags & O_DIRECT) !== 0 });
       return reply;
     });
   }
@@ -586,10 +588,11 @@ class Memory extends XlatorBase<typeof options> {
 
   /** A regular file by fd, for a range; O_DIRECT wants the range in whole blocks. */
   #file(fd: Fd, flags: number, offset: number, size: number): MemNode {
-    const { node } = this.#open(fd);
+    const open = this.#open(fd);
+    const { node } = open;
     if (!node.data) throw new FopError(node.isDir ? "EISDIR" : "EINVAL");
     if (offset < 0 || size < 0) throw new FopError("EINVAL");
-    const direct = ((fd.anonymous ? fd.flags | flags : fd.flags) & O_DIRECT) !== 0;
+    const direct = open.direct ?? ((fd.flags | flags) & O_DIRECT) !== 0;
     if (direct && (offset % BLOCK_BYTES !== 0 || size % BLOCK_BYTES !== 0)) throw new FopError("EINVAL");
     return node;
   }
@@ -640,7 +643,7 @@ class Memory extends XlatorBase<typeof options> {
     if (node.isDir) throw new FopError("EISDIR");
     if (!isRegular(node)) throw new FopError((node.mode & S_IFMT) === S_IFLNK ? "ELOOP" : "EINVAL");
     if (args.flags & O_TRUNC) this.#truncate(call, node, 0);
-    this.#opened(args.fd, { node });
+    this.#opened(args.fd, { node, direct: (args.flags & O_DIRECT) !== 0 });
     const parent = slot.dir.iatt();
     return { stat: node.iatt(), preParent: parent, postParent: parent, xdata: args.xdata && new Dict() };
   }
