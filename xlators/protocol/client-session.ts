@@ -4,9 +4,9 @@
  *
  * One attempt: connect; DUMP tells whether this is a glusterd; if so it is asked for the brick's port and the
  * brick is connected to; SETVOLUME; the owner opens its files again; then the session is up. What fails is
- * tried again, soon at first and every RETRY_MAX_MS in the end. A refusal to let us in ends a session that has
- * never been up; one that has been goes on trying, since a running mount has more to lose than to gain by
- * giving up.
+ * tried again, soon at first and every RETRY_MAX_MS in the end. A refusal to let us in ends a session that
+ * has never been up; one that has been goes on trying, since a running mount has more to lose than to gain
+ * by giving up.
  */
 
 import { hostname } from "node:os";
