@@ -37,6 +37,8 @@ const RETIRE_MS = 5_000;
 const REOPEN_WIDTH = 32;
 /** Flags that are done with once a file is open. */
 const OPENING_FLAGS = O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY;
+/** What a brick in this process keeps everybody's locks in, other processes' too. */
+const LOCK_TABLE = "features/locks";
 /** Calls that may report what went wrong with data acknowledged before. */
 const REPORTERS: ReadonlySet<FopName> = new Set(["writev", "flush", "fsync"]);
 
@@ -234,6 +236,11 @@ export class LiveGraph extends Xlator {
   #checkLocks(fresh: Graph): void {
     if (this.#lockWaits > 0)
       throw new SwitchBusy(`${this.#lockWaits} calls wait for a lock; possible when they have it`);
+    const left = new Set(this.#graph.xlators);
+    for (const { xlator } of fresh.nodes) left.delete(xlator);
+    const table = [...left].find(({ type }) => type === LOCK_TABLE);
+    if (table !== undefined)
+      throw new UserError(`"${table.name}" holds the locks of a brick in this process; start that anew`);
     if (this.#locks.size === 0) return;
     const names = new Set(fresh.nodes.filter((node) => !node.taken).map(({ xlator }) => xlator.name));
     const leaf = this.#graph.nodes.find(

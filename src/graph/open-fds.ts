@@ -128,6 +128,7 @@ export function lockAgain({ args, type, range }: HeldLock, fd: Fd): Args<"lk"> {
   return { ...args, fd, flock };
 }
 
+/** Owners are told apart as bricks do it: by the client as well, where one graph serves several. */
 function ownerKey(call: Call): string {
-  return call.lkOwner.toString("latin1");
+  return `${call.client?.id ?? ""}:${call.lkOwner.toString("latin1")}`;
 }
