@@ -124,6 +124,8 @@ async function transact<F extends InodeFop>(context: InodeContext, op: InodeOp<F
     const beginning = batch.begin(lock, op.fop, states.knownGood(op.inode, op.slot));
     if (beginning) {
       await beginning;
+      // A copy that could not take part is blamed by now.
+      if (batch.isWounded) states.invalidate(op.inode);
       if (op.slot === "data") states.prove(op.inode, batch.sources);
     }
     if (op.fop === "fsync") batch.beforeSync();

@@ -251,6 +251,17 @@ describe("marks", () => {
     for (const index of [1, 2]) expect(await copies.marks(index, fd.inode)).toMatchObject({ 0: [1, 0, 0] });
   });
 
+  it("of a copy that fails the pre-op keep reads away from it at once", async () => {
+    await using copies = await Copies.start({ options: { "read-subvolume-index": "0" } });
+    const inode = await copies.file("f", "old");
+    const fd = await copies.session.open(inode);
+    await copies.env.clock.advance(SECOND_MS);
+    expect((await copies.session.read(fd, 0, 3)).toString()).toBe("old");
+    copies.errors[0]!.failNext("fxattrop", "ENOSPC");
+    await copies.session.write(fd, Buffer.from("new"), 0);
+    expect((await copies.session.read(fd, 0, 3)).toString()).toBe("new");
+  });
+
   it("never blame the last good copy, not even for a moment", async () => {
     await using copies = await Copies.start();
     const fd = await copies.session.create("f");
