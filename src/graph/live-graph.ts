@@ -58,6 +58,8 @@ export interface LiveGraphInit extends Omit<GraphInit, "from"> {
   readonly drainMs?: number;
 }
 
+type LockFop = "lk" | "inodelk" | "finodelk" | "entrylk" | "fentrylk";
+
 /** Arguments that name files or inodes, of whatever fop. */
 interface Names {
   readonly fd?: Fd;
@@ -377,16 +379,42 @@ export class LiveGraph extends Xlator {
   override lk(call: Call, args: Args<"lk">): Promise<Reply<"lk">> {
     if (args.cmd === "getlk") return this.pass("lk", call, args);
     if (args.cmd === "setlk") return this.#noted("lk", call, args, () => this.#locks.note(call, args));
-    return this.#waitForLock(call, args);
+    return this.#waitForLock("lk", call, args, () => this.#locks.note(call, args));
+  }
+
+  /** Internal locks belong to a connection, not to an fd: what stays connected keeps them. */
+  override inodelk(call: Call, args: Args<"inodelk">): Promise<Reply<"inodelk">> {
+    return args.cmd === "setlkw"
+      ? this.#waitForLock("inodelk", call, args)
+      : this.pass("inodelk", call, args);
+  }
+
+  override finodelk(call: Call, args: Args<"finodelk">): Promise<Reply<"finodelk">> {
+    if (args.cmd === "setlkw") return this.#waitForLock("finodelk", call, args);
+    return this.pass("finodelk", call, args);
+  }
+
+  override entrylk(call: Call, args: Args<"entrylk">): Promise<Reply<"entrylk">> {
+    return args.cmd === "lock" ? this.#waitForLock("entrylk", call, args) : this.pass("entrylk", call, args);
+  }
+
+  override fentrylk(call: Call, args: Args<"fentrylk">): Promise<Reply<"fentrylk">> {
+    if (args.cmd === "lock") return this.#waitForLock("fentrylk", call, args);
+    return this.pass("fentrylk", call, args);
   }
 
   /** Not among the calls in flight: others may have to go on before it can settle. */
-  async #waitForLock(call: Call, args: Args<"lk">): Promise<Reply<"lk">> {
+  async #waitForLock<F extends LockFop>(
+    fop: F,
+    call: Call,
+    args: Args<F>,
+    note?: () => void,
+  ): Promise<Reply<F>> {
     while (this.#gate !== undefined) await this.#gate.promise;
     this.#lockWaits++;
     try {
-      const reply = await this.#wind("lk", call, args);
-      this.#locks.note(call, args);
+      const reply = await this.#wind(fop, call, args);
+      note?.();
       return reply;
     } finally {
       this.#lockWaits--;

@@ -19,6 +19,7 @@ import {
   startGraph,
 } from "../support/build-graph.ts";
 import { clientIdentity, Session } from "../support/session.ts";
+import { Switching } from "../support/switching.ts";
 import { plainDirectory } from "./plain-directory.ts";
 import type { GraphKind, Made } from "./suite.ts";
 
@@ -91,6 +92,21 @@ export const GRAPH_KINDS: readonly GraphKind[] = [
     name: "distribute of two replica sets, memory, locks and index below, contracts between all layers",
     lacks: { "one-place": EACH_NAME_ITS_BRICK },
     make: () => distributed([2, 3], { contracts: true }),
+  },
+  {
+    name: "a live graph over memory and locks that switches every three calls",
+    lacks: {},
+    make: () => switching([MEMORY, LOCKS], TRACE),
+  },
+  {
+    name: "a live graph over memory and locks where write-behind comes and goes every three calls",
+    lacks: { "write-attributes": EARLY_ANSWER },
+    make: () => switching([MEMORY, LOCKS], WRITE_BEHIND),
+  },
+  {
+    name: "a live graph over posix and locks that switches every three calls",
+    lacks: {},
+    make: () => inDirectory((directory) => switching([posix(directory), LOCKS], TRACE)),
   },
   {
     name: "write-behind over memory and locks, contracts between all layers",
@@ -209,6 +225,15 @@ async function local(layers: readonly Layer[], options: StartOptions = {}): Prom
     session: (_, given) => new Session(graph.top, { client: clientIdentity(), ...given }),
     breaches: () => graph.breaches(),
     [Symbol.asyncDispose]: async () => graph[Symbol.asyncDispose](),
+  };
+}
+
+async function switching(layers: readonly Layer[], extra: Layer): Promise<Made> {
+  const graph = await Switching.start(layers, extra);
+  return {
+    session: (_, given) => new Session(graph, { client: clientIdentity(), ...given }),
+    breaches: () => (graph.live.switches > 0 ? [] : ["no graph took over"]),
+    [Symbol.asyncDispose]: () => graph[Symbol.asyncDispose](),
   };
 }
 
