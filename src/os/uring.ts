@@ -124,13 +124,13 @@ export class Uring implements DiskIo {
     return uring;
   }
 
-  async readv(fd: number, data: IoVec, offset: number): Promise<number> {
+  readv(fd: number, data: IoVec, offset: number): Promise<number> {
     return data.length <= IOVECS
       ? this.#request(OP_READV, fd, data, offset, 0)
       : this.#pieces(OP_READV, fd, data, offset);
   }
 
-  async writev(fd: number, data: IoVec, offset: number): Promise<number> {
+  writev(fd: number, data: IoVec, offset: number): Promise<number> {
     return data.length <= IOVECS
       ? this.#request(OP_WRITEV, fd, data, offset, 0)
       : this.#pieces(OP_WRITEV, fd, data, offset);

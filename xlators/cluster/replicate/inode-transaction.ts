@@ -9,6 +9,7 @@
 
 import type { Call } from "../../../src/core/call.ts";
 import { RECORDED_FILE_BYTES_MIN } from "../../../src/core/changed-ranges.ts";
+import { allSettled } from "../../../src/core/concurrency.ts";
 import type { Dict } from "../../../src/core/dict.ts";
 import { type FopError, toFopError } from "../../../src/core/errors.ts";
 import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
@@ -97,6 +98,7 @@ export interface InodeContext {
 
 type Results<F extends FopName> = readonly PromiseSettledResult<Reply<F> | undefined>[];
 
+const NOTHING_SENT = Promise.resolve(undefined);
 /** What an arbiter gets instead of a payload, as GlusterFS sends it. */
 const ARBITER_DATA: IoVec = [Buffer.from([0xff])];
 /** xdata of a write's reply: it began at the end of the file. */
@@ -168,14 +170,14 @@ function perform<F extends InodeFop>(
   asked: ChildSet,
 ): Promise<Results<F>> {
   const { fop, call } = op;
-  const sent: (Promise<Reply<F>> | undefined)[] = [];
+  const sent: Promise<Reply<F> | undefined>[] = [];
   for (let child = 0; child < set.count; child++) {
-    if (!hasChild(asked, child)) sent.push(undefined);
+    if (!hasChild(asked, child)) sent.push(NOTHING_SENT);
     else if (child === set.arbiter && op.size > 0)
       sent.push(wind(set.children[child]!, fop, call, { ...args, data: ARBITER_DATA }));
     else sent.push(wind(set.children[child]!, fop, call, args));
   }
-  return Promise.allSettled(sent);
+  return allSettled(sent);
 }
 
 /** How the copies answered. */

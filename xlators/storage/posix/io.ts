@@ -122,7 +122,9 @@ async function writeNow(
   args: Args<"writev">,
 ): Promise<PrePost & { size: number }> {
   const pre = brick.iattOfFile(file);
-  const size = await writeAll(brick, file, args.data, args.offset);
+  const wanted = iovSize(args.data);
+  let size = wanted === 0 ? 0 : await writeOnce(brick, file, args.data, wanted, args.offset);
+  if (size < wanted) size = await writeRest(brick, file, args, { size: wanted, done: size });
   const stamping = call.time && brick.stampFile(call, file);
   if (stamping) await stamping;
   if ((args.flags & SYNC_BITS) !== 0) await brick.io.fsync(file.osFd, (args.flags & O_SYNC) !== O_SYNC);
@@ -160,11 +162,26 @@ async function writeAsAsked(
 export async function writeAll(brick: Brick, file: OpenFile, data: IoVec, offset: number): Promise<number> {
   const size = iovSize(data);
   if (size === 0) return 0;
+  const done = await writeOnce(brick, file, data, size, offset);
+  return done === size ? size : writeRest(brick, file, { data, offset }, { size, done });
+}
+
+/** One write of everything. No promise of its own, and no `async`: most writes go no further. */
+function writeOnce(brick: Brick, file: OpenFile, data: IoVec, size: number, offset: number): Promise<number> {
   if (file.isDirect) {
     if (offset % SECTOR !== 0 || size % SECTOR !== 0) throw brick.error("EINVAL", "writev");
     if (!isDirectReady(data)) return writeAligned(brick, file, data, size, offset);
   }
-  let done = await brick.io.writev(file.osFd, data, offset);
+  return brick.io.writev(file.osFd, data, offset);
+}
+
+/** What a short write left. */
+async function writeRest(
+  brick: Brick,
+  file: OpenFile,
+  { data, offset }: { readonly data: IoVec; readonly offset: number },
+  { size, done }: { size: number; done: number },
+): Promise<number> {
   while (done < size) {
     try {
       const count = await brick.io.writev(file.osFd, iovSlice(data, done, size), offset + done);
