@@ -101,6 +101,10 @@ export class Distribute extends XlatorBase<typeof options> {
     super.addParent(parent);
   }
 
+  override async fini(): Promise<void> {
+    await this.set.settled();
+  }
+
   override reconfigure(given: DistributeOptions): void {
     super.reconfigure(given);
     this.set.reconfigure(given);

@@ -160,7 +160,8 @@ export class Entries {
     const set = this.#set;
     const placement = set.placement(loc.name);
     const name = placement?.name ?? loc.name;
-    const [layout] = await Promise.all([this.#lookups.layoutOf(call, loc.parent), set.space.refresh()]);
+    await set.renewSpace();
+    const layout = await this.#lookups.layoutOf(call, loc.parent);
     const own = set.childFor(layout, name);
     if (own < 0) throw this.#hole(name, fop);
     const { options } = set;

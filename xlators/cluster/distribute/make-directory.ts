@@ -42,7 +42,7 @@ export class MakeDirectory {
     const { loc } = args;
     if (!isNamed(loc)) throw set.error("EINVAL", "mkdir");
     if (args.xdata?.gfid(KEY.GFID_REQ) === undefined) throw set.error("EPERM", "mkdir");
-    await set.space.refresh();
+    await set.renewSpace();
     let layout = await this.#lookups.layoutOf(call, loc.parent);
     for (let attempt = 1; ; attempt++) {
       const own = set.childFor(layout, loc.name);

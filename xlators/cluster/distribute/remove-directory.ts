@@ -131,7 +131,7 @@ export class RemoveDirectory {
   /** A lookup makes the directory again where it is missing; it needs the lock that is held now. */
   #restore(call: Call, { parent, name }: NamedLoc): void {
     const loc = { inode: new Inode(), parent, name };
-    void this.#lookups.lookup(asRoot(call), { loc }).catch(() => {});
+    this.#set.inBackground(this.#lookups.lookup(asRoot(call), { loc }));
   }
 
   #reply({ parent }: NamedLoc, replies: readonly ParentPrePost[]): Reply<"rmdir"> {

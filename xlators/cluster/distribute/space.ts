@@ -46,7 +46,6 @@ export class Space {
   readonly #clock: Clock;
   readonly #usage: (Usage | undefined)[];
   #askedAtMs = Number.NEGATIVE_INFINITY;
-  #asking: Promise<void> | undefined;
 
   constructor(children: readonly XlatorBase[], clock: Clock) {
     this.#children = children;
@@ -59,16 +58,16 @@ export class Space {
     return this.#usage.map((usage) => usage?.weight ?? 0);
   }
 
-  /** Asks again if what is known is old; resolves at once unless nothing is known. */
-  async refresh(): Promise<void> {
+  /** Asks all children again if what is known is old: a promise of the answers, undefined if it is not. */
+  renewed(): Promise<void> | undefined {
     const nowMs = this.#clock.nowMs();
-    if (nowMs - this.#askedAtMs >= AGE_MAX_MS && this.#asking === undefined) {
-      this.#askedAtMs = nowMs;
-      this.#asking = Promise.all(this.#children.map((_, child) => this.ask(child))).then(() => {
-        this.#asking = undefined;
-      });
-    }
-    if (this.#asking !== undefined && this.#usage.every((usage) => usage === undefined)) await this.#asking;
+    if (nowMs - this.#askedAtMs < AGE_MAX_MS) return undefined;
+    this.#askedAtMs = nowMs;
+    return Promise.all(this.#children.map((_, child) => this.ask(child))).then(() => {});
+  }
+
+  get isUnknown(): boolean {
+    return this.#usage.every((usage) => usage === undefined);
   }
 
   /** One child; what it told before stays when it does not answer. */

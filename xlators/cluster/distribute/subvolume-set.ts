@@ -56,6 +56,7 @@ export class SubvolumeSet {
   retired: ReadonlySet<number> = new Set();
   #hash: NameHash = new NameHash([]);
   readonly #up: boolean[];
+  readonly #background = new Set<Promise<void>>();
 
   constructor(init: SubvolumeSetInit) {
     this.name = init.name;
@@ -102,11 +103,32 @@ export class SubvolumeSet {
   childIsUp(child: number): void {
     if (!this.#up[child]) this.generation++;
     this.#up[child] = true;
-    void this.space.ask(child);
+    this.inBackground(this.space.ask(child));
   }
 
   childIsDown(child: number): void {
     this.#up[child] = false;
+  }
+
+  /** Free space is asked for again if what is known is old; who asks waits only when nothing is known. */
+  renewSpace(): Promise<void> | undefined {
+    const asked = this.space.renewed();
+    if (asked === undefined) return undefined;
+    this.inBackground(asked);
+    return this.space.isUnknown ? asked : undefined;
+  }
+
+  /** Work that nobody waits for but the end of the graph; failing is its own affair. */
+  inBackground(work: Promise<unknown>): void {
+    const done: Promise<void> = work.then(
+      () => void this.#background.delete(done),
+      () => void this.#background.delete(done),
+    );
+    this.#background.add(done);
+  }
+
+  async settled(): Promise<void> {
+    while (this.#background.size > 0) await Promise.all(this.#background);
   }
 
   /** The child that a linkto file names; -1 when there is none of that name. */
