@@ -106,6 +106,14 @@ export class FileSize {
     return this.ownership.isHeld || this.#now() - this.#verifiedMs < FRESH_MS;
   }
 
+  /**
+   * Whether a range that ends there surely ends within the file, or the end of the file is known for certain:
+   * other clients extend files at any time.
+   */
+  covers(end: number): boolean {
+    return this.ownership.isHeld || (end <= this.#size && this.isFresh);
+  }
+
   /** To be called before a fop whose reply brings the xattr; its answer goes to `believe`. */
   asking(): Asked {
     const [changes, sizeChanges] = [this.#changes, this.#sizeChanges];

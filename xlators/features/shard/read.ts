@@ -36,8 +36,7 @@ export class Reader {
     const within = offset % file.blockSize;
     const { size: extent } = file;
     const end = offset + size;
-    const asking =
-      extent.isFresh && (extent.ownership.isHeld || end <= extent.size) ? undefined : extent.refresh(fd);
+    const asking = extent.covers(end) ? undefined : extent.refresh(fd);
     if (within + size <= file.blockSize) {
       asking?.catch(ignore);
       const part = await this.#readOne(file, call, args, (offset - within) / file.blockSize, within, size);

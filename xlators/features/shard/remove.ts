@@ -101,7 +101,9 @@ export class Remover {
     const known = files.find(base.stat.gfid);
     const size = Math.max(base.extent.size, known?.size.size ?? 0);
     const isOpen = base.openCount > 0 || (known?.opens ?? 0) > 0;
-    if (size <= base.blockSize && !isOpen) {
+    // Room that the base file does not take is in other blocks, perhaps beyond the end.
+    const isWhole = size <= base.blockSize && (known?.size.blocks ?? base.extent.blocks) <= base.stat.blocks;
+    if (isWhole && !isOpen) {
       const reply = await take();
       if (base.stat.nlink <= 1) this.#lost(base.stat.gfid);
       return reply;

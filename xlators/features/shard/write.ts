@@ -96,7 +96,7 @@ export class Writer {
    * that begins further on has them made, empty.
    */
   async #reachBlocks(file: ShardFile, call: Call, { fd, offset }: Args<"fallocate">): Promise<void> {
-    if (!file.size.isFresh) await file.size.refresh(fd);
+    if (!file.size.ownership.isHeld) await file.size.refresh(fd);
     const first = lastBlock(file.size.size, file.blockSize) + 1;
     const count = blockOf(offset, file.blockSize) - first;
     if (count <= 0) return;
@@ -127,7 +127,7 @@ export class Writer {
     const pre = file.attributes();
     if (!file.gate.tryEnter()) await file.gate.enter();
     try {
-      if (!file.size.isFresh) await file.size.refresh(fd);
+      if (!file.size.covers(offset + args.size)) await file.size.refresh(fd);
       const inside = Math.max(0, Math.min(args.size, file.size.size - offset));
       await eachOf(pieces(offset, inside, file.blockSize), async (piece) => {
         const { block, offset: from, size } = piece;
