@@ -139,6 +139,62 @@ describe("mortar heal", () => {
   });
 });
 
+describe("HEAL-28 a file that is written all the while", () => {
+  /** Rounds of both tools' lists while a program appends. */
+  async function listsMeanwhile(s: Scene, rounds: number): Promise<string[]> {
+    const writer = lab.agent();
+    const fd = await writer.open(s.at("image"), "O_RDWR|O_CREAT");
+    let stopping = false;
+    let written = 0;
+    const writes = (async () => {
+      for (; !stopping; written++) await writer.write(fd, Buffer.alloc(64 * 1024, written), written * 65536);
+    })();
+    await until("the writer is under way", () => written > 10);
+    const lists: string[] = [];
+    for (let round = 0; round < rounds; round++)
+      lists.push(...(await Promise.all([heal(s, "info"), glfsheal(s)])));
+    stopping = true;
+    await writes;
+    await writer.close(fd);
+    return lists;
+  }
+
+  it("is not listed while all bricks are up", async () => {
+    const s = await open();
+    for (const list of await listsMeanwhile(s, 4)) {
+      expect(list).not.toContain("/image");
+      expect(list.match(/^Number of entries: 0$/gm)).toHaveLength(3);
+    }
+  });
+
+  it("is listed at once when a brick is down, whatever the writer's locks", async () => {
+    const s = await open(CASTS[0], { replicate: ["post-op-delay-secs 3"] });
+    await agent.writeFile(s.at("image"), "");
+    await s.replica.kill(2);
+    for (const list of await listsMeanwhile(s, 2)) expect(list).toContain("/image");
+    await s.revive(2);
+    await heal(s);
+    s.replica.expectSameCopies();
+  });
+
+  it("is watched by --watch until a daemon has healed it", async () => {
+    const s = await open();
+    await agent.writeFile(s.at("image"), "x".repeat(300_000));
+    await s.replica.kill(2);
+    await agent.appendFile(s.at("image"), "more");
+    const watching = lab.processes.start(MORTAR, ["heal", s.replica.volfile(), "info", "--watch"]);
+    await until("it has looked", () => watching.stdout.includes("\n"), { detail: () => watching.output });
+    await s.revive(2);
+    await s.replica.heal("mortar");
+    const { code, stdout } = await watching.exited;
+    expect(stdout.split("\n")[0]).toBe("1 to heal, 293.0 KiB to go, /image; 1 brick is away");
+    expect(stdout.trimEnd().split("\n").at(-1)).toBe("nothing to heal");
+    expect(code).toBe(0);
+    const exit = await s.replica.mortarHeal("--watch");
+    expect(exit.stderr).toBe("mortar: heal: --watch goes with info only, and not with --json\n");
+  });
+});
+
 describe("split brain", () => {
   /** A file that two copies have written alone, and one that they agree on. */
   async function split(): Promise<Scene> {
@@ -239,7 +295,7 @@ describe("mortar heal-daemon", () => {
 });
 
 describe("an embedded volume", () => {
-  it("fills a brick that was lost from the others while it serves", async () => {
+  it("HEAL-14 fills a brick that was lost from the others while it serves", async () => {
     const data = lab.path("data");
     const mountpoint = lab.makeDirectory("mnt");
     const brick = (index: number): string => join(data, `brick-${index}`);
