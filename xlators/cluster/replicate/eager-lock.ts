@@ -109,8 +109,9 @@ export class EagerLock implements LockTarget {
   /** xdata for an owner's operation that asks how many locks there are, when it is time to; shared. */
   countRequest(): Dict | undefined {
     const now = this.#set.env.clock.nowMs();
-    this.#isUnasked = now - this.#askedAtMs < this.#askEveryMs;
-    if (this.#isUnasked) return undefined;
+    const sinceMs = now - this.#askedAtMs;
+    this.#isUnasked = sinceMs >= CONTENTION_MS_MIN && sinceMs < this.#askEveryMs;
+    if (sinceMs < this.#askEveryMs) return undefined;
     this.#askedAtMs = now;
     this.#askEveryMs = Math.min(this.#askEveryMs * 2, CONTENTION_MS_MAX);
     return this.#countRequest;

@@ -78,7 +78,7 @@ describe("two writers", () => {
     expect(copies.env.clock.nowMs()).toBe(0);
   });
 
-  it("need not wait for the delay either where bricks do not tell: whoever pauses asks", async () => {
+  it("wait no longer than the delay where bricks do not tell of contention", async () => {
     await using copies = await Copies.start();
     for (const wire of copies.wires) wire.onChildEvent = () => {};
     const fd = await copies.session.open(await copies.file("image", "0000"));
@@ -90,8 +90,29 @@ describe("two writers", () => {
     void their.finally(() => {
       done = true;
     });
+    await copies.env.clock.advance(0.5 * SECOND_MS);
     expect(done).toBe(false);
-    await copies.env.clock.advance(0.02 * SECOND_MS);
+    await copies.env.clock.advance(0.6 * SECOND_MS);
+    expect((await their).size).toBe(1);
+  });
+
+  it("need not wait for it after many writes: replies are asked seldom then, but whoever pauses asks", async () => {
+    await using copies = await Copies.start();
+    for (const wire of copies.wires) wire.onChildEvent = () => {};
+    const fd = await copies.session.open(await copies.file("image", "0000"));
+    await using second = await SecondClient.start(copies);
+    const theirs = await openIn(second, "image");
+    for (let write = 0; write < 6; write++) {
+      await copies.session.write(fd, "1");
+      await copies.env.clock.advance(2);
+    }
+    const their = second.session.write(theirs, "2", 1);
+    await copies.session.write(fd, "3", 3);
+    let done = false;
+    void their.finally(() => {
+      done = true;
+    });
+    await copies.env.clock.advance(20);
     expect(done).toBe(true);
     expect((await their).size).toBe(1);
   });
