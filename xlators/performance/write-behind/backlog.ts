@@ -12,6 +12,7 @@
 
 import type { Call } from "../../../src/core/call.ts";
 import { Deferred } from "../../../src/core/concurrency.ts";
+import type { Timer } from "../../../src/core/env.ts";
 import { FopError, toFopError } from "../../../src/core/errors.ts";
 import type { Args, Reply } from "../../../src/core/fops.ts";
 import { ZERO_IATT } from "../../../src/core/iatt.ts";
@@ -32,7 +33,11 @@ export interface Host {
   /** Acknowledged bytes reached the bricks. */
   onWritten(backlog: Backlog): void;
   onFailed(batch: Batch, error: FopError): void;
+  after(delayMs: number, task: () => void): Timer;
 }
+
+/** How long a small write waits for the next one of its stream. */
+const LINGER_MS = 4;
 
 export class Backlog {
   /** gfidKey of the file. */
@@ -48,6 +53,8 @@ export class Backlog {
   #sentBytes = 0;
   /** The file's size as far as known; 0 is always a safe guess. */
   #size = 0;
+  /** Runs while a batch waits for more of its stream. */
+  #lingering: Timer | undefined;
   #lost = 0;
   #lostTo: FopError | undefined;
 
@@ -147,6 +154,7 @@ export class Backlog {
   /** Tries what failed once more and looks at the options again: the child is back, or they changed. */
   wake(): void {
     this.#readyAgain();
+    this.#trickle();
     this.#goOn();
   }
 
@@ -201,10 +209,27 @@ export class Backlog {
     if (batch.size >= sizeMax) this.#close();
   }
 
-  /** While nothing is under way there is nothing to gain by gathering more. */
+  /** While nothing is under way a write goes at once, unless it is one of a stream (`#linger`). */
   #trickle(): void {
-    if (this.#sentBytes === 0 && this.#host.current()["trickling-writes"]) this.#close();
+    if (this.#sentBytes === 0 && this.#lingering === undefined && this.#host.current()["trickling-writes"])
+      this.#close();
   }
+
+  /**
+   * A batch came back, and others were acknowledged meanwhile: this is a stream, and what follows in a moment
+   * belongs into the same batch. Nobody waits for it: whoever needs its bytes sends it.
+   */
+  #linger(): void {
+    if (this.#open === undefined || this.#sentBytes > 0 || this.#lingering !== undefined) return;
+    if (this.#host.current()["trickling-writes"])
+      this.#lingering = this.#host.after(LINGER_MS, this.#onPause);
+  }
+
+  readonly #onPause = (): void => {
+    this.#lingering = undefined;
+    this.#trickle();
+    this.#advance();
+  };
 
   #push(place: Place): void {
     this.#line.push(place);
@@ -362,7 +387,7 @@ export class Backlog {
     const window = this.#host.current()["cache-size"];
     while (this.#applicants.length > 0 && this.#failed === 0 && this.#unsyncedBytes <= window)
       this.#admitFirst(this.#applicants.shift()!);
-    this.#trickle();
+    this.#linger();
     this.#advance();
     if (this.#line.length === 0) this.#host.onIdle(this);
   }

@@ -13,6 +13,7 @@
  */
 
 import type { Call } from "../../../src/core/call.ts";
+import type { Timer } from "../../../src/core/env.ts";
 import { FopError, UserError } from "../../../src/core/errors.ts";
 import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
 import { gfidEquals, gfidKey, gfidOf, gfidText } from "../../../src/core/gfid.ts";
@@ -287,6 +288,10 @@ class WriteBehind extends Xlator<typeof WRITE_BEHIND_OPTIONS> implements Host {
   onFailed({ fd, offset, size }: Batch, error: FopError): void {
     const gfid = gfidText(fd.inode.gfid);
     this.log.warn("an acknowledged write failed and is kept", { gfid, offset, size, code: error.code });
+  }
+
+  after(delayMs: number, task: () => void): Timer {
+    return this.env.clock.after(delayMs, task);
   }
 
   /** Whether a write may be acknowledged before it is done. */

@@ -161,6 +161,28 @@ describe("gathering", () => {
     await session.end();
   });
 
+  it("goes on for a moment after a write came back, as more of the stream will follow", async () => {
+    await using r = await rig();
+    const { session, delays, env } = r;
+    const fd = await session.create("f");
+    const hold = delays.hold("writev");
+    await session.write(fd, filled(KIB), 0);
+    await session.write(fd, filled(KIB), KIB);
+    delays.unhold(hold);
+    await settle();
+    expect(r.writes()).toEqual(["0+1024"]);
+    await session.write(fd, filled(KIB), 2 * KIB);
+    await env.clock.advance(3);
+    expect(r.writes()).toEqual(["0+1024"]);
+    await env.clock.advance(2);
+    expect(r.writes()).toEqual(["0+1024", "1024+2048"]);
+    // The stream has ended: the next write goes at once.
+    await session.write(fd, "x", 3 * KIB);
+    await settle();
+    expect(r.writes()).toHaveLength(3);
+    await session.end();
+  });
+
   it("stops at aggregate-size", async () => {
     await using r = await rig({ "aggregate-size": "16KB", "trickling-writes": "off" });
     const { session } = r;
