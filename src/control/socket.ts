@@ -41,8 +41,8 @@ export async function serveControl(
   mountpoint: string,
   answer: (question: unknown) => Promise<unknown>,
   log: Logger,
+  directory = controlDirectory(),
 ): Promise<ControlSocket> {
-  const directory = controlDirectory();
   const path = join(directory, `${nameOf(mountpoint)}-${process.pid}.sock`);
   const server = createServer({ allowHalfOpen: true }, (socket) => void serveOne(socket, answer, log));
   try {
@@ -72,9 +72,10 @@ export async function ask<C extends Command>(
   mountpoint: string,
   command: C,
   question: Question<C>,
+  directory = controlDirectory(),
 ): Promise<Answer<C>> {
   const where = placeOf(mountpoint);
-  for (const path of socketsOf(where)) {
+  for (const path of socketsOf(where, directory)) {
     const socket = await connect(path);
     if (socket === undefined) {
       // Nobody listens: its process was killed.
@@ -104,8 +105,7 @@ function nameOf(mountpoint: string): string {
 }
 
 /** Newest first. */
-function socketsOf(mountpoint: string): string[] {
-  const directory = controlDirectory();
+function socketsOf(mountpoint: string, directory: string): string[] {
   const begin = `${nameOf(mountpoint)}-`;
   try {
     return readdirSync(directory)

@@ -11,7 +11,7 @@ import type { Call } from "../../src/core/call.ts";
 import { type Args, FOP_NAMES, type FopName, type Reply } from "../../src/core/fops.ts";
 import type { Fd } from "../../src/core/inode.ts";
 import { bool, type OptionTable, string } from "../../src/core/options.ts";
-import { defineXlator, exactly, wind, type XlatorInit } from "../../src/core/xlator.ts";
+import { type Dump, defineXlator, exactly, wind, type XlatorInit } from "../../src/core/xlator.ts";
 import { Around } from "./around.ts";
 
 const options = {
@@ -88,6 +88,10 @@ export class IoStats extends Around<typeof options> {
       if (counter) fops[fop] = { ...counter };
     }
     return { fops, bytesRead: this.#bytesRead, bytesWritten: this.#bytesWritten };
+  }
+
+  override dump(): Dump {
+    return { ...this.snapshot() };
   }
 
   /** Spelled out, though `around` would do it: the two that decide throughput. */

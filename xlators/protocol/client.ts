@@ -19,6 +19,7 @@ import type { Fd } from "../../src/core/inode.ts";
 import { type IoVec, iovSize, iovSlice, type Lease } from "../../src/core/iovec.ts";
 import { O_DIRECT } from "../../src/core/open-flags.ts";
 import {
+  type Dump,
   defineXlator,
   exactly,
   type ParentEvent,
@@ -94,6 +95,11 @@ class ProtocolClient extends ForwardingXlator<typeof CLIENT_OPTIONS> {
 
   override async fini(): Promise<void> {
     this.#session.stop();
+  }
+
+  override dump(): Dump {
+    const { rpc } = this.#session;
+    return { connected: rpc !== undefined, callsOutstanding: rpc?.outstanding ?? 0, openFds: this.#fds.size };
   }
 
   override onParentEvent(event: ParentEvent): void {

@@ -18,6 +18,7 @@ import type { Fd, Inode } from "../../../src/core/inode.ts";
 import { O_TRUNC } from "../../../src/core/open-flags.ts";
 import {
   type ChildEvent,
+  type Dump,
   defineXlator,
   type ParentEvent,
   Xlator,
@@ -124,6 +125,16 @@ export class Replicate extends XlatorBase<typeof options> {
   override reconfigure(given: ReplicateOptions): void {
     super.reconfigure(given);
     this.set.reconfigure(given);
+  }
+
+  override dump(): Dump {
+    const { set } = this;
+    return {
+      childrenUp: set.children.filter((_, child) => set.isUp(child)).map(({ name }) => name),
+      hasQuorum: set.hasQuorum(),
+      inodesLocked: this.#locks.busyCount,
+      pingMs: set.latencyMs,
+    };
   }
 
   override onParentEvent(event: ParentEvent): void {

@@ -21,7 +21,7 @@ import { iovSize } from "../../../src/core/iovec.ts";
 import { LOCK_KEY } from "../../../src/core/keys.ts";
 import { O_TRUNC } from "../../../src/core/open-flags.ts";
 import { type ByteRange, overlaps, rangeOf } from "../../../src/core/ranges.ts";
-import { defineXlator, exactly, type ParentEvent } from "../../../src/core/xlator.ts";
+import { type Dump, defineXlator, exactly, type ParentEvent } from "../../../src/core/xlator.ts";
 import { brickOfPathinfo, clearLocks, clearSummary, isClearName, parseClear } from "./clear.ts";
 import { CountedFops, countedInode } from "./counted-fops.ts";
 import type { Domain, DomainLock } from "./domain.ts";
@@ -84,6 +84,10 @@ class Locks extends CountedFops {
     this.#gone.add(client);
     this.table.dropClient(client);
     super.clientDisconnect(client);
+  }
+
+  override dump(): Dump {
+    return { inodesWithLocks: this.table.size };
   }
 
   override onParentEvent(event: ParentEvent): void {

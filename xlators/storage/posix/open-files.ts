@@ -63,6 +63,11 @@ export class OpenFiles {
   });
   readonly #opening = new Map<string, Promise<OpenFile>>();
 
+  /** Open descriptors of files and directories. */
+  get size(): number {
+    return this.#all.size;
+  }
+
   constructor(handles: Handles, states: InodeStates, mdata: MdataStore) {
     this.#handles = handles;
     this.#states = states;

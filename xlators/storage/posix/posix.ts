@@ -15,7 +15,7 @@ import { gfidText } from "../../../src/core/gfid.ts";
 import { S_IFREG } from "../../../src/core/iatt.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
 import { O_DIRECT } from "../../../src/core/open-flags.ts";
-import { defineXlator, exactly, type ParentEvent, XlatorBase } from "../../../src/core/xlator.ts";
+import { type Dump, defineXlator, exactly, type ParentEvent, XlatorBase } from "../../../src/core/xlator.ts";
 import { openDiskIo } from "../../../src/os/disk-io.ts";
 import { close, lchown, statfs } from "../../../src/os/files.ts";
 import { Brick } from "./brick.ts";
@@ -110,6 +110,14 @@ class Posix extends XlatorBase<typeof posixOptions> {
 
   override onParentEvent(event: ParentEvent): void {
     if (event.type === "parent-up" && !this.#failed) this.notifyParents({ type: "child-up" });
+  }
+
+  override dump(): Dump {
+    return {
+      directory: this.options.directory,
+      healthy: !this.#failed,
+      openFiles: this.#brick?.files.size ?? 0,
+    };
   }
 
   #onHealthFailure(code: string): void {
