@@ -1,6 +1,7 @@
 /**
- * The peer: a volume of GlusterFS as glusterd itself sets it up, one brick or three copies, loopback TCP, its
- * performance translators off, so that its client graph does the work that Mortar's does.
+ * The peer: a volume of GlusterFS as glusterd itself sets it up, one brick or three copies, loopback TCP. Its
+ * performance translators are off, so that its client graph does the work that Mortar's does; or it has a group
+ * of options (virt), and Mortar's row has the same.
  *
  * Needs root and GlusterFS 10 or newer on this machine. A glusterd that already runs is used and left
  * running; one that this bench started is stopped. The volume is stopped and deleted at the end, whatever
@@ -33,11 +34,16 @@ export class Peer {
   readonly #processes: Processes;
   /** Where the volume keeps its data: one directory, or one a copy. */
   readonly brickDirectories: readonly string[];
+  readonly #group: string | undefined;
   #startedGlusterd = false;
   #made = false;
 
-  constructor(processes: Processes, init: { name: string; brickDirectories: readonly string[] }) {
+  constructor(
+    processes: Processes,
+    init: { name: string; brickDirectories: readonly string[]; group?: string | undefined },
+  ) {
     this.#processes = processes;
+    this.#group = init.group;
     this.name = init.name;
     this.brickDirectories = init.brickDirectories;
   }
@@ -53,9 +59,10 @@ export class Peer {
     const copies = bricks.length > 1 ? ["replica", String(bricks.length)] : [];
     await this.#gluster("volume", "create", this.name, ...copies, ...bricks, "force");
     this.#made = true;
-    for (const translator of TRANSLATORS_OFF) {
-      await this.#gluster("volume", "set", this.name, `performance.${translator}`, "off");
-    }
+    if (this.#group !== undefined) await this.#gluster("volume", "set", this.name, "group", this.#group);
+    else
+      for (const translator of TRANSLATORS_OFF)
+        await this.#gluster("volume", "set", this.name, `performance.${translator}`, "off");
     await this.#gluster("volume", "start", this.name);
   }
 

@@ -10,7 +10,7 @@ import Table from "cli-table3";
 import type { Machine } from "../src/compare/machine.ts";
 import { type Summary, shortNumber, summarize } from "../src/compare/stats.ts";
 import { describeLoads, type Load, type Scale } from "./loads.ts";
-import { BASE_ROW, PEER_ROW, REPLICA_PEER_ROW, type Row } from "./rows.ts";
+import { BASE_ROW, PEER_ROW, REPLICA_PEER_ROW, type Row, VIRT_PEER_ROW } from "./rows.ts";
 
 export interface Results {
   readonly machine: Machine;
@@ -50,6 +50,12 @@ const GOALS: readonly { row: string; than: string; loads: readonly string[]; wan
   { row: "replica-tcp", than: REPLICA_PEER_ROW, loads: ["seq-read"], wanted: 1 },
   { row: "replica-tcp", than: REPLICA_PEER_ROW, loads: ["4k-write"], wanted: 2 },
   { row: "replica-embedded", than: REPLICA_PEER_ROW, loads: ["seq-write"], wanted: 2 },
+  { row: "virt-tcp", than: VIRT_PEER_ROW, loads: ["seq-write"], wanted: 1.5 },
+  { row: "virt-tcp", than: VIRT_PEER_ROW, loads: ["seq-read"], wanted: 1.3 },
+  { row: "virt-tcp", than: VIRT_PEER_ROW, loads: ["4k-write", "dd"], wanted: 2.5 },
+  { row: "virt-tcp", than: VIRT_PEER_ROW, loads: ["4k-read"], wanted: 1.5 },
+  { row: "virt-writeback", than: BASE_ROW, loads: ["dd"], wanted: 0.5 },
+  { row: "virt-mixed", than: VIRT_PEER_ROW, loads: ["seq-write", "seq-read"], wanted: 1 },
 ];
 
 /** Undefined where the row was not measured with the load. */

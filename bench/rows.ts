@@ -17,7 +17,7 @@ import { directFilesBelow } from "../test/support/open-files.ts";
 import { canConnect, tail } from "../test/support/peers.ts";
 import { freePort } from "../test/support/ports.ts";
 import type { Processes, Running } from "../test/support/processes.ts";
-import { replicaVolfile } from "../test/support/replica-volfiles.ts";
+import { type ReplicaVolfile, replicaVolfile, virtVolfile } from "../test/support/replica-volfiles.ts";
 import { type BrickVolfile, brickVolfile, clientVolfile, embeddedVolfile } from "../test/support/volfiles.ts";
 import { until } from "../test/support/wait.ts";
 import type { Peer } from "./peer.ts";
@@ -25,8 +25,8 @@ import type { Peer } from "./peer.ts";
 const MORTAR = fileURLToPath(new URL("../src/cli/mortar", import.meta.url));
 const START_DEADLINE_MS = 60_000;
 
-/** Of one brick, and of three copies. */
-export type PeerKind = "single" | "replica";
+/** Of one brick, of three copies, and of three copies cut into shards with the options for virtual machines. */
+export type PeerKind = "single" | "replica" | "virt";
 
 /** Where rows live and what they share. */
 export interface Site {
@@ -64,6 +64,7 @@ export interface Row {
 export const BASE_ROW = "base";
 export const PEER_ROW = "glusterfs";
 export const REPLICA_PEER_ROW = "replica-glusterfs";
+export const VIRT_PEER_ROW = "virt-glusterfs";
 
 export const ROWS: readonly Row[] = [
   { id: BASE_ROW, title: "base directory", peer: PEER_ROW, start: startBase },
@@ -110,7 +111,7 @@ export const ROWS: readonly Row[] = [
     id: "replica-tcp",
     title: "Mortar over TCP to three Mortar bricks",
     peer: REPLICA_PEER_ROW,
-    start: startTcpReplica,
+    start: (site) => startTcpReplica(site, "replica-tcp", replicaVolfile),
   },
   {
     id: REPLICA_PEER_ROW,
@@ -125,6 +126,33 @@ export const ROWS: readonly Row[] = [
     needsPeer: "replica",
     peer: REPLICA_PEER_ROW,
     start: (site) => startMixed(site, "replica"),
+  },
+  {
+    id: "virt-tcp",
+    title: "Mortar, sharded replica 3 with the virt profile, over TCP",
+    peer: VIRT_PEER_ROW,
+    start: (site) => startTcpReplica(site, "virt-tcp", virtVolfile),
+  },
+  {
+    id: "virt-writeback",
+    title: "the same, kernel-writeback-cache=on",
+    peer: VIRT_PEER_ROW,
+    start: (site) =>
+      startTcpReplica(site, "virt-writeback", virtVolfile, ["-o", "kernel-writeback-cache=on"]),
+  },
+  {
+    id: VIRT_PEER_ROW,
+    title: "GlusterFS FUSE, its sharded replica 3 with group virt",
+    needsPeer: "virt",
+    peer: VIRT_PEER_ROW,
+    start: (site) => startGlusterfs(site, "virt"),
+  },
+  {
+    id: "virt-mixed",
+    title: "Mortar FUSE, that GlusterFS volume with group virt",
+    needsPeer: "virt",
+    peer: VIRT_PEER_ROW,
+    start: (site) => startMixed(site, "virt"),
   },
 ];
 
@@ -173,16 +201,21 @@ async function startTcp(site: Site): Promise<Station> {
   return overTcp(site, "tcp", volfile, [brick]);
 }
 
-async function startTcpReplica(site: Site): Promise<Station> {
+async function startTcpReplica(
+  site: Site,
+  row: string,
+  volfile: (volume: ReplicaVolfile) => string,
+  args: readonly string[] = [],
+): Promise<Station> {
   const volumeId = randomUUID();
   const name = "replica";
   const bricks: TcpBrick[] = [];
   for (let copy = 0; copy < COPIES; copy++) {
     const copyOf = { name, arbiter: false };
-    bricks.push(await startBrick(site, `replica-tcp-brick-${copy}`, { volumeId, copyOf }));
+    bricks.push(await startBrick(site, `${row}-brick-${copy}`, { volumeId, copyOf }));
   }
-  const text = replicaVolfile({ name, volumeId, copies: bricks });
-  return overTcp(site, "replica-tcp", writeText(site, "replica-tcp.vol", text), bricks);
+  const text = volfile({ name, volumeId, copies: bricks });
+  return overTcp(site, row, writeText(site, `${row}.vol`, text), bricks, args);
 }
 
 interface TcpBrick {
@@ -220,8 +253,9 @@ async function overTcp(
   name: string,
   volfile: string,
   bricks: readonly TcpBrick[],
+  args: readonly string[] = [],
 ): Promise<Station> {
-  const mount = await mountMortar(site, name, volfile, ["--edge", "dev-fuse"]);
+  const mount = await mountMortar(site, name, volfile, ["--edge", "dev-fuse", ...args]);
   const [first] = bricks;
   return {
     directory: mount.mountpoint,

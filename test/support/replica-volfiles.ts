@@ -34,6 +34,32 @@ export function replicaVolfile(volume: ReplicaVolfile): string {
   ].join("\n");
 }
 
+/** What a mount of a sharded volume with `group virt` runs. */
+export function virtVolfile(volume: ReplicaVolfile): string {
+  const { name } = volume;
+  const layers: readonly (readonly [suffix: string, type: string, options: readonly string[]])[] = [
+    ["dht", "cluster/distribute", ["lookup-optimize off"]],
+    ["shard", "features/shard", []],
+    ["utime", "features/utime", ["noatime on"]],
+    ["write-behind", "performance/write-behind", ["strict-O_DIRECT on"]],
+    ["open-behind", "performance/open-behind", []],
+    ["md-cache", "performance/md-cache", []],
+  ];
+  const sections: string[] = [];
+  let below = replicateName(name);
+  for (const [suffix, type, options] of layers) {
+    sections.push(section(`${name}-${suffix}`, type, [...options], below));
+    below = `${name}-${suffix}`;
+  }
+  const virt = { ...volume, replicate: ["eager-lock enable", "quorum-type auto", "choose-local off"] };
+  return [
+    ...clients(volume),
+    replicate(virt, []),
+    ...sections,
+    section(name, "debug/io-stats", ["log-level WARNING"], below),
+  ].join("\n");
+}
+
 /** What glustershd runs. */
 export function healVolfile(volume: ReplicaVolfile): string {
   const { name } = volume;
