@@ -24,7 +24,7 @@ export interface BenchOptions {
 
 export const USAGE = `npm run bench -- [options]
   --peers          with the rows that need GlusterFS on this machine (root, glusterd)
-  --rounds N       measurements of each cell, the median counts (default 3)
+  --rounds N       measurements of each cell or trial, the median counts (default 3)
   --only A,B       only these rows: ${ROWS.map(({ id }) => id).join(", ")}
   --loads A,B      only these loads: ${LOADS.map(({ id }) => id).join(", ")}
   --trials A,B     instead of loads, what happens when bricks of a replica 3 die and return:

@@ -14,14 +14,13 @@ import { describeMachine, loadAverage } from "../src/compare/machine.ts";
 import { shortNumber } from "../src/compare/stats.ts";
 import { UserError } from "../src/core/errors.ts";
 import { unmountBelow } from "../test/support/mounts.ts";
-import { Lab, type Make } from "../test/support/peers.ts";
 import { Processes } from "../test/support/processes.ts";
 import { type BenchOptions, parseArguments, USAGE } from "./arguments.ts";
 import { type Bench, type Load, layOut, SCALES } from "./loads.ts";
 import { Peer } from "./peer.ts";
 import { goalLines, markdown, notes, type Results, terminalTable } from "./report.ts";
 import { isDirectAtBrick, type PeerKind, type Row, type Site, type Station } from "./rows.ts";
-import { type Figure, figureLines, TRIAL_SCALES } from "./trials.ts";
+import { runTrials } from "./trial-run.ts";
 
 /** Work of the unmeasured first pass. */
 const WARM_UP_SEC = 2;
@@ -46,8 +45,7 @@ class Stage {
     const name = `mortar-bench-${kind}-${process.pid}`;
     const bricks = kind === "single" ? [0] : [0, 1, 2];
     const brickDirectories = bricks.map((brick) => join(this.directory, `peer-${kind}-brick-${brick}`));
-    const group = kind === "virt" ? "virt" : undefined;
-    const peer = new Peer(this.servers, { name, brickDirectories, group });
+    const peer = new Peer(this.servers, { name, brickDirectories });
     this.#peers.push(peer);
     await peer.start();
     return peer;
@@ -78,7 +76,7 @@ class Stage {
 async function main(): Promise<number> {
   try {
     const options = parseArguments(process.argv.slice(2));
-    if (options !== undefined && options.trials.length > 0) return await runTrials(options);
+    if (options !== undefined && options.trials.length > 0) return await runTrials(options, VOICE);
     if (options !== undefined) return await runOn(new Stage(options.directory ?? tmpdir()), options);
     process.stdout.write(USAGE);
     return 0;
@@ -87,40 +85,6 @@ async function main(): Promise<number> {
     else complain(String((error as Error).stack ?? error));
     return 1;
   }
-}
-
-/** @returns the exit code: 130 after Ctrl-C */
-async function runTrials(options: BenchOptions): Promise<number> {
-  const { trials, quick, peers } = options;
-  const lab = new Lab("trials", options.directory);
-  let interrupted = false;
-  function onSignal(): void {
-    if (interrupted) return;
-    interrupted = true;
-    complain("interrupted, cleaning up");
-    void lab.processes.killAll();
-  }
-  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
-  const figures: Figure[] = [];
-  try {
-    const scale = quick ? TRIAL_SCALES.quick : TRIAL_SCALES.full;
-    const makes: readonly Make[] = peers ? ["mortar", "glusterfs"] : ["mortar"];
-    for (const trial of trials) figures.push(...(await trial.run({ lab, scale, makes, progress })));
-  } catch (error) {
-    if (interrupted) return 130;
-    throw error;
-  } finally {
-    progressEnd();
-    await lab.close();
-  }
-  const machine = describeMachine(options.directory ?? tmpdir());
-  process.stdout.write(`${figureLines(figures).join("\n")}\n`);
-  const output = resolve(options.output);
-  mkdirSync(output, { recursive: true });
-  const command = ["npm run bench --", ...process.argv.slice(2)].join(" ");
-  writeFileSync(join(output, "trials.json"), `${JSON.stringify({ machine, command, figures }, null, 2)}\n`);
-  process.stdout.write(`written to ${output}/trials.json\n`);
-  return 0;
 }
 
 /** @returns the exit code: 130 after Ctrl-C */
@@ -194,7 +158,7 @@ async function measure(stage: Stage, options: BenchOptions, stop: () => boolean)
     rounds,
     startedAt,
     loadBefore,
-    peerOptions: (await (peers.single ?? peers.replica ?? peers.virt)?.options()) ?? [],
+    peerOptions: (await (peers.single ?? peers.replica)?.options()) ?? [],
     rows: rows.map(({ id, title, peer }) => ({ id, title, peer })),
     loads: loads.map(({ id, title, unit, lowerIsBetter }) => ({ id, title, unit, lowerIsBetter })),
     values,
@@ -243,5 +207,7 @@ function progressEnd(): void {
 function complain(text: string): void {
   process.stderr.write(`bench: ${text}\n`);
 }
+
+const VOICE = { progress, progressEnd, complain };
 
 process.exitCode = await main();

@@ -8,14 +8,14 @@
  * that was away, by the kernel's count on its sockets, so that they mean the same for every make.
  */
 
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { shortNumber } from "../src/compare/stats.ts";
 import { countIndex } from "../test/support/copies.ts";
 import { pendingCount } from "../test/support/heal-info.ts";
 import type { Lab, Make, Mount } from "../test/support/peers.ts";
 import { Replica } from "../test/support/replica.ts";
 import { pause, until } from "../test/support/wait.ts";
+import type { Figure } from "./figures.ts";
+import { runMemory } from "./memory.ts";
 
 export interface TrialScale {
   readonly imageMiB: number;
@@ -30,15 +30,6 @@ export const TRIAL_SCALES = {
   quick: { imageMiB: 64, changedMiB: 8, cycles: 6 },
 } as const satisfies Record<string, TrialScale>;
 
-/** One figure; `goal` says what it has to be, when that can be said of it alone. */
-export interface Figure {
-  readonly text: string;
-  readonly value: number;
-  readonly unit: string;
-  /** At most this. */
-  readonly wanted?: number;
-}
-
 export interface TrialRun {
   readonly lab: Lab;
   readonly scale: TrialScale;
@@ -50,11 +41,12 @@ export interface TrialRun {
 export interface Trial {
   readonly id: string;
   readonly title: string;
+  /** One long run, which is not repeated. */
+  readonly once?: true;
   run(run: TrialRun): Promise<Figure[]>;
 }
 
 const HEAL_DEADLINE_MS = 600_000;
-const STEP_DEADLINE_MS = 120_000;
 const PING_TIMEOUT_S = 5;
 /** A writer of the stall trial runs this long before and after its brick is struck. */
 const AROUND_SEC = 3;
@@ -65,7 +57,7 @@ const MIB = 2 ** 20;
 export const TRIALS: readonly Trial[] = [
   { id: "heal", title: "heal of a brick that was away", run: runHeal },
   { id: "stall", title: "longest stall of a 4k write loop", run: runStall },
-  { id: "memory", title: "memory of the mount while bricks come and go", run: runMemory },
+  { id: "memory", title: "memory of the mount while bricks come and go", once: true, run: runMemory },
 ];
 
 async function runHeal({ lab, scale, makes, progress }: TrialRun): Promise<Figure[]> {
@@ -158,50 +150,6 @@ async function runStall({ lab, makes, progress }: TrialRun): Promise<Figure[]> {
   return figures;
 }
 
-async function runMemory({ lab, scale, progress }: TrialRun): Promise<Figure[]> {
-  const replica = await Replica.three(lab, "mortar");
-  const mount = await replica.mount("mortar");
-  const daemon = replica.healDaemon("mortar");
-  const agent = lab.agent();
-  const samples: number[] = [];
-  for (let cycle = 0; cycle < scale.cycles; cycle++) {
-    progress(`memory: cycle ${cycle + 1} of ${scale.cycles}, ${shortNumber(samples.at(-1) ?? 0)} MiB`);
-    const index = cycle % replica.bricks.length;
-    await replica.kill(index);
-    await agent.writeFile(join(mount.mountpoint, "file"), `cycle ${cycle}`);
-    await replica.revive(index);
-    const isClean = (): boolean => replica.bricks.every(({ directory }) => countIndex(directory) === 0);
-    await until("the brick is healed", isClean, {
-      deadlineMs: STEP_DEADLINE_MS,
-      detail: () => daemon.output,
-    });
-    samples.push(residentMiB(mount.process.pid));
-  }
-  const quarter = Math.max(1, Math.floor(samples.length / 4));
-  const mean = (values: readonly number[]): number =>
-    values.reduce((sum, value) => sum + value, 0) / values.length;
-  const second = mean(samples.slice(quarter, 2 * quarter));
-  const last = mean(samples.slice(-quarter));
-  await agent.process.kill();
-  await lab.unmount(mount);
-  await daemon.stop();
-  await replica.kill(0, 1, 2);
-  return [
-    { text: `memory: of the mount after ${scale.cycles} kill and return cycles`, value: last, unit: "MiB" },
-    {
-      text: "memory: last quarter of the cycles against the second",
-      value: last / second,
-      unit: "x",
-      wanted: 1.1,
-    },
-  ];
-}
-
-function residentMiB(pid: number): number {
-  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
-  return Number(kib) / 1024;
-}
-
 /** Runs fio on the image with O_DIRECT; an error fails the trial. @returns the longest request in seconds */
 async function fio(lab: Lab, mount: Mount, args: readonly string[]): Promise<number> {
   const output = await lab.processes.run(
@@ -218,13 +166,4 @@ async function fio(lab: Lab, mount: Mount, args: readonly string[]): Promise<num
   const [job] = jobs;
   if (job === undefined || job.error !== 0) throw new Error(`fio: error ${job?.error}`);
   return job.write.lat_ns.max / 1e9;
-}
-
-/** One line a figure, and whether it reaches what is wanted of it. */
-export function figureLines(figures: readonly Figure[]): string[] {
-  return figures.map(({ text, value, unit, wanted }) => {
-    const line = `${text}: ${shortNumber(value)} ${unit}`;
-    if (wanted === undefined) return line;
-    return `${value <= wanted ? "reached" : "MISSED"}: ${line}, wanted at most ${wanted}`;
-  });
 }

@@ -160,16 +160,24 @@ export class Lab {
   async mount(
     make: Make,
     source: string,
-    { mountpoint = this.makeDirectory("mnt"), options = [] as readonly string[] } = {},
+    {
+      mountpoint = this.makeDirectory("mnt"),
+      options = [] as readonly string[],
+      env = {} as Readonly<Record<string, string>>,
+    } = {},
   ): Promise<Mount> {
     const logFile = this.path(`${make}-mount.log`);
     const noCache = ["attribute-timeout=0", "entry-timeout=0"];
     const running =
       make === "mortar"
-        ? this.processes.start(MORTAR, [
-            ...["mount", source, mountpoint, "--foreground", "--log-file", logFile],
-            ...["-o", [...noCache, ...options].join(",")],
-          ])
+        ? this.processes.start(
+            MORTAR,
+            [
+              ...["mount", source, mountpoint, "--foreground", "--log-file", logFile],
+              ...["-o", [...noCache, ...options].join(",")],
+            ],
+            { env },
+          )
         : this.processes.start("glusterfs", [
             ...["-N", "-f", source, "-l", logFile],
             ...[...noCache, ...options].map((option) => `--${option}`),

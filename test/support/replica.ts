@@ -108,8 +108,18 @@ export class Replica {
     return this.lab.writeFile(`${this.name}.vol`, replicaVolfile(this.#volfile(options)));
   }
 
-  mount(make: Make, options: ClientOptions & { readonly mount?: readonly string[] } = {}): Promise<Mount> {
-    return this.lab.mount(make, this.volfile(options), options.mount ? { options: options.mount } : {});
+  mount(
+    make: Make,
+    options: ClientOptions & {
+      readonly mount?: readonly string[];
+      readonly env?: Readonly<Record<string, string>>;
+    } = {},
+  ): Promise<Mount> {
+    const { mount, env } = options;
+    return this.lab.mount(make, this.volfile(options), {
+      ...(mount ? { options: mount } : {}),
+      ...(env ? { env } : {}),
+    });
   }
 
   // Healing.
