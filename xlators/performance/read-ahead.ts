@@ -206,10 +206,10 @@ class Reader {
    * them was asked for before `oldestMs`. What is read to its end leaves the queue.
    */
   take(offset: number, bytes: number, oldestMs: number): Chunk[] {
-    // Whoever reads at the end wants to know whether the file has grown.
-    if (offset >= this.eof) this.eof = Number.POSITIVE_INFINITY;
     const first = this.chunks[0];
-    if (first === undefined || first.start > offset || first.askedAtMs < oldestMs) {
+    // Whoever reads at the end wants to know whether the file has grown.
+    const isAtEnd = offset >= this.eof;
+    if (first === undefined || isAtEnd || first.start > offset || first.askedAtMs < oldestMs) {
       const { run } = this;
       this.startOver();
       this.run = run;
@@ -251,7 +251,8 @@ class Chunk implements Lease {
       });
       if (this.#holders === 0) reply.lease?.release();
       this.reply = reply;
-      if (reader !== undefined && reply.eof && !this.dropped) reader.eof = this.start + reply.size;
+      if (reader !== undefined && reply.eof && !this.dropped)
+        reader.eof = Math.min(reader.eof, this.start + reply.size);
     } catch {
       this.dropped = true;
     } finally {
