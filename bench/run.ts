@@ -45,7 +45,8 @@ class Stage {
     const name = `mortar-bench-${kind}-${process.pid}`;
     const bricks = kind === "single" ? [0] : [0, 1, 2];
     const brickDirectories = bricks.map((brick) => join(this.directory, `peer-${kind}-brick-${brick}`));
-    const peer = new Peer(this.servers, { name, brickDirectories });
+    const group = kind === "virt" ? "virt" : undefined;
+    const peer = new Peer(this.servers, { name, brickDirectories, group });
     this.#peers.push(peer);
     await peer.start();
     return peer;
@@ -158,7 +159,7 @@ async function measure(stage: Stage, options: BenchOptions, stop: () => boolean)
     rounds,
     startedAt,
     loadBefore,
-    peerOptions: (await (peers.single ?? peers.replica)?.options()) ?? [],
+    peerOptions: (await (peers.single ?? peers.replica ?? peers.virt)?.options()) ?? [],
     rows: rows.map(({ id, title, peer }) => ({ id, title, peer })),
     loads: loads.map(({ id, title, unit, lowerIsBetter }) => ({ id, title, unit, lowerIsBetter })),
     values,
