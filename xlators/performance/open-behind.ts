@@ -19,7 +19,7 @@ import { S_IFREG } from "../../src/core/iatt.ts";
 import { Fd, type Inode } from "../../src/core/inode.ts";
 import { O_DIRECT, O_RDWR, O_TRUNC } from "../../src/core/open-flags.ts";
 import { bool, type OptionTable } from "../../src/core/options.ts";
-import { defineXlator, exactly, wind, Xlator } from "../../src/core/xlator.ts";
+import { type Dump, defineXlator, exactly, wind, Xlator } from "../../src/core/xlator.ts";
 
 const options = {
   "lazy-open": bool({
@@ -70,6 +70,10 @@ class OpenBehind extends Xlator<typeof options> {
   /** Open fds a file, by gfidKey; the key is kept with the fd for its release. */
   readonly #openFds = new Map<string, number>();
   readonly #keys = new WeakMap<Fd, string>();
+
+  override dump(): Dump {
+    return { openFiles: this.#openFds.size, lateOpens: this.#late.size };
+  }
 
   override localFile(fd: Fd): number | undefined {
     return this.#lateByFd.has(fd) ? undefined : this.child.localFile(fd);

@@ -23,6 +23,7 @@ import { iovSize } from "../../../src/core/iovec.ts";
 import { O_ACCMODE, O_DIRECT, O_RDONLY, O_SYNC, O_TRUNC } from "../../../src/core/open-flags.ts";
 import {
   type ChildEvent,
+  type Dump,
   defineXlator,
   exactly,
   Xlator,
@@ -93,6 +94,18 @@ class WriteBehind extends Xlator<typeof WRITE_BEHIND_OPTIONS> implements Host {
     super.onChildEvent(event, from);
     if (event.type !== "child-up") return;
     for (const backlog of [...this.#backlogs.busy.values()]) if (backlog.hasFailed) backlog.wake();
+  }
+
+  override dump(): Dump {
+    const busy = [...this.#backlogs.busy.values()];
+    return {
+      busyFiles: busy.length,
+      unsyncedBytes: busy.reduce((sum, backlog) => sum + backlog.unsyncedBytes, 0),
+      failedFiles: busy
+        .filter(({ hasFailed }) => hasFailed)
+        .map(({ key }) => gfidText(gfidOf(Buffer.from(key, "latin1")))),
+      spareBytes: this.slabs.keptBytes,
+    };
   }
 
   override localFile(fd: Fd): number | undefined {
