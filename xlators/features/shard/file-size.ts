@@ -24,7 +24,7 @@ import { Ownership, type Target } from "./ownership.ts";
 const FRESH_MS = 1000;
 /** How long a change of the block count alone may wait. */
 const BLOCKS_DELAY_MS = 1000;
-const CORRECTIONS_MAX = 5;
+const TRIES_MAX = 5;
 const CALL = internalCall();
 
 /** When something was asked; see `asking`. */
@@ -179,7 +179,7 @@ export class FileSize {
   set(target: Target, size: number, cut: (before: number) => Promise<void>): Promise<void> {
     return this.#owned(target, async () => {
       await cut(this.size);
-      await this.#add(target, size - this.#size, () => size);
+      await this.#add(target, () => size);
     });
   }
 
@@ -187,7 +187,7 @@ export class FileSize {
   keep(target: Target, task: (size: number) => Promise<void>): Promise<void> {
     return this.#owned(target, async () => {
       await task(this.size);
-      await this.#add(target, 0, (before) => before);
+      await this.#add(target, same);
     });
   }
 
@@ -247,7 +247,7 @@ export class FileSize {
   async #run(target: Target): Promise<void> {
     if (this.#round!.end === 0) {
       this.#leaveRound();
-      await this.#add(target, 0, (before) => before);
+      await this.#add(target, same);
       return;
     }
     try {
@@ -264,19 +264,22 @@ export class FileSize {
   }
 
   #reach(target: Target, end: number): Promise<void> {
-    return this.#add(target, Math.max(0, end - this.#size), (before) => Math.max(before, end));
+    return this.#add(target, (size) => Math.max(size, end));
   }
 
   /**
-   * Adds to the size, and what there is of blocks. `aim`: what the size ought to be, when it was `before`;
-   * repeated until it is, should somebody else have changed it.
+   * Makes the size what `aim` makes of it, and adds what there is of blocks. Should the reply show that the size
+   * was another than was known, it is put right at once, by adding again.
    */
-  async #add(target: Target, delta: number, aim: (before: number) => number): Promise<void> {
+  async #add(target: Target, aim: (size: number) => number): Promise<void> {
+    let wanted = aim(this.#size);
+    let delta = wanted - this.#size;
     if (delta === 0 && this.#blocksPending === 0) return;
-    for (let left = CORRECTIONS_MAX; left > 0; left--) {
+    for (let tries = 0; tries < TRIES_MAX; tries++) {
       const after = await this.#send(target, { size: delta, blocks: this.#blocksPending });
-      if (after === undefined || delta === 0) return;
-      delta = aim(after - delta) - after;
+      if (after === undefined || after === wanted || delta === 0) return;
+      wanted = aim(tries === 0 ? after - delta : after);
+      delta = wanted - after;
       if (delta === 0) return;
     }
     throw new FopError("EIO", {
@@ -323,3 +326,7 @@ export class FileSize {
 }
 
 function ignore(): void {}
+
+function same(size: number): number {
+  return size;
+}

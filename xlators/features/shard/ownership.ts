@@ -64,7 +64,7 @@ export class Ownership {
   async enter(target: Target): Promise<void> {
     for (;;) {
       if (this.#changing !== undefined) await this.#changing;
-      else if (this.#held === undefined) await this.#change(this.#take(target));
+      else if (this.#held === undefined) return this.#change(this.#take(target));
       else if (!this.#isDue()) break;
       else if (this.#users === 0) await this.#change(this.#handOn());
       else await this.#drain();
@@ -124,6 +124,7 @@ export class Ownership {
   }
 
   async #take(target: Target): Promise<void> {
+    this.#wanted = false;
     await this.#lock(target, "wrlck");
     try {
       await this.#init.taken(target);
@@ -132,7 +133,8 @@ export class Ownership {
       throw error;
     }
     this.#held = target;
-    this.#wanted = false;
+    // Whoever took it has it at least once, even if somebody else wants it already.
+    this.#users++;
     this.#takenMs = this.#usedMs = this.#now();
   }
 

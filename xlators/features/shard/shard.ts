@@ -245,8 +245,8 @@ export class Shard extends Xlator<ShardOptionTable> {
     const { inode } = args.loc;
     const asked = this.#files.find(inode.gfid)?.size.asking();
     const xdata = askingAll(args.xdata);
-    const reply = await this.child.lookup(call, { ...args, xdata });
     this.#cleaner.start();
+    const reply = await this.child.lookup(call, { ...args, xdata });
     if (isDir(reply.stat)) return reply;
     // What the base file holds is what the file holds only when it has no end of its own.
     const isPart = reply.stat.size !== (extentOf(reply.xdata)?.size ?? reply.stat.size);

@@ -1,0 +1,245 @@
+/** Sizes and block counts: what is written when, by one client and by two. */
+
+import { describe, expect, it } from "vitest";
+import { internalCall } from "../../../../src/core/call.ts";
+import { Dict } from "../../../../src/core/dict.ts";
+import { FopError } from "../../../../src/core/errors.ts";
+import { XATTROP } from "../../../../src/core/fops.ts";
+import { Inode } from "../../../../src/core/inode.ts";
+import { O_APPEND, O_RDWR, O_SYNC } from "../../../../src/core/open-flags.ts";
+import { Prng } from "../../../support/prng.ts";
+import { BLOCK, bytes, Rig } from "./rig.ts";
+
+const FILE_SIZE_KEY = "trusted.glusterfs.shard.file-size";
+
+describe("one writer", () => {
+  it("costs one writev and nothing else, once block and size are known", async () => {
+    await using rig = await Rig.start();
+    const fd = await rig.a.create("f");
+    await rig.a.write(fd, bytes(4 * BLOCK));
+    await rig.a.top.fsync(rig.a.call, { fd, datasync: false });
+    rig.a.wire.take();
+    for (const block of [0, 1, 2, 3, 1]) await rig.a.write(fd, bytes(100), block * BLOCK + 50);
+    expect(rig.a.wire.take()).toEqual(Array.from({ length: 5 }, () => "writev"));
+  });
+
+  it("costs one readv to read within a block", async () => {
+    await using rig = await Rig.start();
+    const fd = await rig.a.create("f");
+    await rig.a.write(fd, bytes(2 * BLOCK));
+    rig.a.wire.take();
+    await rig.a.read(fd, BLOCK + 5, 100);
+    expect(rig.a.wire.take()).toEqual(["readv"]);
+  });
+
+  it("asks for the right to the size once while it goes on extending, and gives it back when it pauses", async () => {
+    await using rig = await Rig.start();
+    const fd = await rig.a.create("f");
+    for (let at = 0; at < 10; at++) await rig.a.write(fd, bytes(100), at * 100);
+    expect(rig.a.wire.count("finodelk")).toBe(1);
+    await rig.pass(200);
+    expect(rig.a.wire.count("finodelk")).toBe(2);
+  });
+
+  it("shares xattrops between writes that end together", async () => {
+    await using rig = await Rig.start();
+    const fd = await rig.a.create("f");
+    await rig.a.write(fd, bytes(1));
+    rig.a.wire.take();
+    await Promise.all(Array.from({ length: 64 }, (_, at) => rig.a.write(fd, bytes(100), at * 100)));
+    expect(rig.a.wire.count("fxattrop")).toBeLessThanOrEqual(3);
+    expect(rig.extent(fd.inode.gfid).size).toBe(6400);
+  });
+
+  it("tells the disk of block counts with fsync, with flush, or after a second, and stat knows at once", async () => {
+    await using rig = await Rig.start();
+    const fd = await rig.a.create("f");
+    const { gfid } = fd.inode;
+    await rig.a.top.ftruncate(rig.a.call, { fd, offset: 8 * BLOCK });
+    const settlers = [
+      () => rig.a.top.fsync(rig.a.call, { fd, datasync: true }),
+      () => rig.a.top.flush(rig.a.call, { fd }),
+      () => rig.pass(1001),
+    ];
+    for (const [index, settle] of settlers.entries()) {
+      rig.a.wire.take();
+      await rig.a.write(fd, bytes(BLOCK), (2 * index + 1) * BLOCK);
+      expect(rig.a.wire.count("fxattrop")).toBe(0);
+      expect((await rig.a.statInode(fd.inode)).blocks).toBe(rig.room(gfid));
+      await settle();
+      expect(rig.extent(gfid)).toEqual({ size: 8 * BLOCK, blocks: rig.room(gfid) });
+    }
+  });
+
+  it("never sees a size smaller than what was acknowledged, however stat and writes meet", async () => {
+    await using rig = await Rig.start();
+    const fd = await rig.a.create("f");
+    const random = new Prng(7);
+    // Answers take turns to arrive.
+    rig.a.wire.before = async () => {
+      for (let turns = random.int(0, 4); turns > 0; turns--) await Promise.resolve();
+    };
+    let acknowledged = 0;
+    const seen: [least: number, size: number][] = [];
+    const write = async (at: number): Promise<void> => {
+      await rig.a.write(fd, bytes(50), at * 50);
+      acknowledged = Math.max(acknowledged, (at + 1) * 50);
+    };
+    const look = async (): Promise<void> => {
+      const least = acknowledged;
+      seen.push([least, await rig.a.size(fd)]);
+    };
+    const work: Promise<void>[] = [];
+    for (let at = 0; at < 400; at++) {
+      work.push(write(at), look());
+      if (at % 8 === 0) await Promise.all(work.splice(0));
+    }
+    await Promise.all(work);
+    expect(seen.filter(([least, size]) => size < least)).toEqual([]);
+  });
+
+  it("has its size on the disk when a synchronous write returns", async () => {
+    await using rig = await Rig.start();
+    const fd = await rig.a.create("f");
+    rig.a.wire.take();
+    await rig.a.write(fd, bytes(BLOCK), BLOCK, O_SYNC);
+    expect(rig.a.wire.take().slice(-2)).toEqual(["fxattrop", "fsync"]);
+  });
+
+  it("reads holes without making blocks, and writes make only theirs", async () => {
+    await using rig = await Rig.start();
+    const fd = await rig.a.create("f");
+    const { gfid } = fd.inode;
+    await rig.a.top.ftruncate(rig.a.call, { fd, offset: 9 * BLOCK });
+    expect((await rig.a.read(fd, 10, 8 * BLOCK)).every((byte) => byte === 0)).toBe(true);
+    expect(rig.hidden()).toEqual([]);
+    await rig.a.write(fd, "x", 5 * BLOCK);
+    await rig.a.read(fd, 0, 9 * BLOCK);
+    expect(rig.blocksOf(gfid)).toEqual([5]);
+  });
+
+  it("acknowledges what reached the blocks before the one that failed", async () => {
+    await using rig = await Rig.start();
+    const fd = await rig.a.create("f");
+    const { gfid } = fd.inode;
+    await rig.a.write(fd, "x");
+    rig.a.wire.before = ({ fop, args }) => {
+      const isThird = "loc" in args && args.loc.name?.endsWith(".2") === true;
+      if (fop === "mknod" && isThird) throw new FopError("ENOSPC", { fop, xlator: "test" });
+    };
+    const reply = await rig.a.write(fd, bytes(4 * BLOCK));
+    expect(reply.size).toBe(2 * BLOCK);
+    await rig.pass();
+    expect(rig.extent(gfid)).toEqual({ size: 2 * BLOCK, blocks: rig.room(gfid) });
+    expect(rig.blocksOf(gfid)).toEqual([1]);
+  });
+
+  it("goes on after a lost connection with what is on the disk", async () => {
+    await using rig = await Rig.start();
+    const fd = await rig.a.create("f");
+    await rig.a.write(fd, bytes(100));
+    let lost = 1;
+    rig.a.wire.before = ({ fop }) => {
+      if (fop === "fxattrop" && lost-- > 0) throw new FopError("ENOTCONN", { fop, xlator: "test" });
+    };
+    await expect(rig.a.write(fd, bytes(100), 100)).rejects.toMatchObject({ code: "ENOTCONN" });
+    await rig.a.write(fd, bytes(100), 300);
+    expect(rig.extent(fd.inode.gfid).size).toBe(400);
+    await rig.a.top.fsync(rig.a.call, { fd, datasync: false });
+    expect(rig.extent(fd.inode.gfid).blocks).toBe(rig.room(fd.inode.gfid));
+  });
+});
+
+describe("two writers", () => {
+  it("extend one file at the same time, and it is as long as the furthest write", async () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      await using rig = await Rig.start({ clients: 2 });
+      const random = new Prng(seed);
+      const first = await rig.a.create("f");
+      const fds = [first, await rig.b.open(await rig.b.inode("f"))];
+      const { gfid } = first.inode;
+      let end = 0;
+      const work: Promise<unknown>[] = [];
+      for (let step = 0; step < 40; step++) {
+        const which = random.int(0, 1);
+        const [at, size] = [random.int(0, 20 * BLOCK), random.int(1, 2 * BLOCK)];
+        end = Math.max(end, at + size);
+        work.push(rig.clients[which]!.write(fds[which]!, bytes(size, step), at));
+        if (random.chance(0.3)) await Promise.race(work);
+      }
+      await Promise.all(work);
+      expect(rig.extent(gfid).size, `seed ${seed}`).toBe(end);
+      for (const [which, client] of rig.clients.entries()) {
+        expect(await client.size(fds[which]!)).toBe(end);
+        await client.close(fds[which]!);
+      }
+      expect(rig.extent(gfid).blocks, `seed ${seed}`).toBe(rig.room(gfid));
+    }
+  });
+
+  it("append at the same time and lose nothing", async () => {
+    await using rig = await Rig.start({ clients: 2 });
+    const flags = O_RDWR | O_APPEND;
+    const first = await rig.a.create("f", { flags });
+    const second = await rig.b.open(await rig.b.inode("f"), flags);
+    const line = (who: string, index: number): string =>
+      `${who}${String(index).padStart(5, "0")}${"-".repeat(60)}\n`;
+    const work: Promise<unknown>[] = [];
+    for (let index = 0; index < 200; index++)
+      work.push(rig.a.write(first, line("a", index)), rig.b.write(second, line("b", index)));
+    await Promise.all(work);
+    const lines = (await rig.a.read(first, 0, 400 * 67)).toString().trimEnd().split("\n");
+    expect(lines.length).toBe(400);
+    for (const who of ["a", "b"])
+      expect(lines.filter((one) => one.startsWith(who)).map((one) => `${one}\n`)).toEqual(
+        Array.from({ length: 200 }, (_, index) => line(who, index)),
+      );
+  });
+
+  it("see at once what the other appended", async () => {
+    await using rig = await Rig.start({ clients: 2 });
+    const mine = await rig.a.create("f");
+    const theirs = await rig.b.open(await rig.b.inode("f"));
+    for (let index = 0; index < 5; index++) {
+      await rig.a.write(mine, bytes(BLOCK, index), index * BLOCK);
+      expect((await rig.b.read(theirs, index * BLOCK, BLOCK)).equals(bytes(BLOCK, index))).toBe(true);
+      expect(await rig.b.size(theirs)).toBe((index + 1) * BLOCK);
+    }
+  });
+
+  it("put right what a client did to the size that asks nobody, as GlusterFS' does", async () => {
+    await using rig = await Rig.start();
+    const fd = await rig.a.create("f");
+    const { gfid } = fd.inode;
+    const foreign = async (delta: number): Promise<void> => {
+      const value = Buffer.alloc(32);
+      value.writeBigInt64BE(BigInt(delta));
+      const loc = { inode: new Inode(gfid, 0o100000) };
+      const xattrs = Dict.ofBytes({ [FILE_SIZE_KEY]: value });
+      await rig.graph.top.xattrop(internalCall(), { loc, op: XATTROP.ADD_ARRAY64, xattrs });
+    };
+    await rig.a.write(fd, bytes(100));
+    await foreign(900);
+    await rig.a.write(fd, bytes(100), 400);
+    expect(rig.extent(gfid).size).toBe(1000);
+    await rig.a.write(fd, bytes(100), 1400);
+    expect(rig.extent(gfid).size).toBe(1500);
+    await foreign(-1400);
+    await rig.a.top.ftruncate(rig.a.call, { fd, offset: 200 });
+    expect(rig.extent(gfid).size).toBe(200);
+  });
+
+  it("find blocks that the other took away and made anew", async () => {
+    await using rig = await Rig.start({ clients: 2 });
+    const mine = await rig.a.create("f");
+    await rig.a.write(mine, bytes(3 * BLOCK));
+    const theirs = await rig.b.open(await rig.b.inode("f"));
+    await rig.b.top.ftruncate(rig.b.call, { fd: theirs, offset: 10 });
+    await rig.b.write(theirs, bytes(3 * BLOCK, 2), 0);
+    expect((await rig.a.read(mine, 0, 3 * BLOCK)).equals(bytes(3 * BLOCK, 2))).toBe(true);
+    await rig.b.top.ftruncate(rig.b.call, { fd: theirs, offset: 10 });
+    await rig.pass(1001);
+    await rig.a.write(mine, bytes(BLOCK, 3), 2 * BLOCK);
+    expect((await rig.b.read(theirs, 2 * BLOCK, BLOCK)).equals(bytes(BLOCK, 3))).toBe(true);
+  });
+});
