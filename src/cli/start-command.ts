@@ -31,6 +31,7 @@ export interface StartFlags {
   readonly options: string[];
   readonly edge: EdgeKind;
   readonly replica?: string;
+  readonly shard?: string;
   readonly newBrick?: string;
   readonly profile?: string;
   readonly logFile?: string;
@@ -39,6 +40,7 @@ export interface StartFlags {
 }
 
 const NAME = "instances";
+const PROFILE = "virt";
 
 export async function startCommand(flags: StartFlags): Promise<void> {
   // npm changes into the package; relative paths are meant from where the user stands.
@@ -61,7 +63,7 @@ export async function startCommand(flags: StartFlags): Promise<void> {
   const mount = await startMount({
     openGraph: async () => {
       const { xlatorOptions } = options;
-      const profile = flags.profile === undefined ? {} : { profile: flags.profile };
+      const profile = profileOf(flags, volume);
       tuned = await openEmbeddedTuned(volume, { env, xlatorOptions, ...profile });
       const { live } = tuned.volume;
       daemon = healInside(live.graph);
@@ -81,11 +83,18 @@ export async function startCommand(flags: StartFlags): Promise<void> {
   await serve(mount, volume, () => daemon?.healers.flatMap((healer) => healer.running) ?? []);
 }
 
-function embeddedOptions({ replica, newBrick }: StartFlags): EmbeddedOptions {
+/** The profile to set, for good. New volumes with several copies are for images. */
+function profileOf({ profile }: StartFlags, { isNew }: EmbeddedVolume): { profile?: string } {
+  if (profile !== undefined) return { profile };
+  return isNew ? { profile: PROFILE } : {};
+}
+
+function embeddedOptions({ replica, shard, newBrick }: StartFlags): EmbeddedOptions {
   if (newBrick !== undefined && !/^\d$/.test(newBrick))
     throw new UserError(`--new-brick "${newBrick}": is no index of a brick`);
   return {
     ...(replica === undefined ? {} : { layout: parseLayout(replica) }),
+    ...(shard === undefined ? {} : { shard }),
     ...(newBrick === undefined ? {} : { newBrick: Number(newBrick) }),
   };
 }

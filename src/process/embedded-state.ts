@@ -4,12 +4,18 @@
  */
 
 import { readFile, rename, writeFile } from "node:fs/promises";
+import { BLOCK_SIZE_MIN, optionsWith } from "../../xlators/features/shard/options.ts";
 import { UserError } from "../core/errors.ts";
 import { parseGfid } from "../core/gfid.ts";
+import { Bad } from "../core/options.ts";
 
 /** Copies: one; three; two and an arbiter. */
 export const LAYOUTS = ["1", "3", "2+1"] as const;
 export type Layout = (typeof LAYOUTS)[number];
+
+const SHARD_BLOCK_SIZE = optionsWith(BLOCK_SIZE_MIN)["shard-block-size"];
+/** What volumes with several copies are made with. */
+export const DEFAULT_SHARD = "64MB";
 
 export interface EmbeddedState {
   readonly name: string;
@@ -19,6 +25,8 @@ export interface EmbeddedState {
   readonly replica?: Layout;
   /** Bricks that are still being made: by the first start, or as new ones for a volume with data. */
   readonly making?: readonly number[];
+  /** Size of the blocks that files are cut into, as text; absent where files are whole. */
+  readonly shardBlockSize?: string;
   /** Settings that people made on the running volume, by key. */
   readonly options?: Readonly<Record<string, string>>;
 }
@@ -59,6 +67,14 @@ export function parseLayout(text: string): Layout {
   throw new UserError(`--replica "${text}": is none of ${LAYOUTS.join(", ")} (two copies and an arbiter)`);
 }
 
+/** `--shard SIZE|off`: the size as it was written; undefined for "off". Throws UserError. */
+export function parseShard(text: string): string | undefined {
+  if (text === "off") return undefined;
+  const size = SHARD_BLOCK_SIZE.parse(text);
+  if (size instanceof Bad) throw new UserError(`--shard "${text}": ${size.why}, or "off"`);
+  return text;
+}
+
 function parse(text: string): EmbeddedState | undefined {
   let found: Partial<Record<keyof EmbeddedState, unknown>>;
   try {
@@ -67,17 +83,19 @@ function parse(text: string): EmbeddedState | undefined {
     return undefined;
   }
   if (typeof found !== "object" || found === null) return undefined;
-  const { name, id, replica, making, options } = found;
+  const { name, id, replica, making, options, shardBlockSize } = found;
   if (typeof name !== "string" || name === "" || typeof id !== "string" || !parseGfid(id)) return undefined;
   const layout = LAYOUTS.find((one) => one === replica);
   if (replica !== undefined && layout === undefined) return undefined;
   if (making !== undefined && !isIndexes(making)) return undefined;
+  if (shardBlockSize !== undefined && typeof shardBlockSize !== "string") return undefined;
   if (options !== undefined && !isSettings(options)) return undefined;
   return {
     name,
     id,
     ...(layout ? { replica: layout } : {}),
     ...(making ? { making } : {}),
+    ...(shardBlockSize === undefined ? {} : { shardBlockSize }),
     ...(options ? { options } : {}),
   };
 }

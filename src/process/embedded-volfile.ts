@@ -37,10 +37,35 @@ export function replicatedVolfile(volume: Replicated): Volfile {
     replicateOptions(volume),
     directories,
   );
-  const utime = volfileSection(`${name}-utime`, "features/utime", { noatime: "on" }, [replicate.name]);
-  const stats = volfileSection(name, "debug/io-stats", {}, [utime.name]);
+  const above = stackAbove(volume, replicate.name, state.shardBlockSize === undefined ? [] : BUFFERS);
   const server = socket === undefined ? [] : [serverSection(state, directories, socket)];
-  return { fileName: file, sections: [...stacks, ...server, replicate, utime, stats] };
+  return { fileName: file, sections: [...stacks, ...server, replicate, ...above] };
+}
+
+/** What glusterd puts on a new volume besides, of those that the group virt leaves on. */
+const BUFFERS = [
+  ["write-behind", "performance/write-behind"],
+  ["open-behind", "performance/open-behind"],
+  ["md-cache", "performance/md-cache"],
+] as const;
+
+/** The sections from above the copies to the top. */
+function stackAbove(
+  { state }: Replicated,
+  copies: string,
+  buffers: readonly (readonly [suffix: string, type: string])[],
+): VolfileSection[] {
+  const { name, shardBlockSize } = state;
+  const sections: VolfileSection[] = [];
+  const add = (called: string, type: string, options: Readonly<Record<string, string>>): void => {
+    sections.push(volfileSection(called, type, options, [sections.at(-1)?.name ?? copies]));
+  };
+  if (shardBlockSize !== undefined)
+    add(`${name}-shard`, "features/shard", { "shard-block-size": shardBlockSize });
+  add(`${name}-utime`, "features/utime", { noatime: "on" });
+  for (const [suffix, type] of buffers) add(`${name}-${suffix}`, type, {});
+  add(name, "debug/io-stats", {});
+  return sections;
 }
 
 function replicateOptions({ state, layout, places }: Replicated): Readonly<Record<string, string>> {
@@ -91,7 +116,7 @@ function serverSection(state: EmbeddedState, directories: readonly string[], soc
   return volfileSection(serverName(state), "protocol/server", options, directories);
 }
 
-/** For other processes of this host while this one runs. */
+/** For other processes of this host while this one runs: they keep nothing back. */
 export function clientVolfile(volume: Replicated, socket: string): Volfile {
   const { state, places, file } = volume;
   const clients = places.map(({ id, directory }) =>
@@ -110,7 +135,5 @@ export function clientVolfile(volume: Replicated, socket: string): Volfile {
     replicateOptions(volume),
     names,
   );
-  const utime = volfileSection(`${state.name}-utime`, "features/utime", { noatime: "on" }, [replicate.name]);
-  const stats = volfileSection(state.name, "debug/io-stats", {}, [utime.name]);
-  return { fileName: file, sections: [...clients, replicate, utime, stats] };
+  return { fileName: file, sections: [...clients, replicate, ...stackAbove(volume, replicate.name, [])] };
 }

@@ -25,7 +25,15 @@ import { Inode } from "../core/inode.ts";
 import type { Graph } from "../graph/graph.ts";
 import { printVolfile, type Volfile } from "../graph/volfile.ts";
 import { type BrickPlace, checkBrick, checkNewBrick, makeBrick } from "./embedded-bricks.ts";
-import { type EmbeddedState, type Layout, readState, writeState, writeWhole } from "./embedded-state.ts";
+import {
+  DEFAULT_SHARD,
+  type EmbeddedState,
+  type Layout,
+  parseShard,
+  readState,
+  writeState,
+  writeWhole,
+} from "./embedded-state.ts";
 import { clientVolfile, replicatedVolfile, serverName, singleVolfile } from "./embedded-volfile.ts";
 import { setsIn } from "./replicas.ts";
 
@@ -39,6 +47,8 @@ export interface EmbeddedVolume {
   /** Absolute. */
   readonly dataDir: string;
   readonly layout: Layout;
+  /** Made by this very start. */
+  readonly isNew: boolean;
   readonly volfile: Volfile;
   /** Sections to run beside the top of `volfile`. */
   readonly beside: readonly string[];
@@ -55,6 +65,11 @@ export interface EmbeddedVolume {
 export interface EmbeddedOptions {
   /** Of a volume that is to be made; "3" by default. One that is there must have it already. */
   readonly layout?: Layout;
+  /**
+   * Of a volume with several copies that is to be made: size of the blocks that files are cut into, or "off";
+   * 64MB by default.
+   */
+  readonly shard?: string;
   /** Index of a brick whose directory is new and empty, to be filled from the others. */
   readonly newBrick?: number;
 }
@@ -80,6 +95,7 @@ export async function openEmbedded(
       `--replica ${options.layout}: volume "${state.name}" in "${directory}" has replica ${layout} for good; ` +
         "start a new one with another --data, and copy what is in it",
     );
+  if (found !== undefined && options.shard !== undefined) checkShard(state, directory, options.shard);
   if (layout === "1") return openSingle(directory, file, state, options);
   return openReplicated(directory, file, state, layout, options);
 }
@@ -88,10 +104,32 @@ async function firstState(file: string, name: string, options: EmbeddedOptions):
   if (options.newBrick !== undefined)
     throw new UserError(`--new-brick ${options.newBrick}: there is no volume yet that could fill it`);
   const replica = options.layout ?? "3";
-  const bricks = replica === "1" ? {} : { making: [0, 1, 2] };
-  const state: EmbeddedState = { name, id: gfidText(newGfid()), replica, ...bricks };
+  const state: EmbeddedState = {
+    name,
+    id: gfidText(newGfid()),
+    replica,
+    ...(replica === "1" ? {} : { making: [0, 1, 2] }),
+    ...shardOf(replica, options.shard),
+  };
   await writeState(file, state);
   return state;
+}
+
+function shardOf(replica: Layout, asked: string | undefined): Pick<EmbeddedState, "shardBlockSize"> {
+  if (replica === "1" && asked !== undefined)
+    throw new UserError(`--shard ${asked}: is of volumes with several copies, where it makes heals short`);
+  const shardBlockSize = replica === "1" ? undefined : parseShard(asked ?? DEFAULT_SHARD);
+  return shardBlockSize === undefined ? {} : { shardBlockSize };
+}
+
+/** Files that are whole cannot be found by their blocks, nor the other way round. Throws UserError. */
+function checkShard({ name, shardBlockSize }: EmbeddedState, directory: string, asked: string): void {
+  if (parseShard(asked) === shardBlockSize) return;
+  const is = shardBlockSize === undefined ? "whole files" : `files in blocks of ${shardBlockSize}`;
+  throw new UserError(
+    `--shard ${asked}: volume "${name}" in "${directory}" has ${is} for good; ` +
+      "start a new one with another --data, and copy what is in it",
+  );
 }
 
 async function openSingle(
@@ -112,6 +150,7 @@ async function openSingle(
     name: state.name,
     dataDir,
     layout: "1",
+    isNew: false,
     volfile: singleVolfile(state, brick, file),
     beside: [],
     // A volume that was made with --replica 1 is as somebody wanted it.
@@ -159,6 +198,7 @@ async function openReplicated(
     name: state.name,
     dataDir,
     layout,
+    isNew,
     volfile: replicatedVolfile(volume),
     beside: reachable ? [serverName(done)] : [],
     notes,

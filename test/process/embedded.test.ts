@@ -50,6 +50,24 @@ describe("a new embedded volume", () => {
     );
   });
 
+  it("has files in blocks of 64MB, of another size or whole ones when asked, for good", async () => {
+    const text = printVolfile((await open()).volfile);
+    expect(text).toMatch(/type features\/shard\n\s+option shard-block-size 64MB/);
+    expect(text).toContain("type performance/write-behind");
+    const asIs = printVolfile((await open({ shard: "64MB" })).volfile);
+    expect(asIs).toBe(text);
+    await expect(open({ shard: "off" })).rejects.toThrow(
+      /^--shard off: volume "instances" in ".*" has files in blocks of 64MB for good; start a new one/,
+    );
+    const other = (name: string, options: EmbeddedOptions) => openEmbedded(join(dir, name), "b", options);
+    expect(printVolfile((await other("b", { shard: "16MB" })).volfile)).toContain("shard-block-size 16MB");
+    const whole = printVolfile((await other("c", { shard: "off" })).volfile);
+    expect(whole).not.toMatch(/features\/shard|performance/);
+    await expect(other("c", { shard: "64MB" })).rejects.toThrow(/^--shard 64MB: .* has whole files for good/);
+    await expect(other("d", { shard: "3KB" })).rejects.toThrow(/^--shard "3KB": .*or "off"$/);
+    await expect(other("e", { shard: "64MB", layout: "1" })).rejects.toThrow(/^--shard 64MB: is of volumes/);
+  });
+
   it("has one copy when asked, and no word about it", async () => {
     expect(await open({ layout: "1" })).toMatchObject({ layout: "1", notes: [] });
     expect((await readdir(data())).sort()).toEqual(["brick", "volume.json"]);
