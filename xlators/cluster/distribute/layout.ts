@@ -98,6 +98,16 @@ export class Layout {
     return this.anomalies.holes === 0 && this.anomalies.overlaps === 0;
   }
 
+  /** With what was known of children that are away now, if that makes it whole. */
+  filledFrom(known: Layout | undefined): Layout {
+    if (known === undefined || this.anomalies.down === 0) return this;
+    const pieces = this.pieces.map((piece, child) =>
+      piece.error === "ENOTCONN" ? known.pieces[child]! : piece,
+    );
+    const filled = new Layout(pieces, this.byUser);
+    return filled.isWhole ? filled : this;
+  }
+
   equals(other: Layout): boolean {
     return this.pieces.every((piece, child) => {
       const theirs = other.pieces[child]!;

@@ -10,6 +10,7 @@ import type { Call } from "../../../src/core/call.ts";
 import { Dict } from "../../../src/core/dict.ts";
 import type { Args, DirentPlus, Reply } from "../../../src/core/fops.ts";
 import { direntType, isDir, S_IFDIR, ZERO_IATT } from "../../../src/core/iatt.ts";
+import type { Fd } from "../../../src/core/inode.ts";
 import { nameBytes } from "../../../src/core/name.ts";
 import type { Directories } from "./directories.ts";
 import { hasLinktoMode, shown, shownDirectory } from "./iatts.ts";
@@ -53,6 +54,7 @@ export class Listings {
   readonly #lookups: Lookups;
   readonly #directories: Directories;
   readonly #cookies: Cookies;
+  readonly #listersOf = new WeakMap<Fd, readonly number[]>();
 
   constructor(set: SubvolumeSet, lookups: Lookups, directories: Directories) {
     this.#set = set;
@@ -75,11 +77,16 @@ export class Listings {
     const set = this.#set;
     const { fd } = args;
     const layout = await this.#lookups.layoutOf(call, fd.inode);
-    const children = this.#directories.listedOn(fd);
+    const children = this.#listers(fd, args.offset);
     const xdata = (args.xdata?.clone() ?? new Dict()).setInt(set.xattrs.linkto, LINKTO_BYTES);
     const entries: DirentPlus[] = [];
     let { child, offset } = this.#start(args.offset, children);
     for (let room = args.size; child !== undefined && (room > 0 || entries.length === 0); ) {
+      if (!set.isUp(child)) {
+        child = after(children, child);
+        offset = 0n;
+        continue;
+      }
       const size = Math.max(room, 1);
       const page = await set.children[child]!.readdirp(call, { fd, size, offset, xdata });
       for (const entry of page.entries) {
@@ -98,7 +105,19 @@ export class Listings {
     return { entries, eof: child === undefined };
   }
 
-  /** A child that went away since is skipped. */
+  /**
+   * The children that a listing goes over, as they were when it began: who leaves later takes its names along,
+   * but nobody lists directories in its place, as those may have been listed.
+   */
+  #listers(fd: Fd, offset: bigint): readonly number[] {
+    const known = offset === 0n ? undefined : this.#listersOf.get(fd);
+    if (known !== undefined) return known;
+    const children = this.#directories.listedOn(fd);
+    this.#listersOf.set(fd, children);
+    return children;
+  }
+
+  /** A child that was not there when the listing began is skipped. */
   #start(cookie: bigint, children: readonly number[]): { child: number | undefined; offset: bigint } {
     if (cookie === 0n) return { child: children[0], offset: 0n };
     const { child, offset } = this.#cookies.decode(cookie);

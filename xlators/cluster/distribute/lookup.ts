@@ -348,7 +348,7 @@ export class Lookups {
         await this.#heal(call, loc, view, state);
         continue;
       }
-      state.laidOut(view.layout, generation);
+      state.laidOut(view.layout.filledFrom(state.layout), generation);
       if (view.mds >= 0) state.mds = view.mds;
       return this.#directoryReply(loc, look, view, state);
     }

@@ -116,6 +116,17 @@ describe("anomalies", () => {
   });
 });
 
+describe("a layout seen while a child is away", () => {
+  it("keeps what was known of that child, unless the others have changed", () => {
+    const known = new Layout([piece(0, 9), piece(10, 0xffffffff)]);
+    const seen = new Layout([piece(0, 9), failedPiece("ENOTCONN")]);
+    expect(seen.filledFrom(known).toString()).toBe(known.toString());
+    const changed = new Layout([piece(0, 5), failedPiece("ENOTCONN")]);
+    expect(changed.filledFrom(known)).toBe(changed);
+    expect(seen.filledFrom(undefined)).toBe(seen);
+  });
+});
+
 describe("on disk", () => {
   it("four big-endian words come back as they were", () => {
     const disk = Buffer.from("6000aabb0000000155555555aaaaaaa9", "hex");

@@ -121,10 +121,11 @@ export class Spread implements AsyncDisposable {
     const { set } = this.distribute;
     await this.session.top.lookup(this.session.call, { loc: { inode: parent } });
     const { layout } = set.states.of(parent);
-    for (let index = 0; ; index++) {
+    for (let index = 0; index < 10_000; index++) {
       const name = `${prefix}${index}`;
       if (set.childFor(layout!, name) === child) return name;
     }
+    throw new Error(`no name belongs to child ${child}: ${layout}`);
   }
 
   /** A file whose data is on that child, wherever its name belongs. */
