@@ -2,6 +2,7 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
+import { mountAt } from "../../../mount/dev-fuse/mount-table.ts";
 import { UserError } from "../../core/errors.ts";
 import { LAUNCHER, READY_FD } from "../daemon.ts";
 import { READY_FD_VARIABLE } from "../ready.ts";
@@ -51,7 +52,7 @@ export class Mounted {
       throw new UserError(`compare: ${edge} mount: ${why}`);
     } catch (error) {
       child.kill("SIGTERM");
-      await ended;
+      await mounted.#gone();
       throw error;
     } finally {
       signal.removeEventListener("abort", stop);
@@ -61,11 +62,17 @@ export class Mounted {
   /** Unmounts and waits for the end of the process; what does not end is killed. */
   async stop(): Promise<void> {
     await umountCommand(this.mountpoint, {}).catch(() => this.#child.kill("SIGTERM"));
+    await this.#gone();
+  }
+
+  /** The process has ended and the mount is no more. One that was killed leaves a mount that answers nobody. */
+  async #gone(): Promise<void> {
     const timer = setTimeout(() => this.#child.kill("SIGKILL"), END_MS);
     await this.#ended;
     clearTimeout(timer);
-    // A process that was killed leaves a mount that answers nobody.
-    if (this.#child.signalCode !== null) await umountCommand(this.mountpoint, { lazy: true }).catch(() => {});
+    if (mountAt(this.mountpoint) === undefined) return;
+    // The mount's own guard may be faster; then there is nothing left to do.
+    await umountCommand(this.mountpoint, { lazy: true }).catch(() => {});
   }
 }
 
