@@ -8,7 +8,16 @@
  * the launcher itself use the one of the sources.
  */
 
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -17,6 +26,7 @@ import { build } from "esbuild";
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 /** Files that the sources find beside themselves. */
 const BESIDE = ["mount/dev-fuse/guard.sh"];
+const PROFILES = "src/control/profiles";
 
 /** As src/cli/mortar, without the loader. */
 const LAUNCHER = `#!/bin/sh
@@ -51,6 +61,7 @@ export async function setup(): Promise<void> {
     logLevel: "warning",
   });
   for (const path of BESIDE) copyFileSync(join(ROOT, path), join(outdir, path.split("/").at(-1)!));
+  cpSync(join(ROOT, PROFILES), join(outdir, "profiles"), { recursive: true });
   copyFileSync(join(ROOT, "package.json"), join(directory, "package.json"));
   symlinkSync(join(ROOT, "node_modules"), join(directory, "node_modules"));
   const launcher = join(outdir, "mortar");
