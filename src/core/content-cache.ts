@@ -14,7 +14,7 @@
 import type { Call } from "./call.ts";
 import { ChangeWatch } from "./change-watch.ts";
 import type { Args, Reply } from "./fops.ts";
-import { gfidKey } from "./gfid.ts";
+import { type Gfid, gfidKey } from "./gfid.ts";
 import { SETATTR } from "./iatt.ts";
 import type { Fd, Inode } from "./inode.ts";
 import { O_ACCMODE, O_DIRECT, O_TRUNC, O_WRONLY } from "./open-flags.ts";
@@ -54,6 +54,11 @@ export abstract class ContentCache<T extends OptionTable = OptionTable> extends 
   /** The kernel may read what the brick has: nothing here is newer. */
   override localFile(fd: Fd): number | undefined {
     return this.child.localFile(fd);
+  }
+
+  override invalidate(gfid: Gfid): void {
+    this.#changed(gfidKey(gfid));
+    super.invalidate(gfid);
   }
 
   override forget(inode: Inode): void {

@@ -291,6 +291,8 @@ export interface Hooks {
   releasedir(fd: Fd): Promise<void>;
   /** The edge forgot the inode. */
   forget(inode: Inode): void;
+  /** A layer above saw that another client changed the inode: caches let go of it. */
+  invalidate(gfid: Gfid): void;
   /** A client's connection ended: its locks go, its fds were released by the server before. */
   clientDisconnect(client: NonNullable<Call["client"]>): void;
 }

@@ -9,6 +9,7 @@
 import type { Call } from "./call.ts";
 import type { Env } from "./env.ts";
 import type { Args, FopFunction, FopName, Fops, Hooks, Reply, Upcall } from "./fops.ts";
+import type { Gfid } from "./gfid.ts";
 import type { Fd, Inode } from "./inode.ts";
 import type { Logger } from "./log.ts";
 import type { OptionTable, OptionValues } from "./options.ts";
@@ -169,6 +170,9 @@ export abstract class XlatorBase<T extends OptionTable = OptionTable> implements
   }
   forget(inode: Inode): void {
     for (const child of this.children) child.forget(inode);
+  }
+  invalidate(gfid: Gfid): void {
+    for (const child of this.children) child.invalidate(gfid);
   }
   clientDisconnect(client: NonNullable<Call["client"]>): void {
     for (const child of this.children) child.clientDisconnect(client);

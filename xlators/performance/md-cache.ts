@@ -6,8 +6,8 @@
  * was seen so recently. Every fop of this graph that changes an inode leaves what its reply says, or, when it
  * says nothing (write-behind acknowledges early) or another change was under way, leaves nothing: a stat
  * after an own write is never older than the write. Words of bricks about other clients' changes are always
- * heeded. When another client changed a file, the kernel is told to drop its pages
- * (`global-cache-invalidation`). A hit checks no permissions: that is the kernel's work.
+ * heeded. When another client changed a file, caches below and, with `global-cache-invalidation`, the kernel
+ * are told to drop what they have of it. A hit checks no permissions: that is the kernel's work.
  *
  * VM hosts keep it on: QEMU asks for sizes, and Linux for security.capability before each write.
  */
@@ -321,7 +321,9 @@ class MdCache extends Xlator<MdCacheOptions> {
     }
   }
 
+  /** Caches below go first: what the kernel asks for again must not come from there. */
   #changedElsewhere(gfid: Gfid): void {
+    this.child.invalidate(gfid);
     if (!this.options["global-cache-invalidation"]) return;
     const upcall = {
       kind: "cache-invalidation",

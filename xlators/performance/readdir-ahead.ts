@@ -16,7 +16,7 @@ import { ChangeFilter } from "../../src/core/change-filter.ts";
 import { ChangeWatch } from "../../src/core/change-watch.ts";
 import type { Dict } from "../../src/core/dict.ts";
 import type { Args, DirentPlus, Reply } from "../../src/core/fops.ts";
-import { gfidKey } from "../../src/core/gfid.ts";
+import { type Gfid, gfidKey } from "../../src/core/gfid.ts";
 import { ZERO_IATT } from "../../src/core/iatt.ts";
 import type { Fd, Inode } from "../../src/core/inode.ts";
 import { nameBytes } from "../../src/core/name.ts";
@@ -155,6 +155,11 @@ class ReaddirAhead extends ChangeFilter<typeof options> {
 
   override localFile(fd: Fd): number | undefined {
     return this.child.localFile(fd);
+  }
+
+  override invalidate(gfid: Gfid): void {
+    this.#keyChanged(gfidKey(gfid));
+    super.invalidate(gfid);
   }
 
   protected override changed(inode: Inode): void {

@@ -307,6 +307,18 @@ describe("another client's change", () => {
     expect(rig.told).toMatchObject([{ type: "upcall", upcall: { gfid: inode.gfid } }]);
   });
 
+  it("is told to the caches below first, lest the kernel get from there what it was told to drop", async () => {
+    await using rig = await CacheRig.make(TYPE);
+    const inode = await rig.file("f", "abc");
+    const order: string[] = [];
+    rig.delays.invalidate = (gfid) => order.push(`below ${gfid.equals(inode.gfid)}`);
+    rig.cache.addParent({ onChildEvent: ({ type }) => order.push(`above ${type}`) });
+    await rig.writeThere("f", "longer");
+    await rig.env.clock.advance(1000);
+    await rig.here.statInode(inode);
+    expect(order).toEqual(["below true", "above upcall"]);
+  });
+
   it("is told upwards when an own write meets it", async () => {
     await using rig = await CacheRig.make(TYPE);
     const inode = await rig.file("f", "abc");

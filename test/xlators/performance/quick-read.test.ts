@@ -140,6 +140,7 @@ describe("what ends it", () => {
     ["a lock that was granted", (rig, _inode, fd) => rig.here.lk(fd, "setlk", "wrlck", 0, 0)],
     ["own times", (rig, inode) => rig.here.setattr(inode, SETATTR.MTIME, { mtime: 1 })],
     ["a word about another client's change", (rig, inode) => rig.tell(inode.gfid)],
+    ["a layer above that saw another client's change", (rig, inode) => rig.cache.invalidate(inode.gfid)],
     ["a brick that goes", (rig) => rig.event({ type: "child-down" })],
     ["the edge that forgets the inode", (rig, inode) => rig.cache.forget(inode)],
   ];
