@@ -17,8 +17,8 @@ import type { Dict } from "../../../src/core/dict.ts";
 import { FopError } from "../../../src/core/errors.ts";
 import type { Args, DirentPlus, FopName, Reply } from "../../../src/core/fops.ts";
 import { gfidEquals, ROOT_GFID } from "../../../src/core/gfid.ts";
-import { isDir, SETATTR } from "../../../src/core/iatt.ts";
-import type { Fd, Inode, Loc } from "../../../src/core/inode.ts";
+import { isDir, S_IFMT, SETATTR } from "../../../src/core/iatt.ts";
+import { type Fd, Inode, type Loc } from "../../../src/core/inode.ts";
 import { KEY } from "../../../src/core/keys.ts";
 import { O_TRUNC } from "../../../src/core/open-flags.ts";
 import {
@@ -465,14 +465,17 @@ export class Shard extends Xlator<ShardOptionTable> {
 
   /** The file was there already: another client made it, perhaps with other blocks or without any. */
   async #createdBefore(call: Call, args: Args<"create">, reply: Reply<"create">): Promise<Reply<"create">> {
-    const file = await this.#load(call, args.fd);
+    const { gfid, mode } = reply.stat;
+    // The inode of the call gets its gfid when the reply is there.
+    const inode = new Inode(gfid, mode & S_IFMT);
+    const file = this.#files.of(inode) ?? (await this.#load(call, inode));
     if (file === PLAIN) {
       if ((args.flags & O_TRUNC) === 0) return reply;
-      const { post } = await this.child.ftruncate(call, { fd: args.fd, offset: 0 });
+      const { post } = await this.child.truncate(call, { loc: { inode }, offset: 0 });
       return { ...reply, stat: post };
     }
     this.#files.opened(file);
-    if ((args.flags & O_TRUNC) !== 0) await this.#truncator.truncate(file, call, args.fd, 0);
+    if ((args.flags & O_TRUNC) !== 0) await this.#truncator.truncate(file, call, inode, 0);
     return { ...reply, stat: file.attributes() };
   }
 
