@@ -136,6 +136,7 @@ const SPELLINGS: Readonly<Record<string, readonly [keyof typeof MOUNT_OPTIONS, s
   allow_other: ["allow-other", "on"],
   default_permissions: ["default-permissions", "on"],
   writeback_cache: ["kernel-writeback-cache", "on"],
+  "writeback-cache": ["kernel-writeback-cache", "on"],
 };
 
 /** The defaults alone. */

@@ -1,0 +1,177 @@
+/**
+ * Early answers on real mounts: what a program behind the kernel sees of performance/write-behind, with a
+ * brick that fills up, dies and returns; how many requests of the kernel and writes at the brick a write
+ * costs; the kernel's own write-back cache above it.
+ */
+
+import { join } from "node:path";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { type Figures, figuresSince } from "../../src/control/figures.ts";
+import { codeOf, type FileAgent } from "../support/file-agent.ts";
+import { type Brick, Lab, MORTAR, type Mount } from "../support/peers.ts";
+import { connectOptions, section } from "../support/volfiles.ts";
+import { until } from "../support/wait.ts";
+
+const KIB = 1024;
+const RECONNECT_DEADLINE_MS = 30_000;
+
+const lab = new Lab("write-behind");
+afterAll(() => lab.close());
+
+/** A client of one brick with the layers that glusterd puts above it by default. */
+function volfile({ directory, address }: Brick, options: readonly string[] = []): string {
+  const client = [...connectOptions(address), `remote-subvolume ${directory}`, "ping-timeout 5"];
+  return lab.writeFile(
+    "client.vol",
+    [
+      section("vol-client-0", "protocol/client", client),
+      section("vol-utime", "features/utime", ["noatime on"], "vol-client-0"),
+      section("vol-write-behind", "performance/write-behind", options, "vol-utime"),
+      section("vol-open-behind", "performance/open-behind", [], "vol-write-behind"),
+      section("vol", "debug/io-stats", ["log-level WARNING"], "vol-open-behind"),
+    ].join("\n"),
+  );
+}
+
+async function figures(mount: Mount): Promise<Figures> {
+  return JSON.parse(await lab.processes.run(MORTAR, ["stats", mount.mountpoint, "--json"])) as Figures;
+}
+
+/** What the mount was asked, and what its brick was, while `work` ran. */
+async function traffic(mount: Mount, work: () => Promise<unknown>): Promise<Figures> {
+  const before = await figures(mount);
+  await work();
+  return figuresSince(before, await figures(mount));
+}
+
+function dd(path: string, ...args: string[]): Promise<string> {
+  return lab.processes.run("dd", ["if=/dev/zero", `of=${path}`, "status=none", ...args]);
+}
+
+describe("a brick over TCP", () => {
+  let brick: Brick;
+  let mount: Mount;
+  let agent: FileAgent;
+  const at = (name: string): string => join(mount.mountpoint, name);
+
+  beforeAll(async () => {
+    brick = await lab.startBrick("mortar", lab.makeBrickDirectory("brick"));
+    mount = await lab.mount("mortar", volfile(brick), { options: ["attribute-timeout=1"] });
+    agent = lab.agent();
+  });
+  beforeEach(async () => {
+    if (brick.process.exit !== undefined) await lab.restartBrick(brick);
+  });
+
+  it.each([
+    ["buffered", []],
+    ["O_DIRECT", ["oflag=direct"]],
+  ])("a 4k write, %s, is one request of the kernel and nothing else", async (_, flags) => {
+    await agent.writeFile(at("blocks"), "");
+    const { edge } = await traffic(mount, () =>
+      dd(at("blocks"), "bs=4k", "count=500", "conv=notrunc", ...flags),
+    );
+    expect(edge.writev!.calls).toBe(500);
+    const others = Object.entries(edge).filter(([fop]) => fop !== "writev");
+    const count = others.reduce((sum, [, { calls }]) => sum + calls, 0);
+    expect(count, `beside the writes: ${others.map(([fop, { calls }]) => `${fop} ${calls}`)}`).toBeLessThan(
+      15,
+    );
+  });
+
+  it("dd bs=1024 is as many requests of the kernel, and few large writes at the brick", async () => {
+    const { edge, bricks } = await traffic(mount, () => dd(at("small"), "bs=1024", "count=4000"));
+    expect(edge.writev!.calls).toBe(4000);
+    expect(bricks[0]!.fops.writev!.bytes).toBe(4000 * KIB);
+    expect(bricks[0]!.fops.writev!.calls).toBeLessThan(400);
+    expect(await agent.stat(at("small"))).toMatchObject({ size: 4000 * KIB });
+  });
+
+  it("a full disk is told by write, fsync or close, and what was kept is written when there is room", async () => {
+    const fd = await agent.open(at("big"), "O_RDWR|O_CREAT");
+    await agent.write(fd, Buffer.alloc(64 * KIB, "a"), 0);
+    await agent.fsync(fd);
+    // The kernel of the brick's process refuses to make a file longer than this.
+    await lab.processes.run("prlimit", [`--pid=${brick.process.pid}`, `--fsize=${128 * KIB}:unlimited`]);
+    const answers: string[] = [];
+    for (let block = 1; block < 8; block++)
+      answers.push(await codeOf(agent.write(fd, Buffer.alloc(64 * KIB, "b"), block * 64 * KIB)));
+    answers.push(await codeOf(agent.fsync(fd)), await codeOf(agent.fsync(fd)));
+    expect(answers.slice(-2)).toEqual(["EFBIG", "EFBIG"]);
+    await lab.processes.run("prlimit", [`--pid=${brick.process.pid}`, "--fsize=unlimited:unlimited"]);
+    await agent.fsync(fd);
+    const accepted = answers.slice(0, 7).filter((code) => code === "ok").length;
+    const content = await agent.read(fd, 64 * KIB, 64 * KIB);
+    expect(accepted).toBeGreaterThan(0);
+    expect(content.every((byte) => byte === 0x62)).toBe(true);
+    await agent.close(fd);
+  });
+
+  it("a brick that dies loses nothing that was answered, while its file is open", async () => {
+    const fd = await agent.open(at("survivor"), "O_RDWR|O_CREAT");
+    await agent.write(fd, Buffer.alloc(4 * KIB, "a"), 0);
+    await agent.fsync(fd);
+    await brick.process.kill();
+    // The first write is answered early, whatever has become of the brick.
+    expect(await codeOf(agent.write(fd, Buffer.alloc(4 * KIB, "b"), 4 * KIB))).toBe("ok");
+    expect(await codeOf(agent.fsync(fd))).toBe("ENOTCONN");
+    await lab.restartBrick(brick);
+    await until("an fsync succeeds again", async () => (await codeOf(agent.fsync(fd))) === "ok", {
+      deadlineMs: RECONNECT_DEADLINE_MS,
+    });
+    const content = await agent.read(fd, 8 * KIB, 0);
+    expect([content[0], content[4 * KIB], content[8 * KIB - 1], content.length]).toEqual([
+      0x61,
+      0x62,
+      0x62,
+      8 * KIB,
+    ]);
+    await agent.close(fd);
+  });
+});
+
+describe("the kernel's write-back cache above it", () => {
+  let brick: Brick;
+  let mount: Mount;
+  let agent: FileAgent;
+  const at = (name: string): string => join(mount.mountpoint, name);
+
+  beforeAll(async () => {
+    brick = await lab.startBrick("mortar", lab.makeBrickDirectory("brick"));
+    mount = await lab.mount("mortar", volfile(brick), { options: ["writeback-cache"] });
+    agent = lab.agent();
+  });
+
+  it("gathers small writes before they come as requests", async () => {
+    const { edge } = await traffic(mount, () => dd(at("small"), "bs=1024", "count=4000", "conv=fsync"));
+    expect(edge.writev!.bytes).toBe(4000 * KIB);
+    expect(edge.writev!.calls).toBeLessThan(400);
+  });
+
+  it("brings size and mtime of the kernel to the brick, and appends where the file ends", async () => {
+    const path = at("log");
+    await agent.writeFile(path, "one\n");
+    await agent.appendFile(path, "two\n");
+    await agent.appendFile(path, "three\n");
+    const seen = await agent.stat(path);
+    expect(seen.size).toBe(14);
+    const below = await agent.stat(join(brick.directory, "log"));
+    expect(below.size).toBe(14);
+    expect((await agent.readFile(path)).toString()).toBe("one\ntwo\nthree\n");
+    // O_DIRECT goes past the pages, and sees what was in them.
+    const fd = await agent.open(path, "O_RDWR|O_DIRECT");
+    await agent.write(fd, Buffer.alloc(4 * KIB, "d"), 0);
+    await agent.close(fd);
+    expect((await agent.stat(path)).size).toBe(4 * KIB);
+    expect((await agent.readFile(path)).length).toBe(4 * KIB);
+  });
+
+  it("leaves an fsync what it was: the bytes are at the brick when it is answered", async () => {
+    const fd = await agent.open(at("synced"), "O_RDWR|O_CREAT");
+    await agent.write(fd, Buffer.from("synced"), 0);
+    const { bricks } = await traffic(mount, () => agent.fsync(fd));
+    expect(bricks[0]!.fops.fsync!.calls).toBe(1);
+    expect((await agent.stat(join(brick.directory, "synced"))).size).toBe(6);
+    await agent.close(fd);
+  });
+});
