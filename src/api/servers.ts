@@ -2,8 +2,8 @@
  * Volfiles from GlusterFS servers: ask one, then its backups, and keep listening for changes (wire.md 3.1).
  *
  * While a graph runs its management connection stays open. When the server says that the volume changed, the
- * volfile is fetched again, and whoever watches hears of it. When the connection ends, the servers are asked again in turn until
- * one answers; I/O does not depend on any of this.
+ * volfile is fetched again, and whoever watches hears of it. When the connection ends, the servers are asked
+ * again in turn until one answers; I/O does not depend on any of this.
  */
 
 import type { Env, Timer } from "../core/env.ts";

@@ -168,9 +168,9 @@ function addStart(mortar: Command): void {
 }
 
 const SET_HELP = `
-KEY is one of \`gluster volume set\`, or SECTION.OPTION of the volfile; \`mortar get MOUNTPOINT all\` lists them.
-What is set ends with the mount; on the volume of \`mortar start\` it is kept. A translator that is switched on or
-off (performance.write-behind ...) makes a new graph take over, under open files.`;
+KEY is one of \`gluster volume set\`, or SECTION.OPTION of the volfile; \`mortar get MOUNTPOINT\` lists
+them. What is set ends with the mount; on the volume of \`mortar start\` it is kept. A translator that is
+switched on or off (performance.write-behind ...) makes a new graph take over, under open files.`;
 
 /** Commands that ask and tell a running mount. */
 function addTuning(mortar: Command): void {

@@ -1,5 +1,6 @@
 /**
- * `mortar stats`: figures of a running mount, once or again and again, for people, for programs, for Prometheus.
+ * `mortar stats`: figures of a running mount, once or again and again, for people, for programs, for
+ * Prometheus.
  */
 
 import type { Figures } from "../control/figures.ts";

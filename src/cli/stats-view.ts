@@ -1,6 +1,6 @@
 /**
- * `mortar stats` as a table: the busiest fops first, each at the three places, so that the share of FUSE, graph,
- * network and disk can be read off a column.
+ * `mortar stats` as a table: the busiest fops first, each at the three places, so that the share of FUSE,
+ * graph, network and disk can be read off a column.
  */
 
 import Table from "cli-table3";
@@ -24,8 +24,8 @@ export function statsText(figures: Figures): string {
   const memory = `${Math.round(used.rssBytes / 2 ** 20)} MiB`;
   const cpu = `${Math.round((used.cpuMs / Math.max(uptimeMs, 1)) * 100)}% of a processor`;
   const head =
-    `${source} on ${mountpoint}, process ${pid}: ${seconds.toFixed(1)} s, ${callsInFlight} calls in flight, ` +
-    `${memory}, ${cpu}`;
+    `${source} on ${mountpoint}, process ${pid}: ${seconds.toFixed(1)} s, ` +
+    `${callsInFlight} calls in flight, ${memory}, ${cpu}`;
   const places = placesOf(figures);
   const names = busiest(places);
   if (names.length === 0) return `${head}\nnothing was asked\n`;

@@ -1,4 +1,7 @@
-/** `mortar set`, `mortar get` and `mortar statedump`: a running mount is told and asked, by its control socket. */
+/**
+ * `mortar set`, `mortar get` and `mortar statedump`: a running mount is told and asked, by its control
+ * socket.
+ */
 
 import { ask } from "../control/socket.ts";
 import { statedumpText } from "../control/statedump.ts";

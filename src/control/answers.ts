@@ -1,6 +1,6 @@
 /**
- * The answers of a running mount to what may be asked over its control socket. What is asked comes from outside
- * and is checked here; a refusal is a UserError, whose one line goes to whoever asked.
+ * The answers of a running mount to what may be asked over its control socket. What is asked comes from
+ * outside and is checked here; a refusal is a UserError, whose one line goes to whoever asked.
  */
 
 import { UserError } from "../core/errors.ts";

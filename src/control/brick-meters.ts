@@ -2,8 +2,8 @@
  * What each brick costs, seen from this process: calls, bytes and times at every protocol/client (network and
  * brick together, with the round trip of a ping beside it) and every storage/posix (the disk).
  *
- * Translators are measured where they are made: a registry that gives each fop of such a one a stopwatch. So no
- * layer is added, callers call what they always called, and a call costs two looks at the clock.
+ * Translators are measured where they are made: a registry that gives each fop of such a one a stopwatch. So
+ * no layer is added, callers call what they always called, and a call costs two looks at the clock.
  */
 
 import type { Call } from "../core/call.ts";

@@ -1,6 +1,6 @@
 /**
- * The embedded volume as one that can be asked and told. What is set on it is kept in its `volume.json`, with what
- * a profile sets at a start.
+ * The embedded volume as one that can be asked and told. What is set on it is kept in its `volume.json`, with
+ * what a profile sets at a start.
  */
 
 import { REGISTRY } from "../../xlators/registry.ts";

@@ -1,6 +1,6 @@
 /**
- * What a mount tells of its traffic: the same fops at three places, so that one sees where their time goes. Plain
- * data that travels as JSON; whoever asks twice can tell what happened in between.
+ * What a mount tells of its traffic: the same fops at three places, so that one sees where their time goes.
+ * Plain data that travels as JSON; whoever asks twice can tell what happened in between.
  *
  *   edge   from the kernel's message read to its answer written (mount)
  *   graph  from the fop called at the top to its reply (live-graph.ts)

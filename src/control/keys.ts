@@ -2,8 +2,8 @@
  * Keys of options as people know them, and where in a volfile they lead. Pure.
  *
  * One option answers to the key of `gluster volume set` (`cluster.eager-lock`), to its type and name
- * (`replicate.eager-lock`), to its section and name (`vol-replicate-0.eager-lock`, that section alone), and to
- * its bare name where no other type has it. What a running mount cannot change is said with its reason; an
+ * (`replicate.eager-lock`), to its section and name (`vol-replicate-0.eager-lock`, that section alone), and
+ * to its bare name where no other type has it. What a running mount cannot change is said with its reason; an
  * unknown key comes with the nearest names.
  */
 
@@ -75,8 +75,8 @@ export const PRESENT: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * Finds what a key leads to in a volfile. A key that nobody knows throws UserError, or is refused where `unknown`
- * is "lenient".
+ * Finds what a key leads to in a volfile. A key that nobody knows throws UserError, or is refused where
+ * `unknown` is "lenient".
  */
 export function findKey(
   key: string,

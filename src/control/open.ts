@@ -1,6 +1,6 @@
 /**
- * From a SOURCE to a running volume that can be asked and told: reads or fetches the volfile, makes the settings,
- * starts the graph with its meters, and follows what becomes of the volfile at its source.
+ * From a SOURCE to a running volume that can be asked and told: reads or fetches the volfile, makes the
+ * settings, starts the graph with its meters, and follows what becomes of the volfile at its source.
  */
 
 import { REGISTRY } from "../../xlators/registry.ts";

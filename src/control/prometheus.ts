@@ -1,7 +1,7 @@
 /**
- * Figures as Prometheus reads them (text exposition format 0.0.4): counters, and histograms with buckets at powers
- * of two from 16 microseconds to 17 minutes, in seconds. A library would bring a registry of live metrics; here
- * the histograms exist already and are only printed.
+ * Figures as Prometheus reads them (text exposition format 0.0.4): counters, and histograms with buckets at
+ * powers of two from 16 microseconds to 17 minutes, in seconds. A library would bring a registry of live
+ * metrics; here the histograms exist already and are only printed.
  *
  * For `mortar stats --prometheus` into a file of node_exporter's textfile collector, or behind any exporter.
  */

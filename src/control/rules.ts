@@ -1,9 +1,11 @@
 /**
- * Settings that contradict each other or are unsafe for images of virtual machines: one table of pure rules. A
- * rule warns, it refuses nothing: whoever sets it may know better.
+ * Settings that contradict each other or are unsafe for images of virtual machines: one table of pure rules.
+ * A rule warns, it refuses nothing: whoever sets it may know better.
  */
 
-/** What a rule may ask: values by key, as `mortar get` shows them; undefined for what the volume has not got. */
+/**
+ * What a rule may ask: values by key, as `mortar get` shows them; undefined for what the volume has not got.
+ */
 export type Values = (key: string) => string | undefined;
 
 interface Rule {

@@ -1,10 +1,10 @@
 /**
- * Settings on top of a volfile: what somebody set on a running mount, or had written down for its volume, and the
- * volfile that results. Pure.
+ * Settings on top of a volfile: what somebody set on a running mount, or had written down for its volume, and
+ * the volfile that results. Pure.
  *
- * Settings are kept by key, the last one of a key counts. Translators are switched first; then each option goes
- * to every section that has it, also to those that came just now. A setting for a translator that is not there
- * waits until it is.
+ * Settings are kept by key, the last one of a key counts. Translators are switched first; then each option
+ * goes to every section that has it, also to those that came just now. A setting for a translator that is not
+ * there waits until it is.
  */
 
 import { UserError } from "../core/errors.ts";
@@ -29,8 +29,8 @@ const SWITCH_SPEC_ON = new Set(["1", "on", "yes", "true", "enable"]);
 const SWITCH_SPEC_OFF = new Set(["0", "off", "no", "false", "disable"]);
 
 /**
- * Checks one setting against a volfile. Throws UserError when the value is none; a refused key is returned, and,
- * when `unknown` is "lenient" as with groups, one that nobody knows as well.
+ * Checks one setting against a volfile. Throws UserError when the value is none; a refused key is returned,
+ * and, when `unknown` is "lenient" as with groups, one that nobody knows as well.
  */
 export function checkSetting(
   key: string,

@@ -1,9 +1,9 @@
 /**
  * The control socket of a mount: a unix socket for the mount's user alone, found by the mount point.
  *
- * It lies in the runtime directory of its user (/run/mortar for root), named by a hash of the mount point and the
- * process, so that a mount over another one has its own. Whoever looks for a mount asks the newest that answers,
- * and removes those whose process is gone. One question and one answer a connection.
+ * It lies in the runtime directory of its user (/run/mortar for root), named by a hash of the mount point and
+ * the process, so that a mount over another one has its own. Whoever looks for a mount asks the newest that
+ * answers, and removes those whose process is gone. One question and one answer a connection.
  */
 
 import { createHash } from "node:crypto";
@@ -66,7 +66,8 @@ export async function serveControl(
 }
 
 /**
- * Asks the mount at a mount point. Rejects with UserError: no mount of Mortar's is there, or what it answered.
+ * Asks the mount at a mount point. Rejects with UserError: no mount of Mortar's is there, or what it
+ * answered.
  */
 export async function ask<C extends Command>(
   mountpoint: string,
@@ -89,7 +90,10 @@ export async function ask<C extends Command>(
   throw new UserError(`"${where}": no mount of Mortar's is there, or it is another user's`);
 }
 
-/** Symbolic links on the way are resolved, the mount point itself is not touched: a dead mount would not answer. */
+/**
+ * Symbolic links on the way are resolved, the mount point itself is not touched: a dead mount would not
+ * answer.
+ */
 export function placeOf(mountpoint: string): string {
   const absolute = resolve(mountpoint);
   if (absolute === "/") return absolute;

@@ -1,6 +1,6 @@
 /**
- * The state of a running volume for people and programs: graph, options, what each translator tells of itself,
- * counts. Plain data; it is put together in one turn and touches no brick.
+ * The state of a running volume for people and programs: graph, options, what each translator tells of
+ * itself, counts. Plain data; it is put together in one turn and touches no brick.
  */
 
 import { optionKey } from "../core/options.ts";

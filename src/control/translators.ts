@@ -1,6 +1,6 @@
 /**
- * Translators that an option switches on and off (`performance.write-behind on`): a section that is put into the
- * volfile or taken out of it, where glusterd 10 would have it (spec translators.md 1.7). Pure.
+ * Translators that an option switches on and off (`performance.write-behind on`): a section that is put into
+ * the volfile or taken out of it, where glusterd 10 would have it (spec translators.md 1.7). Pure.
  */
 
 import { UserError } from "../core/errors.ts";
@@ -46,7 +46,9 @@ export function isOn(volfile: Volfile, key: string): boolean {
   return volfile.sections.some((section) => section.type === type);
 }
 
-/** The volfile with the translator of `key`, or without it. Throws UserError where there is no place for it. */
+/**
+ * The volfile with the translator of `key`, or without it. Throws UserError where there is no place for it.
+ */
 export function withTranslator(volfile: Volfile, key: string, on: boolean): Volfile {
   if (on === isOn(volfile, key)) return volfile;
   return on ? inserted(volfile, key) : removed(volfile, switchedType(key)!);

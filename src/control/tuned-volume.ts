@@ -1,10 +1,10 @@
 /**
- * A running volume that can be asked and told: the volfile it came with, the settings made on top of it, and the
- * live graph that has both.
+ * A running volume that can be asked and told: the volfile it came with, the settings made on top of it, and
+ * the live graph that has both.
  *
- * Settings survive a new volfile of the server, and end with the mount, unless `keep` writes them down. A change
- * that has to wait (a lock, a file that cannot be opened again) is refused when somebody asked for it just now,
- * and tried again every few seconds when it came from the server or the volfile's own file.
+ * Settings survive a new volfile of the server, and end with the mount, unless `keep` writes them down. A
+ * change that has to wait (a lock, a file that cannot be opened again) is refused when somebody asked for it
+ * just now, and tried again every few seconds when it came from the server or the volfile's own file.
  */
 
 import type { Env, Timer } from "../core/env.ts";
@@ -155,7 +155,9 @@ export class TunedVolume {
     });
   }
 
-  /** Sets many together; what is not for this mount to change is skipped with a note. Rejects with UserError. */
+  /**
+   * Sets many together; what is not for this mount to change is skipped with a note. Rejects with UserError.
+   */
   setAll(settings: readonly Setting[]): Promise<SetReport> {
     return this.#inTurn(() => {
       const skipped: SetOutcome[] = [];

@@ -1,8 +1,8 @@
 /**
  * Counts, bytes, failures and times of fops at one place of a graph.
  *
- * A call takes a span at its begin and gives it back when it settled; spans are used again, with their callbacks,
- * so that a call allocates nothing here. `inFlight` is exact: it counts spans that are out.
+ * A call takes a span at its begin and gives it back when it settled; spans are used again, with their
+ * callbacks, so that a call allocates nothing here. `inFlight` is exact: it counts spans that are out.
  */
 
 import type { Clock } from "./env.ts";

@@ -1,10 +1,10 @@
 /**
- * How long calls took, in buckets that grow with the value: eight to each power of two, so that a percentile is
- * at most 7 % off, from 1/16 microsecond to two minutes (longer ones count as that).
+ * How long calls took, in buckets that grow with the value: eight to each power of two, so that a percentile
+ * is at most 7 % off, from 1/16 microsecond to two minutes (longer ones count as that).
  *
- * Recording is a few integer operations on one typed array and allocates nothing. Counts are doubles: exact up
- * to 2^53, which no mount lives to see. Two snapshots of the same histogram can be subtracted bucket by bucket,
- * which gives the percentiles of the time between them.
+ * Recording is a few integer operations on one typed array and allocates nothing. Counts are doubles: exact
+ * up to 2^53, which no mount lives to see. Two snapshots of the same histogram can be subtracted bucket by
+ * bucket, which gives the percentiles of the time between them.
  */
 
 /** Units of a bucket's lower end in a millisecond. */
@@ -69,8 +69,8 @@ function bucketBeginMs(index: number): number {
 }
 
 /**
- * The time that a share of the calls (0.5, 0.99 ...) did not exceed, in milliseconds: the middle of its bucket.
- * NaN when nothing was recorded.
+ * The time that a share of the calls (0.5, 0.99 ...) did not exceed, in milliseconds: the middle of its
+ * bucket. NaN when nothing was recorded.
  */
 export function percentileMs({ count, buckets, maxMs }: LatencySnapshot, share: number): number {
   if (count === 0) return Number.NaN;

@@ -2,14 +2,14 @@
  * A graph whose volfile may change under its users: options are taken over where the tree stays the same, and
  * another tree takes the old one's place without a call being lost (spec translators.md 1.2 and 10).
  *
- * Users stand on this as on any top. What is the same in both trees stays: connections, the files and locks they
- * hold on bricks, heals. A switch builds and starts the rest, holds new calls back, waits for those in flight,
- * syncs what writers have pending, opens files again and sets locks again through them (same connection, same
- * owner: no moment without the lock), lets the calls go on and ends what is not needed any more. Whatever fails
- * on the way leaves the old graph serving, and is told in one line.
+ * Users stand on this as on any top. What is the same in both trees stays: connections, the files and locks
+ * they hold on bricks, heals. A switch builds and starts the rest, holds new calls back, waits for those in
+ * flight, syncs what writers have pending, opens files again and sets locks again through them (same
+ * connection, same owner: no moment without the lock), lets the calls go on and ends what is not needed any
+ * more. Whatever fails on the way leaves the old graph serving, and is told in one line.
  *
- * Refused: while somebody waits for a lock, and a brick reached in another way while locks are held through the
- * old one (`busy`; it may work later). It also measures: calls, bytes and times of every fop at the top.
+ * Refused: while somebody waits for a lock, and a brick reached in another way while locks are held through
+ * the old one (`busy`; it may work later). It also measures: calls, bytes and times of every fop at the top.
  */
 
 import { type Call, internalCall } from "../core/call.ts";
@@ -149,8 +149,8 @@ export class LiveGraph extends Xlator {
   }
 
   /**
-   * Takes a new volfile over, after those that came before. Rejects with UserError when it is wrong or cannot be
-   * had, and with SwitchBusy when it could be had at another time; then nothing has changed.
+   * Takes a new volfile over, after those that came before. Rejects with UserError when it is wrong or cannot
+   * be had, and with SwitchBusy when it could be had at another time; then nothing has changed.
    */
   take(volfile: Volfile): Promise<LiveChange> {
     const change = this.#changes.then(() => this.#take(volfile));
@@ -277,7 +277,9 @@ export class LiveGraph extends Xlator {
     timer.cancel();
   }
 
-  /** Syncs, opens again, sets locks again. On failure what was opened is closed, and the old graph has all. */
+  /**
+   * Syncs, opens again, sets locks again. On failure what was opened is closed, and the old graph has all.
+   */
   async #moveTo(before: Graph, fresh: Graph): Promise<Move[]> {
     const files = this.#files.all();
     await inParallel(files, (open) => this.#sync(open));
@@ -549,7 +551,9 @@ function released(graph: Graph, { isDirectory }: OpenFd, fd: Fd): Promise<void> 
   return isDirectory ? graph.top.releasedir(fd) : graph.top.release(fd);
 }
 
-/** Runs a task for each item, a bounded number at a time; rejects with the first failure, when all have ended. */
+/**
+ * Runs a task for each item, a bounded number at a time; rejects with the first failure, when all have ended.
+ */
 async function inParallel<T>(items: readonly T[], task: (item: T) => Promise<void>): Promise<void> {
   let next = 0;
   let failure: { readonly error: unknown } | undefined;

@@ -1,6 +1,6 @@
 /**
- * What the users of a graph have open, and the locks they hold: all that a new graph must be given before it can
- * take the place of the old one (live-graph.ts). Bookkeeping only; nobody is asked anything here.
+ * What the users of a graph have open, and the locks they hold: all that a new graph must be given before it
+ * can take the place of the old one (live-graph.ts). Bookkeeping only; nobody is asked anything here.
  */
 
 import type { Call } from "../core/call.ts";

@@ -1,4 +1,7 @@
-/** Keys, values, translators that come and go, profiles and warnings: all that is said about options, as tables. */
+/**
+ * Keys, values, translators that come and go, profiles and warnings: all that is said about options, as
+ * tables.
+ */
 
 import { describe, expect, it } from "vitest";
 import { findKey } from "../../src/control/keys.ts";

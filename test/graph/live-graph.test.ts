@@ -1,6 +1,6 @@
 /**
- * A graph that takes another one's place under its users: open files, locks, calls in flight, children that are
- * down, and everything that can go wrong on the way.
+ * A graph that takes another one's place under its users: open files, locks, calls in flight, children that
+ * are down, and everything that can go wrong on the way.
  */
 
 import { describe, expect, it } from "vitest";

@@ -1,6 +1,6 @@
 /**
- * A live graph whose users never rest: before every few calls another graph takes over, with one layer more or
- * less. What holds for a graph must hold here too.
+ * A live graph whose users never rest: before every few calls another graph takes over, with one layer more
+ * or less. What holds for a graph must hold here too.
  */
 
 import type { Call } from "../../src/core/call.ts";
