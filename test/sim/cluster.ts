@@ -19,6 +19,7 @@ import type { Layer } from "../support/build-graph.ts";
 import type { Prng } from "../support/prng.ts";
 import { NodeEnv, randomOf, SimClock } from "./clock.ts";
 import { type DiskFaults, diskOver, healthyDisk, losePower } from "./disk.ts";
+import { type InFlight, inFlightOver } from "./in-flight.ts";
 import { type Delays, type NetNode, SimNetwork } from "./network.ts";
 import { Trace } from "./trace.ts";
 
@@ -215,6 +216,8 @@ export class SimBrick extends Machine {
 }
 
 export class SimClient extends Machine {
+  /** Calls without an answer, of the current life or the last one. */
+  calls: InFlight = new Map();
   /** A heal daemon's graph differs by its options. */
   readonly healer: boolean;
 
@@ -227,7 +230,9 @@ export class SimClient extends Machine {
   start(): Promise<void> {
     const env = this.begin();
     const { sabotage, trace } = this.cluster;
-    const layers = (this.healer ? sabotage.healer : undefined) ?? sabotage.client ?? [];
+    this.calls = new Map();
+    const sabotaged = (this.healer ? sabotage.healer : undefined) ?? sabotage.client ?? [];
+    const layers = [inFlightOver(this.calls), ...sabotaged];
     const definitions = [clientOver(this.node!.connect), ...layers];
     const graph = build(this.#volfile(layers), env, definitions);
     sabotage.onClient?.(graph);
@@ -239,6 +244,7 @@ export class SimClient extends Machine {
   kill(): void {
     this.cluster.trace.add(this.name, "killed");
     this.end(false);
+    this.calls = new Map();
   }
 
   async stop(): Promise<void> {

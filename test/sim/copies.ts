@@ -5,14 +5,18 @@
 
 import { internalCall } from "../../src/core/call.ts";
 import { Dict } from "../../src/core/dict.ts";
+import { toFopError } from "../../src/core/errors.ts";
 import { gfidText } from "../../src/core/gfid.ts";
 import { Inode } from "../../src/core/inode.ts";
 import { LOCK_KEY } from "../../src/core/keys.ts";
+import { listBrick } from "../../xlators/cluster/replicate/crawl/info.ts";
+import type { ReplicaSet } from "../../xlators/cluster/replicate/replica-set.ts";
 import type { MemNode } from "../../xlators/storage/memory/node.ts";
-import type { Cluster, SimBrick } from "./cluster.ts";
+import { type Cluster, type SimBrick, VOLUME } from "./cluster.ts";
 import { ABSENT, CELL_BYTES, type Model, modeText } from "./model.ts";
 import { shortId } from "./workload.ts";
 
+const PID_SELF_HEAL = -6;
 const MARKS = /^trusted\.afr\./;
 /** What bricks keep for themselves. */
 const OWN_NAMES = /^(\.glusterfs|\.glusterfs-anonymous-inode.*|\.trashcan)$/;
@@ -103,6 +107,50 @@ export async function locksHeld(cluster: Cluster): Promise<string[]> {
     }
   }
   return found;
+}
+
+/** What bricks list as waiting for a heal. */
+export async function indexLeft(cluster: Cluster): Promise<string[]> {
+  const found: string[] = [];
+  for (const { name, marks } of cluster.bricks) {
+    for (const where of ["xattrop", "dirty"] as const)
+      for (const entry of await marks.list({ class: where }))
+        found.push(`${name} lists ${entry.name} (${where})`);
+    for (const directory of await marks.list({ class: "entry-changes" }))
+      for (const entry of await marks.list({ class: "entry-changes", of: directory.name }))
+        found.push(`${name} lists ${directory.name}/${entry.name}`);
+  }
+  return found;
+}
+
+/** What `heal info` would show of a client's set. */
+export async function healInfo(set: ReplicaSet): Promise<string[]> {
+  const found: string[] = [];
+  for (const child of set.children.keys()) {
+    try {
+      for (const { gfid, inspection } of await listBrick(set, child, internalCall(PID_SELF_HEAL)))
+        found.push(`heal info shows ${gfidText(gfid)} on copy ${child}: ${inspection.status}`);
+    } catch (error) {
+      found.push(`heal info of copy ${child}: ${toFopError(error).message}`);
+    }
+  }
+  return found;
+}
+
+/** Locks of any kind, in any domain, on whatever object, once nobody uses the volume any more. */
+export function lockTables(cluster: Cluster): string[] {
+  return cluster.bricks.flatMap(({ name, graph }) => {
+    const locks = graph?.xlators.find((xlator) => xlator.name === `${VOLUME}-locks`);
+    const { size } = (locks as unknown as { table: { size: number } }).table;
+    return size === 0 ? [] : [`${name} keeps locks on ${size} objects`];
+  });
+}
+
+/** Calls that a client sent and that nobody answered. */
+export function callsLeft(cluster: Cluster): string[] {
+  return cluster.clients.flatMap(({ name, calls }) =>
+    [...calls].map(([fop, count]) => `${name}: ${count} ${fop} without an answer`),
+  );
 }
 
 /** Files that somebody has open. */

@@ -6,6 +6,7 @@
 import { type Call, internalCall } from "../../src/core/call.ts";
 import { Dict } from "../../src/core/dict.ts";
 import { FopError } from "../../src/core/errors.ts";
+import type { LkCommand } from "../../src/core/fops.ts";
 import { type Gfid, gfidOf } from "../../src/core/gfid.ts";
 import { type Iatt, ZERO_IATT } from "../../src/core/iatt.ts";
 import { Fd, Inode, InodeTable, type Loc } from "../../src/core/inode.ts";
@@ -130,6 +131,21 @@ export class Edge {
   async link(inode: Inode, parent: Inode, name: string): Promise<void> {
     await this.#requireFree(parent, name);
     await this.top.link(this.call, { from: { inode }, to: { inode, parent, name } });
+  }
+
+  /** Of one byte. Rejects with EAGAIN when somebody else has it; `wait`: waits for it instead. */
+  async lock(fd: Fd, byte: number, wait: boolean): Promise<void> {
+    await this.#lk(fd, byte, wait ? "setlkw" : "setlk", "wrlck");
+  }
+
+  async unlock(fd: Fd, byte: number): Promise<void> {
+    await this.#lk(fd, byte, "setlk", "unlck");
+  }
+
+  async #lk(fd: Fd, byte: number, cmd: LkCommand, type: "wrlck" | "unlck"): Promise<void> {
+    const { pid, lkOwner } = this.call;
+    const flock = { type, whence: 0, start: BigInt(byte), len: 1n, pid, lkOwner } as const;
+    await this.top.lk(this.call, { fd, cmd, flock });
   }
 
   async setattr(inode: Inode, valid: number, values: Partial<Iatt>): Promise<void> {

@@ -11,6 +11,7 @@ import type { ErrnoName } from "../../src/core/errors.ts";
 import type { Prng } from "../support/prng.ts";
 import type { Cluster, SimBrick, SimClient } from "./cluster.ts";
 import { type FaultClass, healthyDisk, writeBackSome } from "./disk.ts";
+import type { LockModel } from "./lock-model.ts";
 import type { Model } from "./model.ts";
 import type { Change } from "./register.ts";
 import type { Workload } from "./workload.ts";
@@ -44,6 +45,7 @@ export class Faults {
   readonly #cluster: Cluster;
   readonly #plan: FaultPlan;
   readonly #model: Model;
+  readonly #locks: LockModel;
   readonly #workload: Workload;
   readonly #random: Prng;
   readonly #troubled = new Set<SimBrick>();
@@ -54,17 +56,22 @@ export class Faults {
   readonly #deaths: { readonly client: string; readonly atMs: number }[] = [];
   #stopped = false;
 
-  constructor(cluster: Cluster, plan: FaultPlan, model: Model, workload: Workload, random: Prng) {
+  constructor(
+    cluster: Cluster,
+    plan: FaultPlan,
+    about: { model: Model; locks: LockModel; workload: Workload; random: Prng },
+  ) {
     this.#cluster = cluster;
     this.#plan = plan;
-    this.#model = model;
-    this.#workload = workload;
-    this.#random = random;
+    this.#model = about.model;
+    this.#locks = about.locks;
+    this.#workload = about.workload;
+    this.#random = about.random;
   }
 
   async run(): Promise<void> {
     const { weights, pauseMs } = this.#plan;
-    const faults = FAULTS.flatMap((fault) => Array.from({ length: weights[fault] }, () => fault));
+    const faults = FAULTS.flatMap((fault) => Array.from({ length: weights[fault] ?? 0 }, () => fault));
     while (faults.length > 0 && !this.#stopped) {
       await this.#cluster.clock.sleep(this.#random.float() * 2 * pauseMs);
       if (!this.#stopped) this.#begin(this.#random.pick(faults));
@@ -129,9 +136,12 @@ export class Faults {
     const brick = this.#random.pick(able);
     this.#troubled.add(brick);
     this.#touched.add(brick);
+    if (!fault.startsWith("disk-")) this.#locks.disturbed(brick.name, undefined, this.#cluster.clock.nowMs());
     const undo = this.#trouble(fault, brick);
     this.#lasting(() => {
       this.#troubled.delete(brick);
+      if (!fault.startsWith("disk-"))
+        this.#locks.disturbed(brick.name, undefined, this.#cluster.clock.nowMs());
       undo();
     });
   }
@@ -218,7 +228,10 @@ export class Faults {
     // A frozen client marks nothing; what it had not marked counts as if it had died.
     this.#clientEnds(client);
     client.freeze();
-    this.#lasting(() => client.thaw());
+    this.#lasting(() => {
+      this.#locks.disturbed(undefined, client.name, this.#cluster.clock.nowMs());
+      client.thaw();
+    });
   }
 
   /**
@@ -227,6 +240,7 @@ export class Faults {
    */
   #clientEnds({ name }: SimClient): void {
     const atMs = this.#cluster.clock.nowMs();
+    this.#locks.disturbed(undefined, name, atMs);
     this.#deaths.push({ client: name, atMs });
     this.#model.soften(
       Number.POSITIVE_INFINITY,

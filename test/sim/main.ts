@@ -9,6 +9,7 @@ import { Command, InvalidArgumentError } from "commander";
 import { MUTANTS, type Mutant } from "./mutants.ts";
 import { planOf, SHAPES, type Shape } from "./plan.ts";
 import { type RunResult, runSeed } from "./run.ts";
+import { keepSeed } from "./seeds.ts";
 
 /** A mutant that so many runs do not find is not found. */
 const MUTANT_RUNS_MAX = 2000;
@@ -23,6 +24,7 @@ interface Options {
   readonly mutants?: boolean;
   readonly mutant?: string;
   readonly history: boolean;
+  readonly keep?: string;
 }
 
 const program = new Command("npm run sim --")
@@ -35,6 +37,7 @@ const program = new Command("npm run sim --")
   .option("--mutants", "run deliberate bugs until each is found, and print how soon that was")
   .option("--mutant <name>", "with --seed, --runs or --minutes: run with this bug; else search for it alone")
   .option("--no-history", "print verdicts only")
+  .option("--keep <story>", "with --seed: keep its plan, for npm test, with one line about what it found")
   .action(main);
 
 function count(text: string): number {
@@ -83,6 +86,7 @@ async function oneSeed(seed: number, options: Options, mutant: Mutant | undefine
   out(JSON.stringify(result.plan, undefined, 2));
   if (options.history) for (const line of result.history) out(line);
   verdict(result);
+  if (options.keep !== undefined) out(`kept as ${keepSeed({ story: options.keep, plan: result.plan })}`);
 }
 
 async function manySeeds(options: Options, mutant: Mutant | undefined): Promise<void> {

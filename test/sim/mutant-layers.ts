@@ -116,6 +116,27 @@ export const answersInodelk = tamper("answers-inodelk", {
   finodelk: () => Promise.resolve({}),
 });
 
+export const answersEntrylk = tamper("answers-entrylk", {
+  entrylk: () => Promise.resolve({}),
+  fentrylk: () => Promise.resolve({}),
+});
+
+const NO_PARENTS = { preParent: ZERO_IATT, postParent: ZERO_IATT };
+
+/** Names stay where they are; also those that a heal would park. */
+export const answersUnlinks = tamper("answers-unlinks", {
+  unlink: () => Promise.resolve(NO_PARENTS),
+  rmdir: () => Promise.resolve(NO_PARENTS),
+  rename: () =>
+    Promise.resolve({
+      stat: ZERO_IATT,
+      preOldParent: ZERO_IATT,
+      postOldParent: ZERO_IATT,
+      preNewParent: ZERO_IATT,
+      postNewParent: ZERO_IATT,
+    }),
+});
+
 /** Replies' pending counters, as the caller gets to see them. */
 function seen(
   dict: Dict | undefined,

@@ -3,7 +3,8 @@
  *
  * Safety is judged all the time: what reads return. Liveness at the end: faults are over and the daemons
  * crawl (the index, and if that is not enough everything), so within HEAL_MS of virtual time copies are
- * equal, marks zero, and nothing is locked, open or under way.
+ * equal, marks zero, index and heal info empty. When all clients have stopped nothing is locked, open or
+ * without an answer.
  */
 
 import type { XlatorBase } from "../../src/core/xlator.ts";
@@ -11,9 +12,19 @@ import { SetHealer } from "../../xlators/cluster/replicate/crawl/set-healer.ts";
 import { Replicate } from "../../xlators/cluster/replicate/replicate.ts";
 import { randomOf } from "./clock.ts";
 import { Cluster, type Sabotage, type SimClient } from "./cluster.ts";
-import { differences, judgeDisks, locksHeld, openFiles } from "./copies.ts";
+import {
+  callsLeft,
+  differences,
+  healInfo,
+  indexLeft,
+  judgeDisks,
+  locksHeld,
+  lockTables,
+  openFiles,
+} from "./copies.ts";
 import { Faults } from "./faults.ts";
 import { Guard } from "./guard.ts";
+import { LockModel } from "./lock-model.ts";
 import { Model } from "./model.ts";
 import { isCalm, type Plan, planOf } from "./plan.ts";
 import { Workload } from "./workload.ts";
@@ -85,9 +96,13 @@ class Run {
     this.#cluster = cluster;
     this.#plan = plan;
     this.#model = model;
-    this.#workload = new Workload(cluster, plan.workload, model);
+    const locks = new LockModel(
+      model,
+      cluster.bricks.map(({ name }) => name),
+    );
+    this.#workload = new Workload(cluster, plan.workload, model, locks);
     const random = randomOf(plan.seed, "faults");
-    this.#faults = new Faults(cluster, plan.faults, model, this.#workload, random);
+    this.#faults = new Faults(cluster, plan.faults, { model, locks, workload: this.#workload, random });
   }
 
   async whole(): Promise<void> {
@@ -173,14 +188,24 @@ class Run {
   }
 
   async #unhealed(): Promise<string[]> {
-    const held = await this.#cluster.until(locksHeld(this.#cluster), START_MS, "locks are counted");
-    return [...differences(this.#cluster), ...openFiles(this.#cluster), ...held];
+    const cluster = this.#cluster;
+    const found = [...differences(cluster), ...openFiles(cluster)];
+    found.push(...(await cluster.until(locksHeld(cluster), START_MS, "locks are counted")));
+    found.push(...(await cluster.until(indexLeft(cluster), START_MS, "the index is read")));
+    const set = replicateOf(this.#healers[0]!.client.graph!.top)?.set;
+    if (set) found.push(...(await cluster.until(healInfo(set), START_MS, "heal info")));
+    return found;
   }
 
   async #finish(): Promise<void> {
-    if (this.#model.violations.length === 0) judgeDisks(this.#cluster, this.#model);
-    const stopped = Promise.all(this.#cluster.clients.map((client) => client.stop()));
-    await this.#cluster.until(stopped, START_MS, "the clients stop");
+    const cluster = this.#cluster;
+    if (this.#model.violations.length === 0) judgeDisks(cluster, this.#model);
+    const stopped = Promise.all(cluster.clients.map((client) => client.stop()));
+    await cluster.until(stopped, START_MS, "the clients stop");
+    await cluster.pass(CALM_MS);
+    if (this.#model.violations.length > 0) return;
+    for (const what of [...callsLeft(cluster), ...lockTables(cluster), ...openFiles(cluster)])
+      this.#model.fail(`after the end: ${what}`);
   }
 }
 

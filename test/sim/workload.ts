@@ -16,6 +16,7 @@ import type { Prng } from "../support/prng.ts";
 import { randomOf } from "./clock.ts";
 import type { Cluster, SimClient } from "./cluster.ts";
 import { Edge } from "./edge.ts";
+import type { Hold, LockModel } from "./lock-model.ts";
 import { ABSENT, CELL_BYTES, cellBytes, EMPTY, FileModel, type Model, modeText, writeName } from "./model.ts";
 import type { Change, Register } from "./register.ts";
 
@@ -38,13 +39,15 @@ export interface WorkloadPlan {
 
 export const ACTIONS = [
   ...(["write", "read", "truncate", "fsync", "allocate", "punch", "chmod", "setxattr", "look"] as const),
-  ...(["create", "unlink", "rename", "lookup", "list", "reopen", "link"] as const),
+  ...(["create", "unlink", "rename", "lookup", "list", "reopen", "link", "lock"] as const),
 ] as const;
 export type Action = (typeof ACTIONS)[number];
 
 const SHARED = "shared";
 const NAMES = ["a", "b", "c", "d"] as const;
 const XATTR = "user.sim";
+/** Bytes of a file that programs lock. */
+const LOCK_BYTES = 2;
 const MODE = 0o644;
 
 /** Numbers that are told apart over all clients. */
@@ -56,14 +59,16 @@ export class Workload {
   readonly #cluster: Cluster;
   readonly #plan: WorkloadPlan;
   readonly #model: Model;
+  readonly #locks: LockModel;
   readonly #numbers: Counter = { next: 1 };
   readonly actors: Actor[] = [];
   #stopped = false;
 
-  constructor(cluster: Cluster, plan: WorkloadPlan, model: Model) {
+  constructor(cluster: Cluster, plan: WorkloadPlan, model: Model, locks: LockModel) {
     this.#cluster = cluster;
     this.#plan = plan;
     this.#model = model;
+    this.#locks = locks;
   }
 
   get running(): boolean {
@@ -87,7 +92,8 @@ export class Workload {
   start(client: SimClient): void {
     const before = this.actors.filter((actor) => actor.client === client).length;
     const random = randomOf(this.#cluster.seed, `actor ${client.name} ${before}`);
-    const actor = new Actor(this.#cluster, client, this.#plan, this.#model, random, this.#numbers);
+    const shared = { cluster: this.#cluster, plan: this.#plan, model: this.#model, locks: this.#locks };
+    const actor = new Actor(client, { ...shared, random, numbers: this.#numbers });
     this.actors.push(actor);
     actor
       .run(() => this.#stopped)
@@ -107,11 +113,23 @@ export class Workload {
   }
 }
 
+interface ActorInit {
+  readonly cluster: Cluster;
+  readonly plan: WorkloadPlan;
+  readonly model: Model;
+  readonly locks: LockModel;
+  readonly random: Prng;
+  readonly numbers: Counter;
+}
+
 export class Actor {
   readonly client: SimClient;
   readonly #cluster: Cluster;
   readonly #plan: WorkloadPlan;
   readonly #model: Model;
+  readonly #locks: LockModel;
+  /** The one lock it has. Who never has two never waits in a circle. */
+  #held: { readonly fd: Fd; readonly byte: number; readonly hold: Hold } | undefined;
   readonly #random: Prng;
   readonly #numbers: Counter;
   readonly #edge: Edge;
@@ -124,26 +142,21 @@ export class Actor {
   busySinceMs: number | undefined;
   busyWith = "";
 
-  constructor(
-    cluster: Cluster,
-    client: SimClient,
-    plan: WorkloadPlan,
-    model: Model,
-    random: Prng,
-    numbers: Counter,
-  ) {
-    this.#cluster = cluster;
+  constructor(client: SimClient, init: ActorInit) {
     this.client = client;
-    this.#plan = plan;
-    this.#model = model;
-    this.#random = random;
-    this.#numbers = numbers;
-    this.#edge = new Edge(client.graph!.top, random, client.name);
+    this.#cluster = init.cluster;
+    this.#plan = init.plan;
+    this.#model = init.model;
+    this.#locks = init.locks;
+    this.#random = init.random;
+    this.#numbers = init.numbers;
+    this.#edge = new Edge(client.graph!.top, init.random, client.name);
   }
 
   abandon(): void {
     this.#abandoned = true;
     this.running = false;
+    this.#letGo();
     this.busySinceMs = undefined;
     for (const change of this.#open) this.#model.end(change, "lost");
     this.#open.clear();
@@ -151,7 +164,8 @@ export class Actor {
 
   async run(stopped: () => boolean): Promise<void> {
     const actions = ACTIONS.flatMap((action) =>
-      Array.from({ length: this.#plan.weights[action] }, () => action),
+      // A kept plan knows nothing of actions that came later.
+      Array.from({ length: this.#plan.weights[action] ?? 0 }, () => action),
     );
     while (!stopped() && !this.#abandoned) {
       const pauseMs = this.#random.chance(0.3) ? 0 : this.#random.float() * 2 * this.#plan.pauseMs;
@@ -162,6 +176,7 @@ export class Actor {
     if (this.#abandoned) return;
     this.busySinceMs = this.#cluster.clock.nowMs();
     this.busyWith = "close";
+    this.#letGo();
     await this.#edge.closeAll();
     this.busySinceMs = undefined;
     this.running = this.#abandoned;
@@ -214,6 +229,8 @@ export class Actor {
         return this.#reopen();
       case "link":
         return this.#link();
+      case "lock":
+        return this.#lock();
     }
   }
 
@@ -498,10 +515,38 @@ export class Actor {
     }
   }
 
+  /** Takes a lock, or gives back the one it has. */
+  async #lock(): Promise<void> {
+    const held = this.#held;
+    if (held) {
+      this.#letGo();
+      await this.#edge.unlock(held.fd, held.byte);
+      this.#note(`unlock ${held.hold.place}`);
+      return;
+    }
+    const { file, fd } = await this.#file();
+    const byte = this.#random.int(0, LOCK_BYTES - 1);
+    const wait = this.#random.chance(0.3);
+    const place = `${file.name} byte ${byte}`;
+    const hold = { client: this.client.name, place, sinceMs: this.#cluster.clock.nowMs() };
+    await this.#edge.lock(fd, byte, wait);
+    if (this.#abandoned) return;
+    this.#note(`lock ${place}`);
+    this.#held = { fd, byte, hold };
+    this.#locks.granted(hold);
+  }
+
+  /** The lock counts as given back; the brick may hear of that later. */
+  #letGo(): void {
+    if (this.#held) this.#locks.released(this.#held.hold);
+    this.#held = undefined;
+  }
+
   async #reopen(): Promise<void> {
     const number = this.#random.int(0, this.#model.files.length - 1);
     const fd = this.#fds[number];
     this.#fds[number] = undefined;
+    if (this.#held?.fd === fd) this.#letGo();
     if (fd) await this.#edge.close(fd);
     this.#note(`close file-${number}`);
   }
