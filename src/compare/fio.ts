@@ -58,7 +58,6 @@ export function ddArguments(path: string, blocks: number): string[] {
 export interface FioDirection {
   readonly io_bytes: number;
   readonly runtime: number;
-  readonly iops: number;
   readonly lat_ns: { readonly mean: number };
   readonly clat_ns?: { readonly percentile?: Readonly<Record<string, number>> };
 }

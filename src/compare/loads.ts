@@ -107,7 +107,8 @@ export function sampleOfJobs(jobs: readonly JobResult[]): Sample {
   };
 }
 
-export function sampleOfFio(jobs: readonly FioJob[], rw: "read" | "write"): Sample {
+/** `blockBytes`: of a request. */
+export function sampleOfFio(jobs: readonly FioJob[], rw: "read" | "write", blockBytes: number): Sample {
   const sides = jobs.map((job) => job[rw]);
   const bytes = sides.reduce((sum, side) => sum + side.io_bytes, 0);
   const elapsedMs = Math.max(...sides.map((side) => side.runtime));
@@ -117,7 +118,7 @@ export function sampleOfFio(jobs: readonly FioJob[], rw: "read" | "write"): Samp
     aggrb: rateKb(bytes, elapsedMs),
     minb: Math.min(...rates),
     maxb: Math.max(...rates),
-    iops: sides.reduce((sum, side) => sum + side.iops, 0),
+    iops: (bytes / blockBytes / elapsedMs) * 1000,
     meanUs: sides.reduce((sum, side) => sum + side.lat_ns.mean, 0) / sides.length / 1000,
     p99Us: p99Ns / 1000,
   };

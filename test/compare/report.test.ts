@@ -153,13 +153,13 @@ describe("numbers", () => {
   });
 
   it("of fio come from its jobs, in KB of 1024 bytes", () => {
-    const side = { io_bytes: 1024 * 1000, runtime: 500, iops: 10, lat_ns: { mean: 2e6 } };
-    const none = { io_bytes: 0, runtime: 0, iops: 0, lat_ns: { mean: 0 } };
+    const side = { io_bytes: 1024 * 1000, runtime: 500, lat_ns: { mean: 2e6 } };
+    const none = { io_bytes: 0, runtime: 0, lat_ns: { mean: 0 } };
     const jobs: FioJob[] = [
       { error: 0, jobname: "a", read: none, write: side },
       { error: 0, jobname: "b", read: none, write: { ...side, runtime: 1000 } },
     ];
-    expect(sampleOfFio(jobs, "write")).toMatchObject({
+    expect(sampleOfFio(jobs, "write", 102_400)).toMatchObject({
       aggrb: 2000,
       minb: 1000,
       maxb: 2000,

@@ -147,12 +147,12 @@ export async function measureByTools(
   switch (load.kind) {
     case "sequential": {
       const { stdout } = await run("fio", sequentialArguments(load.rw, directory, fileMiB), signal);
-      return sampleOfFio(parseFio(stdout), load.rw);
+      return sampleOfFio(parseFio(stdout), load.rw, SEQUENTIAL_BYTES);
     }
     case "random": {
       const job = { rw: load.rw, directory, fileMiB, seconds: randomSec, iodepth: load.depth };
       const { stdout } = await run("fio", randomArguments(job), signal);
-      return sampleOfFio(parseFio(stdout), load.rw);
+      return sampleOfFio(parseFio(stdout), load.rw, RANDOM_BYTES);
     }
     case "small-writes": {
       const path = join(directory, DD_FILE);
