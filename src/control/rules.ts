@@ -32,14 +32,13 @@ const RULES: readonly Rule[] = [
       "second host that takes the guest over does not see them before a flush",
   },
   {
-    about: ["performance.write-behind", "performance.strict-write-ordering", "performance.flush-behind"],
+    about: ["performance.write-behind", "performance.resync-failed-syncs-after-fsync"],
     when: (value) =>
       value("performance.write-behind") === "on" &&
-      value("performance.flush-behind") === "on" &&
-      value("performance.strict-write-ordering") === "on",
+      value("performance.resync-failed-syncs-after-fsync") === "off",
     warning:
-      "performance.flush-behind answers a close before the writes that performance.strict-write-ordering keeps in order: " +
-      "their errors reach nobody who does not fsync",
+      "performance.resync-failed-syncs-after-fsync off: a write that failed is forgotten once an fsync has told of it; QEMU, " +
+      "which stops the guest on ENOSPC and repeats the fsync alone, then goes on without the data",
   },
   {
     about: ["cluster.quorum-type"],
