@@ -103,9 +103,10 @@ export function measure(xlator: XlatorBase, meter: FopMeter): void {
 
 function measureFop<F extends FopName>(xlator: XlatorBase, fop: F, meter: FopMeter): void {
   const original = xlator[fop] as FopFunction<F>;
+  const counter = meter.counter(fop);
   Object.defineProperty(xlator, fop, {
     value(call: Call, args: Args<F>) {
-      const span = meter.begin(fop);
+      const span = counter.begin();
       const reply = original.call(xlator, call, args);
       reply.then(span.done, span.failed);
       return reply;

@@ -23,20 +23,8 @@ export type MeterSnapshot = Readonly<Partial<Record<FopName, FopFigures>>>;
 
 /** Fops whose replies say in `size` how much payload travelled. */
 const WITH_PAYLOAD: ReadonlySet<FopName> = new Set(["readv", "writev", "copy_file_range"]);
-/** Spans kept for use again. */
-const SPARE_MAX = 256;
-
-class FopRecord {
-  calls = 0;
-  failures = 0;
-  bytes = 0;
-  readonly latency = new LatencyHistogram();
-  readonly hasPayload: boolean;
-
-  constructor(fop: FopName) {
-    this.hasPayload = WITH_PAYLOAD.has(fop);
-  }
-}
+/** Spans kept for use again, of one fop. */
+const SPARE_MAX = 128;
 
 /** One call that is under way; exactly one of its two callbacks is to be called. */
 export interface Span {
@@ -48,30 +36,31 @@ export class FopMeter {
   /** Calls that have not settled. */
   inFlight = 0;
   readonly #clock: Clock;
-  readonly #records = new Map<FopName, FopRecord>();
-  readonly #spare: PooledSpan[] = [];
+  readonly #counters = new Map<FopName, FopCounter>();
   #onIdle: (() => void) | undefined;
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
+  /** The counter of one fop; whoever calls a fop by the million keeps it. */
+  counter(fop: FopName): FopCounter {
+    let counter = this.#counters.get(fop);
+    if (counter === undefined) {
+      counter = new FopCounter(this, this.#clock, WITH_PAYLOAD.has(fop));
+      this.#counters.set(fop, counter);
+    }
+    return counter;
+  }
+
   /** A call begins. */
   begin(fop: FopName): Span {
-    const span = this.#spare.pop() ?? new PooledSpan(this);
-    this.inFlight++;
-    span.record = this.#record(fop);
-    span.beganMs = this.#clock.nowMs();
-    return span;
+    return this.counter(fop).begin();
   }
 
   /** Counts a call that somebody else timed. */
   record(fop: FopName, tookMs: number, failed: boolean, bytes: number): void {
-    const record = this.#record(fop);
-    record.calls++;
-    record.bytes += bytes;
-    if (failed) record.failures++;
-    record.latency.record(tookMs);
+    this.counter(fop).record(tookMs, failed, bytes);
   }
 
   /** Something begins that is in flight and not counted, e.g. a hook. */
@@ -90,31 +79,11 @@ export class FopMeter {
     if (this.inFlight === 0) this.#idle();
   }
 
+  /** Fops that were called at least once. */
   snapshot(): MeterSnapshot {
     const figures: Partial<Record<FopName, FopFigures>> = {};
-    for (const [fop, { calls, failures, bytes, latency }] of this.#records)
-      figures[fop] = { calls, failures, bytes, latency: latency.snapshot() };
+    for (const [fop, counter] of this.#counters) if (counter.calls > 0) figures[fop] = counter.figures();
     return figures;
-  }
-
-  #record(fop: FopName): FopRecord {
-    let record = this.#records.get(fop);
-    if (record === undefined) {
-      record = new FopRecord(fop);
-      this.#records.set(fop, record);
-    }
-    return record;
-  }
-
-  /** For spans. */
-  ended(span: PooledSpan, reply: { readonly size?: number } | undefined): void {
-    const { record } = span;
-    record.calls++;
-    if (reply === undefined) record.failures++;
-    else if (record.hasPayload) record.bytes += reply.size ?? 0;
-    record.latency.record(this.#clock.nowMs() - span.beganMs);
-    if (this.#spare.length < SPARE_MAX) this.#spare.push(span);
-    this.leave();
   }
 
   #idle(): void {
@@ -124,14 +93,59 @@ export class FopMeter {
   }
 }
 
+/** One fop at one place. */
+export class FopCounter {
+  calls = 0;
+  readonly #meter: FopMeter;
+  readonly #clock: Clock;
+  readonly #hasPayload: boolean;
+  readonly #latency = new LatencyHistogram();
+  readonly #spare: PooledSpan[] = [];
+  #failures = 0;
+  #bytes = 0;
+
+  constructor(meter: FopMeter, clock: Clock, hasPayload: boolean) {
+    this.#meter = meter;
+    this.#clock = clock;
+    this.#hasPayload = hasPayload;
+  }
+
+  /** A call begins. */
+  begin(): Span {
+    const span = this.#spare.pop() ?? new PooledSpan(this);
+    this.#meter.inFlight++;
+    span.beganMs = this.#clock.nowMs();
+    return span;
+  }
+
+  record(tookMs: number, failed: boolean, bytes: number): void {
+    this.calls++;
+    this.#bytes += bytes;
+    if (failed) this.#failures++;
+    this.#latency.record(tookMs);
+  }
+
+  figures(): FopFigures {
+    const latency = this.#latency.snapshot();
+    return { calls: this.calls, failures: this.#failures, bytes: this.#bytes, latency };
+  }
+
+  /** For spans. */
+  ended(span: PooledSpan, reply: { readonly size?: number } | undefined): void {
+    const bytes = this.#hasPayload ? (reply?.size ?? 0) : 0;
+    this.record(this.#clock.nowMs() - span.beganMs, reply === undefined, bytes);
+    if (this.#spare.length < SPARE_MAX) this.#spare.push(span);
+    this.#meter.leave();
+  }
+}
+
 class PooledSpan implements Span {
-  record!: FopRecord;
   beganMs = 0;
   readonly done: (reply: unknown) => void;
   readonly failed: () => void;
 
-  constructor(meter: FopMeter) {
-    this.done = (reply) => meter.ended(this, reply as { size?: number });
-    this.failed = () => meter.ended(this, undefined);
+  constructor(counter: FopCounter) {
+    this.done = (reply) => counter.ended(this, reply as { size?: number });
+    this.failed = () => counter.ended(this, undefined);
   }
 }

@@ -51,7 +51,7 @@ export class LatencyHistogram {
 export function bucketOf(tookMs: number): number {
   // Math.min before the conversion: a double above 2^31 would wrap around.
   const units = Math.min(tookMs * UNITS_IN_MS, UNITS_MAX) | 0;
-  if (units < SUB) return units < 0 ? 0 : units;
+  if (units < SUB) return Math.max(units, 0);
   const exponent = 31 - Math.clz32(units) - SUB_BITS;
   return (exponent << SUB_BITS) + (units >>> exponent);
 }

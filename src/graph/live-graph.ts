@@ -16,7 +16,7 @@ import { type Call, internalCall } from "../core/call.ts";
 import { Deferred } from "../core/concurrency.ts";
 import { Dict } from "../core/dict.ts";
 import { toFopError, UserError } from "../core/errors.ts";
-import { FopMeter } from "../core/fop-meter.ts";
+import { type FopCounter, FopMeter } from "../core/fop-meter.ts";
 import { type Args, FOP_NAMES, type FopName, type Reply } from "../core/fops.ts";
 import { gfidText, ROOT_GFID } from "../core/gfid.ts";
 import { S_IFDIR } from "../core/iatt.ts";
@@ -74,6 +74,8 @@ export class LiveGraph extends Xlator {
   /** Calls of users, from here down to their replies. */
   readonly meter: FopMeter;
   readonly #init: LiveGraphInit;
+  readonly #reads: FopCounter;
+  readonly #writes: FopCounter;
   readonly #files = new OpenFds();
   readonly #locks = new HeldLocks();
   readonly #onGraph = new Set<(graph: Graph) => void>();
@@ -97,6 +99,8 @@ export class LiveGraph extends Xlator {
     super({ name: "live", type: "mortar/live", options: {}, rawOptions: new Map(), children: [], env });
     this.#init = init;
     this.meter = new FopMeter(env.clock);
+    this.#reads = this.meter.counter("readv");
+    this.#writes = this.meter.counter("writev");
     this.#graph = graph;
     this.#unsubscribe = graph.onEvent((event) => this.#tell(event));
   }
@@ -372,6 +376,23 @@ export class LiveGraph extends Xlator {
 
   override create(call: Call, args: Args<"create">): Promise<Reply<"create">> {
     return this.#noted("create", call, args, () => this.#files.add(args.fd, false));
+  }
+
+  /** Spelled out, though `pass` would do it: the two that decide throughput. */
+  override readv(call: Call, args: Args<"readv">): Promise<Reply<"readv">> {
+    if (this.#gate !== undefined) return this.#gate.promise.then(() => this.readv(call, args));
+    const span = this.#reads.begin();
+    const reply = this.#moved ? this.#windMoved("readv", call, args) : this.#graph.top.readv(call, args);
+    reply.then(span.done, span.failed);
+    return reply;
+  }
+
+  override writev(call: Call, args: Args<"writev">): Promise<Reply<"writev">> {
+    if (this.#gate !== undefined) return this.#gate.promise.then(() => this.writev(call, args));
+    const span = this.#writes.begin();
+    const reply = this.#moved ? this.#windMoved("writev", call, args) : this.#graph.top.writev(call, args);
+    reply.then(span.done, span.failed);
+    return reply;
   }
 
   override flush(call: Call, args: Args<"flush">): Promise<Reply<"flush">> {

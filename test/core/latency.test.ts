@@ -103,10 +103,12 @@ describe("a meter", () => {
     const second = meter.begin("stat");
     expect(second).not.toBe(first);
     first.done({});
-    expect(meter.begin("readv")).toBe(first);
+    expect(meter.begin("stat")).toBe(first);
+    expect(meter.begin("readv")).not.toBe(second);
     second.done({});
-    first.done({ size: 1 });
-    expect(meter.snapshot()).toMatchObject({ stat: { calls: 2, bytes: 0 }, readv: { calls: 1, bytes: 1 } });
+    first.failed();
+    expect(meter.snapshot()).toMatchObject({ stat: { calls: 3, failures: 1 } });
+    expect(meter.snapshot().readv).toBeUndefined();
   });
 
   it("tells once when nothing is in flight, hooks included", () => {
