@@ -25,6 +25,19 @@ const UNCACHED = ["quick-read", "stat-prefetch", "write-behind", "open-behind", 
   (translator) => `performance.${translator} off`,
 );
 
+const KINDS = {
+  plain: { words: [], count: 1 },
+  "distribute 2": { words: [], count: 2 },
+  "distribute 3": { words: [], count: 3 },
+  "replica 2": { words: ["replica", "2"], count: 2 },
+  "replica 3": { words: ["replica", "3"], count: 3 },
+  arbiter: { words: ["replica", "3", "arbiter", "1"], count: 3 },
+  "two replica 3": { words: ["replica", "3"], count: 6 },
+  "three replica 2": { words: ["replica", "2"], count: 6 },
+} as const satisfies Record<string, { words: readonly string[]; count: number }>;
+
+export type VolumeKind = keyof typeof KINDS;
+
 let volumes = 0;
 
 export class GlusterVolume {
@@ -41,18 +54,26 @@ export class GlusterVolume {
     this.bricks = bricks;
   }
 
-  /** Creates and starts a volume of one brick, or of three copies. */
-  static async create(lab: Lab, kind?: "replica 3" | "arbiter"): Promise<GlusterVolume> {
+  /** Creates and starts a volume of one brick, of copies, or of several sets of copies. */
+  static async create(
+    lab: Lab,
+    kind: VolumeKind = "plain",
+    bricks = Array.from({ length: KINDS[kind].count }, () => lab.makeDirectory("gluster-brick")),
+  ): Promise<GlusterVolume> {
     await requireGlusterd(lab);
     const name = `mortar-test-${process.pid}-${++volumes}`;
-    const bricks = Array.from({ length: kind ? 3 : 1 }, () => lab.makeDirectory("gluster-brick"));
+    const { words, count } = KINDS[kind];
     const volume = new GlusterVolume(lab, name, bricks);
-    const places = bricks.map((brick) => `${volume.host}:${brick}`);
-    const copies = kind ? ["replica", "3", ...(kind === "arbiter" ? ["arbiter", "1"] : [])] : [];
-    await volume.gluster("volume", "create", name, ...copies, ...places, "force");
-    if (kind) await volume.setAll(UNCACHED);
+    const places = bricks.map((brick) => volume.place(brick));
+    await volume.gluster("volume", "create", name, ...words, ...places, "force");
+    if (count > 1) await volume.setAll(UNCACHED);
     await volume.gluster("volume", "start", name);
     return volume;
+  }
+
+  /** A brick's directory as `gluster` names the brick. */
+  place(brick: string): string {
+    return `${this.host}:${brick}`;
   }
 
   /** What a client is told to mount. */
@@ -116,9 +137,9 @@ export class GlusterVolume {
     return exit.stdout;
   }
 
-  /** Sets options, "key value". */
+  /** Sets options, "key value", all in one command. */
   async setAll(options: readonly string[]): Promise<void> {
-    for (const option of options) await this.gluster("volume", "set", this.name, ...option.split(" "));
+    await this.gluster("volume", "set", this.name, ...options.flatMap((option) => option.split(" ")));
   }
 
   async remove(): Promise<void> {
