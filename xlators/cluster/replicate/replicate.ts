@@ -166,11 +166,12 @@ export class Replicate extends XlatorBase<typeof options> {
     else this.notifyParents(event);
   }
 
-  /** The layers above know nothing of the locks that are held here. */
+  /** The layers above know nothing of the locks that are held here; in other domains they have their own. */
   #contended(upcall: Upcall): void {
     if (upcall.kind !== "inodelk-contention") return;
     if (upcall.domain === this.name) this.#locks.contended(upcall.gfid, "data");
     else if (upcall.domain === `${this.name}:metadata`) this.#locks.contended(upcall.gfid, "metadata");
+    else if (!upcall.domain.startsWith(`${this.name}:`)) this.notifyParents({ type: "upcall", upcall });
   }
 
   override async release(fd: Fd): Promise<void> {

@@ -41,6 +41,10 @@ export class Cleaner {
     this.#call = { ...internalCall(), lkOwner: context.env.random.bytes(OWNER_BYTES) };
   }
 
+  get isRunning(): boolean {
+    return this.#running !== undefined;
+  }
+
   /** The graph serves: what earlier clients left is looked for, once. */
   start(): void {
     if (this.#started) return;

@@ -108,6 +108,15 @@ export class ShardFile {
     this.#published = undefined;
   }
 
+  /**
+   * The latest time of a block, when the base file on the disk has an earlier one: other clients see only that.
+   */
+  get owedMtime(): { readonly mtime: number; readonly mtimeNsec: number } | undefined {
+    const { mtime, mtimeNsec } = this.#base;
+    if (!isLater(this.#mtime, this.#mtimeNsec, mtime, mtimeNsec)) return undefined;
+    return { mtime: this.#mtime, mtimeNsec: this.#mtimeNsec };
+  }
+
   /** Somebody set the times: what the blocks say does not count any more. */
   timesWereSet(): void {
     this.#mtime = this.#ctime = NEVER;

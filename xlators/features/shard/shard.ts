@@ -23,6 +23,7 @@ import { KEY } from "../../../src/core/keys.ts";
 import { O_TRUNC } from "../../../src/core/open-flags.ts";
 import {
   type ChildEvent,
+  type Dump,
   defineXlator,
   exactly,
   Xlator,
@@ -82,6 +83,7 @@ export class Shard extends Xlator<ShardOptionTable> {
   readonly #syncer: Syncer;
   readonly #remover: Remover;
   readonly #cleaner: Cleaner;
+  #stopping: Promise<void> | undefined;
 
   static over(init: XlatorInit<ShardOptionTable>): Shard {
     const { name, type, children, env } = init;
@@ -120,8 +122,27 @@ export class Shard extends Xlator<ShardOptionTable> {
   }
 
   override onParentEvent(event: Parameters<XlatorBase["onParentEvent"]>[0]): void {
-    if (event.type === "parent-down") void this.#stop().finally(() => super.onParentEvent(event));
+    if (event.type === "parent-down") this.#stopping = this.#stop().finally(() => super.onParentEvent(event));
     else super.onParentEvent(event);
+  }
+
+  /** The layers below hear of the end when the work in the background is over. */
+  override async fini(): Promise<void> {
+    await this.#stopping;
+  }
+
+  override dump(): Dump {
+    const files = this.#files.all();
+    return {
+      blockSize: this.options["shard-block-size"],
+      blocksRemembered: this.#shards.count,
+      blocksRememberedMax: this.options["shard-lru-limit"],
+      files: files.length,
+      filesOpen: files.filter(({ opens }) => opens > 0).length,
+      sizesOwned: files.filter(({ size }) => size.ownership.isHeld).length,
+      blocksUnsynced: files.reduce((sum, { dirty }) => sum + dirty.size, 0),
+      isRemoving: this.#cleaner.isRunning,
+    };
   }
 
   override onChildEvent(event: ChildEvent, _from: XlatorBase): void {

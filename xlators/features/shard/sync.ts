@@ -8,6 +8,9 @@
 
 import type { Call } from "../../../src/core/call.ts";
 import type { Args, Reply } from "../../../src/core/fops.ts";
+import { SETATTR, ZERO_IATT } from "../../../src/core/iatt.ts";
+import type { Fd } from "../../../src/core/inode.ts";
+import { O_ACCMODE, O_RDONLY } from "../../../src/core/open-flags.ts";
 import { type Context, eachOf } from "./context.ts";
 import { asRoot, isGone } from "./directories.ts";
 import type { ShardFile } from "./file.ts";
@@ -33,11 +36,17 @@ export class Syncer {
   }
 
   async flush(file: ShardFile, call: Call, args: Args<"flush">): Promise<Reply<"flush">> {
-    const [reply] = await Promise.all([
-      this.#context.below.flush(call, args),
-      file.size.flushBlocks(args.fd),
-    ]);
-    return reply;
+    await Promise.all([file.size.flushBlocks(args.fd), this.#payMtime(file, call, args.fd)]);
+    return this.#context.below.flush(call, args);
+  }
+
+  /** Writes beyond block 0 moved times of blocks only: the base file gets them when the file is closed. */
+  async #payMtime(file: ShardFile, call: Call, fd: Fd): Promise<void> {
+    const owed = file.owedMtime;
+    if (owed === undefined || (fd.flags & O_ACCMODE) === O_RDONLY) return;
+    const args = { fd, stat: { ...ZERO_IATT, ...owed }, valid: SETATTR.MTIME };
+    const { post } = await this.#context.below.fsetattr(asRoot(call), args);
+    file.saw(post);
   }
 
   async #syncBlocks(file: ShardFile, call: Call, datasync: boolean): Promise<void> {

@@ -5,6 +5,7 @@ import { internalCall } from "../../../../src/core/call.ts";
 import { Dict } from "../../../../src/core/dict.ts";
 import { FopError } from "../../../../src/core/errors.ts";
 import { XATTROP } from "../../../../src/core/fops.ts";
+import { SETATTR } from "../../../../src/core/iatt.ts";
 import { Inode } from "../../../../src/core/inode.ts";
 import { O_APPEND, O_RDWR, O_SYNC } from "../../../../src/core/open-flags.ts";
 import { Prng } from "../../../support/prng.ts";
@@ -241,5 +242,42 @@ describe("two writers", () => {
     await rig.pass(1001);
     await rig.a.write(mine, bytes(BLOCK, 3), 2 * BLOCK);
     expect((await rig.b.read(theirs, 2 * BLOCK, BLOCK)).equals(bytes(BLOCK, 3))).toBe(true);
+  });
+});
+
+describe("times", () => {
+  it("of a write beyond block 0 are the file's at once, and on the disk when it is closed", async () => {
+    await using rig = await Rig.start({ clients: 2 });
+    const fd = await rig.a.create("f");
+    await rig.a.write(fd, bytes(2 * BLOCK));
+    const before = (await rig.b.stat("f")).mtime;
+    await rig.pass(5000);
+    await rig.a.write(fd, bytes(10), BLOCK);
+    const after = (await rig.a.stat("f")).mtime;
+    expect(after).toBeGreaterThanOrEqual(before + 5);
+    await rig.a.close(fd);
+    expect((await rig.b.stat("f")).mtime).toBe(after);
+  });
+
+  it("that somebody sets are shown, older ones too", async () => {
+    await using rig = await Rig.start();
+    const fd = await rig.a.create("f");
+    await rig.a.write(fd, bytes(2 * BLOCK));
+    await rig.a.setattr(await rig.a.inode("f"), SETATTR.MTIME, { mtime: 12345, mtimeNsec: 6 });
+    expect(await rig.a.stat("f")).toMatchObject({ mtime: 12345, mtimeNsec: 6 });
+    await rig.a.close(fd);
+    expect(await rig.a.stat("f")).toMatchObject({ mtime: 12345, mtimeNsec: 6 });
+  });
+
+  it("move with truncate, wherever the file is cut", async () => {
+    await using rig = await Rig.start();
+    const fd = await rig.a.create("f");
+    await rig.a.write(fd, bytes(5 * BLOCK));
+    for (const offset of [4 * BLOCK, 7 * BLOCK + 1, 100]) {
+      const before = (await rig.a.stat("f")).mtime;
+      await rig.pass(3000);
+      await rig.a.top.ftruncate(rig.a.call, { fd, offset });
+      expect((await rig.a.stat("f")).mtime).toBeGreaterThanOrEqual(before + 3);
+    }
   });
 });
