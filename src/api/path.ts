@@ -1,8 +1,9 @@
 /**
  * Paths on a volume to inodes: one lookup a component, symbolic links followed as the kernel does.
  *
- * Nothing is cached: another client may rename at any time. Errors are those of path_resolution(7): ENOENT,
- * ENOTDIR, ELOOP after forty links, ENAMETOOLONG for a component over 255 bytes or a path over 4095.
+ * Nothing is cached but that the root is there: another client may rename at any time. Errors are those of
+ * path_resolution(7): ENOENT, ENOTDIR, ELOOP after forty links, ENAMETOOLONG for a component over 255 bytes
+ * or a path over 4095.
  */
 
 import type { Call } from "../core/call.ts";
@@ -32,6 +33,8 @@ export class PathResolver {
   readonly #top: XlatorBase;
   readonly #inodes: InodeTable;
   readonly #rootInode: Inode;
+  /** The root as it was looked up first; that it is a directory is all that stays true. */
+  #root: Resolved | undefined;
 
   /** `root`: where paths begin; nothing above it can be named. It must be held in `inodes`. */
   constructor(top: XlatorBase, inodes: InodeTable, root: Inode = inodes.root) {
@@ -55,7 +58,8 @@ export class PathResolver {
     if (name === undefined) throw new FopError("EBUSY", { message: `"${path}" is the root of the volume` });
     if (name === "." || name === "..")
       throw new FopError("EINVAL", { message: `"${path}" does not end in a name` });
-    const { inode, stat } = await this.#walk(call, parts, true);
+    const { inode, stat } =
+      parts.length > 0 ? await this.#walk(call, parts, true) : await this.#knownRoot(call);
     if (!isDir(stat)) throw new FopError("ENOTDIR", { message: `"${path}": not below a directory` });
     return { parent: inode, name };
   }
@@ -77,7 +81,8 @@ export class PathResolver {
   }
 
   async #walk(call: Call, parts: string[], follow: boolean): Promise<Resolved> {
-    const trail: Resolved[] = [await this.#root(call)];
+    if (parts.length === 0) return this.#lookupRoot(call);
+    const trail: Resolved[] = [await this.#knownRoot(call)];
     let links = 0;
     for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
       const here = trail.at(-1)!;
@@ -97,10 +102,16 @@ export class PathResolver {
       if (target.startsWith("/")) trail.length = 1;
       parts.unshift(...split(target));
     }
-    return trail.at(-1)!;
+    return trail.length > 1 ? trail.at(-1)! : this.#lookupRoot(call);
   }
 
-  async #root(call: Call): Promise<Resolved> {
+  /** Attributes may be old. */
+  async #knownRoot(call: Call): Promise<Resolved> {
+    this.#root ??= await this.#lookupRoot(call);
+    return this.#root;
+  }
+
+  async #lookupRoot(call: Call): Promise<Resolved> {
     const inode = this.#rootInode;
     const { stat } = await this.#top.lookup(call, { loc: { inode } });
     return { inode, stat };

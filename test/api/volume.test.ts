@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type File, flags, type Identity, openVolume, Volume } from "../../src/api/index.ts";
+import type { Trace } from "../../xlators/debug/trace.ts";
 import { type StartedGraph, stack, startGraph } from "../support/build-graph.ts";
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = flags;
@@ -173,6 +174,23 @@ describe("names", () => {
     await put("/file", "");
     await volume.symlink("/loop", "/loop");
     await expect(volume.stat(path)).rejects.toMatchObject({ code });
+  });
+
+  it("cost a lookup a component, and none for the root once it was seen", async () => {
+    const trace = { name: "trace", type: "debug/trace" };
+    await using traced = await startGraph(stack({ name: "memory", type: "storage/memory" }, trace));
+    const { history } = traced.xlator<Trace>("trace");
+    const other = new Volume(traced.graph);
+    await other.mkdir("/d");
+    await (await other.open("/d/a", O_CREAT | O_RDWR)).close();
+    const before = history.length;
+    await (await other.open("/d/a", O_RDWR)).close();
+    await other.unlink("/d/a");
+    const calls = history.slice(before).filter(({ stage }) => stage === "call");
+    const opening = ["lookup", "lookup", "open"];
+    const unlinking = ["lookup", "lookup", "unlink"];
+    expect(calls.map(({ what }) => what)).toEqual([...opening, "flush", ...unlinking]);
+    expect((await other.stat("/d/..")).mode & 0o170000).toBe(0o040000);
   });
 
   it("cannot be the root, or end in dots, where a name is made or removed", async () => {
