@@ -14,8 +14,10 @@ import { pendingCount } from "../test/support/heal-info.ts";
 import type { Lab, Make, Mount } from "../test/support/peers.ts";
 import { Replica } from "../test/support/replica.ts";
 import { pause, until } from "../test/support/wait.ts";
+import { runCaches } from "./cache-trial.ts";
 import type { Figure } from "./figures.ts";
 import { runMemory } from "./memory.ts";
+import { runSwitches } from "./switches.ts";
 
 export interface TrialScale {
   readonly imageMiB: number;
@@ -23,11 +25,15 @@ export interface TrialScale {
   readonly changedMiB: number;
   /** Kills and returns of the memory trial. */
   readonly cycles: number;
+  /** Of graphs, in the trial of switches. */
+  readonly switches: number;
+  /** Small files of the trial of caches. */
+  readonly files: number;
 }
 
 export const TRIAL_SCALES = {
-  full: { imageMiB: 1024, changedMiB: 128, cycles: 200 },
-  quick: { imageMiB: 64, changedMiB: 8, cycles: 6 },
+  full: { imageMiB: 1024, changedMiB: 128, cycles: 200, switches: 600, files: 1000 },
+  quick: { imageMiB: 64, changedMiB: 8, cycles: 6, switches: 20, files: 200 },
 } as const satisfies Record<string, TrialScale>;
 
 export interface TrialRun {
@@ -57,7 +63,9 @@ const MIB = 2 ** 20;
 export const TRIALS: readonly Trial[] = [
   { id: "heal", title: "heal of a brick that was away", run: runHeal },
   { id: "stall", title: "longest stall of a 4k write loop", run: runStall },
+  { id: "caches", title: "what the caching translators are good for", run: runCaches },
   { id: "memory", title: "memory of the mount while bricks come and go", once: true, run: runMemory },
+  { id: "switches", title: "switches of graphs under a writer", once: true, run: runSwitches },
 ];
 
 async function runHeal({ lab, scale, makes, progress }: TrialRun): Promise<Figure[]> {
