@@ -91,7 +91,7 @@ function figuresOf(samples: readonly Sample[]): Figure[] {
 }
 
 /** Asks a process of Mortar for its memory after a collection. */
-class Probe {
+export class Probe {
   /** For the process that is to be asked. */
   readonly env: Readonly<Record<string, string>>;
   readonly #answer: string;
