@@ -186,6 +186,11 @@ export const GRAPH_KINDS: readonly GraphKind[] = [
     make: () => replicated({ definitions: SMALL_BLOCKS, contracts: true }, [SHARD]),
   },
   {
+    name: "shard over distribute of two replica sets, contracts between all layers",
+    lacks: { "one-place": EACH_NAME_ITS_BRICK },
+    make: () => distributed([2, 3], { definitions: SMALL_BLOCKS, contracts: true }, [SHARD]),
+  },
+  {
     name: "shard over client and server, a network in memory between",
     lacks: {},
     make: () => {
@@ -274,6 +279,7 @@ type Address =
 async function distributed(
   [subvolumes, copies = 1]: readonly [number, number?],
   options: StartOptions,
+  above: readonly Layer[] = [],
 ): Promise<Made> {
   const brick = (index: number): string =>
     stack(
@@ -301,7 +307,10 @@ async function distributed(
         );
   const bricks = clients.map((_, index) => brick(index));
   const top = section("spread-dht", "cluster/distribute", copies === 1 ? clients : sets);
-  const graph = await startGraph([...bricks, ...replicas, top].join("\n"), options);
+  const graph = await startGraph(
+    [...bricks, ...replicas, top, ...stackOn("spread-dht", above)].join("\n"),
+    options,
+  );
   return {
     session: (_, given) => new Session(graph.top, given),
     breaches: () => graph.breaches(),
