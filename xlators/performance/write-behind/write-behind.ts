@@ -26,6 +26,7 @@ import {
   type Dump,
   defineXlator,
   exactly,
+  type ParentEvent,
   Xlator,
   type XlatorBase,
   type XlatorInit,
@@ -75,6 +76,13 @@ class WriteBehind extends Xlator<typeof WRITE_BEHIND_OPTIONS> implements Host {
     super(init);
     const fault = optionsFault(init.options);
     if (fault !== undefined) throw new UserError(`${init.name}: ${fault}`);
+  }
+
+  /** What is still here then belongs to fds that nobody released: it goes, though nobody waits for it. */
+  override onParentEvent(event: ParentEvent): void {
+    if (event.type === "parent-down")
+      for (const backlog of [...this.#backlogs.busy.values()]) void backlog.settle();
+    super.onParentEvent(event);
   }
 
   override async fini(): Promise<void> {
@@ -197,7 +205,7 @@ class WriteBehind extends Xlator<typeof WRITE_BEHIND_OPTIONS> implements Host {
 
   override async create(call: Call, args: Args<"create">): Promise<Reply<"create">> {
     const reply = await this.child.create(call, args);
-    this.#files.set(args.fd, new OpenFile(0));
+    this.#files.set(args.fd, new OpenFile(this.#backlogs.find(args.fd.inode)?.lost ?? 0));
     return reply;
   }
 

@@ -254,3 +254,14 @@ describe("a write that fails after its acknowledgement", () => {
     expect(slabs.keptBytes).toBeGreaterThanOrEqual(300 * 1024);
   });
 });
+
+describe("the end of the graph", () => {
+  it("still sends what belongs to an fd that nobody released", async () => {
+    const r = await rig({ "trickling-writes": "off" });
+    const fd = await r.session.create("f");
+    await r.session.write(fd, "kept");
+    // Nobody waits for it, but it goes.
+    await r.graph.graph.stop();
+    expect(r.disk.find(fd.inode.gfid)!.data!.read(0, 10).toString()).toBe("kept");
+  });
+});
