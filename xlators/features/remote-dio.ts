@@ -1,10 +1,11 @@
 /**
- * features/remote-dio: keeps O_DIRECT from the layers below, so that they may cache (spec translators.md 8.2).
+ * features/remote-dio: keeps O_DIRECT from the layers below, so that they may cache (spec translators.md
+ * 8.2).
  *
- * With `filter-O_DIRECT` on, the bit is taken out of open and create and of each read and write; anonymous fds
- * go down as buffered ones. Layers above still see it on their fds, so that write-behind and shard know what
- * the caller wanted. What is not cached away is durability: fsync goes down as ever. The option is live for
- * files opened from then on; those that are open keep what they were opened with.
+ * With `filter-O_DIRECT` on, the bit is taken out of open and create and of each read and write; anonymous
+ * fds go down as buffered ones. Layers above still see it on their fds, so that write-behind and shard know
+ * what the caller wanted. What is not cached away is durability: fsync goes down as ever. The option is live
+ * for files opened from then on; those that are open keep what they were opened with.
  *
  * In GlusterFS this is an option of protocol/client, and there it is here too; this is the same for graphs
  * whose bricks are not behind a network, and for one place that covers several clients.

@@ -4,8 +4,9 @@
  *
  * The first open of a file is answered at once, unless it truncates or asks for something in xdata. It is
  * sent when a fop other than flush comes through its fd, or before the file is opened again, renamed over,
- * unlinked or given other attributes, as it might fail after that. What comes through the fd waits for it; if
- * it fails, all of them fail with its errno. A file that is opened and closed untouched is never opened below.
+ * unlinked or given other attributes, as it might fail after that. What comes through the fd waits for it;
+ * if it fails, all of them fail with its errno. A file that is opened and closed untouched is never opened
+ * below.
  *
  * Limits: another client's unlink or chmod between the answer and the open makes the fd fail, as in
  * GlusterFS. A fop by a name whose inode is not told sends every open that is late, to be safe.
