@@ -1,9 +1,11 @@
 /** What heal info tells of an inode without healing it (spec translators.md 4.11; HEAL-09, -28, SB-13). */
 
 import { describe, expect, it } from "vitest";
-import { newGfid } from "../../../../src/core/gfid.ts";
+import { internalCall } from "../../../../src/core/call.ts";
+import { gfidText, newGfid } from "../../../../src/core/gfid.ts";
 import { SETATTR } from "../../../../src/core/iatt.ts";
 import { Inode } from "../../../../src/core/inode.ts";
+import { listBrick } from "../../../../xlators/cluster/replicate/crawl/info.ts";
 import { inspectInode } from "../../../../xlators/cluster/replicate/heal/heal.ts";
 import type { Inspection } from "../../../../xlators/cluster/replicate/heal/report.ts";
 import { fileOn, heal, setOf, startCopies } from "./heal-rig.ts";
@@ -143,5 +145,22 @@ describe("a look at an inode", () => {
     const inode = await copies.file("f");
     for (const wire of copies.wires) wire.cut();
     await expect(inspect(copies, inode)).rejects.toMatchObject({ code: "ENOTCONN" });
+  });
+});
+
+describe("what a brick lists", () => {
+  it("leaves out what was removed since, also while a copy is away that cannot say so (HEAL-09)", async () => {
+    await using copies = await startCopies();
+    const kept = await copies.file("g");
+    await copies.mark(0, kept, 2, DATA);
+    // The index lists first and marks then: so it keeps an object that is not there.
+    await expect(copies.mark(0, new Inode(newGfid()), 2, DATA)).rejects.toMatchObject({ code: "ESTALE" });
+    copies.wires[2]!.cut();
+    // A brick that cannot tell paths says last that the object is gone.
+    copies.errors[0]!.failWhere((_, __, args) =>
+      (args as { name?: string }).name === "glusterfs.gfidtopath" ? "EOPNOTSUPP" : undefined,
+    );
+    const listed = await listBrick(setOf(copies), 0, internalCall());
+    expect(listed.map(({ gfid }) => gfidText(gfid))).toEqual([gfidText(kept.gfid)]);
   });
 });

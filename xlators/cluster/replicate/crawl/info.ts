@@ -4,6 +4,7 @@
  */
 
 import type { Call } from "../../../../src/core/call.ts";
+import { FopError } from "../../../../src/core/errors.ts";
 import { type Gfid, gfidKey } from "../../../../src/core/gfid.ts";
 import { Inode } from "../../../../src/core/inode.ts";
 import { inspectInode } from "../heal/heal.ts";
@@ -79,8 +80,13 @@ async function look(
     ]);
     return inspection.exists && inspection.status !== "no-heal" ? { gfid, path, inspection } : undefined;
   } catch (error) {
-    // Went between the listing and the look.
-    if (isGone(error)) return undefined;
+    // Went between the listing and the look, or before: of the bricks that answer none has it any more, and
+    // those that are away cannot say so.
+    if (isGone(error) || (isUnreachable(error) && set.isUp(child))) return undefined;
     throw error;
   }
+}
+
+function isUnreachable(error: unknown): boolean {
+  return error instanceof FopError && error.code === "ENOTCONN";
 }
