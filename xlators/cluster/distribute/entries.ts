@@ -4,10 +4,10 @@
  * A new file goes to the child that its name belongs to, or, when that one is filled, to one with room, with a
  * linkto file where it belongs. create carries the directory's layout as this client knows it: the brick
  * refuses when it has changed, and the file is made anew by the layout as it is then, after a look whether
- * somebody has put it elsewhere in the meantime.
+ * somebody has put it elsewhere in the meantime. Blocks of shard are fenced in the same way.
  */
 
-import type { Call } from "../../../src/core/call.ts";
+import { type Call, internalCall } from "../../../src/core/call.ts";
 import { Dict } from "../../../src/core/dict.ts";
 import { FopError, toFopError } from "../../../src/core/errors.ts";
 import type { Args, NewEntry, ParentPrePost, Reply } from "../../../src/core/fops.ts";
@@ -19,8 +19,11 @@ import type { Files } from "./files.ts";
 import { hasLinktoMode, shown } from "./iatts.ts";
 import type { Layout } from "./layout.ts";
 import { makeLinkto, ownLinkto, removeStaleLinkto } from "./linkto.ts";
-import { isNamed, type Lookups, type NamedLoc } from "./lookup.ts";
+import { locked } from "./locks.ts";
+import { lookupRequest } from "./look.ts";
+import { isNamed, isShardDirectory, type Lookups, type NamedLoc } from "./lookup.ts";
 import { isMissing, type SubvolumeSet } from "./subvolume-set.ts";
+import { DOMAIN } from "./xattr-names.ts";
 
 /** A layout that changes before every create has been refreshed often enough. */
 const ATTEMPTS_MAX = 4;
@@ -76,8 +79,44 @@ export class Entries {
   }
 
   async mknod(call: Call, args: Args<"mknod">): Promise<Reply<"mknod">> {
-    const plan = await this.#plan(call, this.#named(args.loc, "mknod"), "mknod");
+    const loc = this.#named(args.loc, "mknod");
+    if (isShardDirectory(loc.parent)) return this.#mknodFenced(call, args, loc);
+    const plan = await this.#plan(call, loc, "mknod");
     return this.#make("mknod", call, { ...args, loc: plan.loc }, plan);
+  }
+
+  /**
+   * Two blocks of one name would be two truths of an image, so that a block is only made by the layout that is
+   * on disk: mknod knows no guard, thus under the lock that changes of layouts need.
+   */
+  async #mknodFenced(call: Call, args: Args<"mknod">, loc: NamedLoc): Promise<Reply<"mknod">> {
+    const set = this.#set;
+    for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
+      const plan = await this.#plan(call, loc, "mknod");
+      const reply = await locked(
+        set,
+        call,
+        (locks) => locks.inode(plan.own, loc.parent, DOMAIN.layout, "rdlck"),
+        async () => {
+          const isCurrent = await this.#isOnDisk(loc.parent, plan);
+          return isCurrent ? this.#make("mknod", call, { ...args, loc }, plan) : undefined;
+        },
+      );
+      if (reply !== undefined) return reply;
+      set.log.warn("the layout of blocks has changed", { name: loc.name });
+      await this.#lookups.refreshLayout(call, loc.parent);
+      if ((await this.#lookups.find(call, loc.parent, loc.name)) !== undefined)
+        throw set.error("EEXIST", "mknod");
+    }
+    throw set.error("EIO", "mknod", "the layout of blocks changes all the time");
+  }
+
+  /** Whether the child that a name belongs to has the piece of the layout that says so. */
+  async #isOnDisk(parent: Inode, { layout, own }: Plan): Promise<boolean> {
+    const set = this.#set;
+    const args = { loc: { inode: parent }, xdata: lookupRequest(set, undefined) };
+    const { xdata } = await set.children[own]!.lookup(internalCall(), args);
+    return xdata?.bytes(set.xattrs.layout)?.equals(layout.diskPiece(own)) === true;
   }
 
   async symlink(call: Call, args: Args<"symlink">): Promise<Reply<"symlink">> {

@@ -415,7 +415,8 @@ export function isNamed(loc: Loc): loc is NamedLoc {
   return loc.parent !== undefined && loc.name !== undefined;
 }
 
-function isShardDirectory(inode: Inode): boolean {
+/** Whether features/shard keeps its blocks in this directory. */
+export function isShardDirectory(inode: Inode): boolean {
   return inode.linked && gfidEquals(inode.gfid, SHARD_DIRECTORY);
 }
 
