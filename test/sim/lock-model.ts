@@ -1,9 +1,9 @@
 /**
  * Who holds which fcntl lock, as the programs believe, and when two of them may not both believe it.
  *
- * Bricks keep locks for a connection: whoever loses one loses the locks there and is not told. A second holder
- * is therefore wrong only while a quorum of bricks has not been cut off from the first one since a while
- * before it got its lock.
+ * Bricks keep locks for a connection: whoever loses one loses the locks there and is not told. A second
+ * holder is therefore wrong only while a quorum of bricks has not been cut off from the first one since a
+ * while before it got its lock.
  */
 
 import type { Model } from "./model.ts";

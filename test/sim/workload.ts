@@ -3,8 +3,8 @@
  * files, and makes, renames and removes names, one call after the other with pauses; what each call did and
  * found goes to the model.
  *
- * Names in the directory `shared` are made and removed by all clients, those in `own-CLIENT` are made, linked,
- * renamed and removed by one of them; all look at all.
+ * Names in the directory `shared` are made and removed by all clients, those in `own-CLIENT` are made,
+ * linked, renamed and removed by one of them; all look at all.
  */
 
 import { type ErrnoName, FopError } from "../../src/core/errors.ts";

@@ -204,8 +204,8 @@ export class Batch {
   }
 
   /**
-   * To be called right before the copies are synced. One that was away since it was written to, however short,
-   * has missed that: its machine may have lost what was not synced, and would sync what is left.
+   * To be called right before the copies are synced. One that was away since it was written to, however
+   * short, has missed that: its machine may have lost what was not synced, and would sync what is left.
    */
   beforeSync(): void {
     if (!this.unstable) return;

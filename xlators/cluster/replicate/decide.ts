@@ -57,19 +57,28 @@ export interface Direction {
 export function direction(marks: Marks, locked: ChildSet, slot: Slot, quorumCount: number): Direction {
   const { pending } = marks;
   const count = pending.length;
-  const fools = childrenWhere(count, (i) => pending[i]![i] !== 0);
-  const accused = pending.map((_, j) =>
-    countChildren(childrenWhere(count, (i) => !hasChild(fools, i) && pending[i]![j] !== 0)),
-  );
-  const unaccused = childrenWhere(count, (i) => accused[i] === 0) & locked;
+  const fools = foolsIn(marks);
+  const unaccused = accusedByFewer(marks, 1) & locked;
   let sinks = NO_CHILDREN;
   for (const i of childrenOf(unaccused & ~fools)) sinks |= childrenWhere(count, (j) => pending[i]![j] !== 0);
   let sources = unaccused;
-  if (sources === NO_CHILDREN && slot !== "entry")
-    sources = childrenWhere(count, (i) => accused[i]! < quorumCount) & locked;
+  if (sources === NO_CHILDREN && slot !== "entry") sources = accusedByFewer(marks, quorumCount) & locked;
   const fallback = unaccused === NO_CHILDREN && sources !== NO_CHILDREN;
   if (sources === NO_CHILDREN) sinks = locked;
   return { sources, sinks, witness: witnesses(marks, fools), fallback };
+}
+
+function foolsIn({ pending }: Marks): ChildSet {
+  return childrenWhere(pending.length, (i) => pending[i]![i] !== 0);
+}
+
+/** Copies that fewer than `count` others accuse. */
+function accusedByFewer(marks: Marks, count: number): ChildSet {
+  const { pending } = marks;
+  const fools = foolsIn(marks);
+  const accusers = (j: number): number =>
+    countChildren(childrenWhere(pending.length, (i) => !hasChild(fools, i) && pending[i]![j] !== 0));
+  return childrenWhere(pending.length, (j) => accusers(j) < count);
 }
 
 function witnesses({ pending, dirty }: Marks, fools: ChildSet): number[] {
@@ -190,12 +199,19 @@ function healOrClean(question: Question, verdict: MakeVerdict, source: number, s
 // Data
 
 function decideData(question: Question, found: Direction, verdict: MakeVerdict): Verdict {
-  const { stats, locked, arbiter } = question;
-  const candidates = withoutArbiter(found.sources, arbiter);
+  const { stats, locked, arbiter, marks, quorumCount } = question;
+  const unaccused = withoutArbiter(found.sources, arbiter);
+  // Beside the arbiter a copy that too few blame is as good as it is where nobody is without blame.
+  const fewer = withoutArbiter(accusedByFewer(marks, quorumCount) & locked, arbiter);
+  const candidates = unaccused === NO_CHILDREN ? fewer : unaccused;
   if (candidates === NO_CHILDREN) {
     if (!allEmpty(stats, locked)) return verdict("arbiter-only", arbiter, found.sources);
     const first = firstChild(withoutArbiter(locked, arbiter));
     return verdict("heal", first, only(first));
+  }
+  if (unaccused === NO_CHILDREN) {
+    const source = best(candidates, found.witness, stats);
+    return verdict("heal", source, only(source));
   }
   const sizes = new Set(childrenOf(candidates).map((i) => stats[i]!.size));
   const witnessed = childrenOf(found.sources).some((i) => found.witness[i] !== 0);

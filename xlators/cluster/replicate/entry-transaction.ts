@@ -237,8 +237,8 @@ class EntryTransaction<F extends EntryFop> {
   }
 
   /**
-   * The post-op, and beside it the marks of a new object. The children on which all marks went well; none when
-   * nobody may be blamed (entry-blame.ts): then a heal has to look.
+   * The post-op, and beside it the marks of a new object. The children on which all marks went well; none
+   * when nobody may be blamed (entry-blame.ts): then a heal has to look.
    */
   #mark(verdict: EntryVerdict, outcomes: Outcomes<Reply<F>>): Promise<ChildSet> {
     const { markOn, blamed } = verdict;

@@ -155,7 +155,8 @@ describe("data with an arbiter", () => {
     ["its zero size says nothing", "0 0 0 | 0 | 4\n0 0 0 | 0 | 4\n0 0 0 | 0 | 0", "clean"],
     ["blamed: marks only", "0 0 1 | 0 | 4\n0 0 1 | 0 | 4\n0 0 0 | 0 | 0", "heal 0 -> 2"],
     ["blames with a data brick", "0 1 0 | 0 | 4\n0 0 0 | 0 | 3\n0 1 0 | 0 | 0", "heal 0 -> 1"],
-    ["ARB-02: it alone is good", "0 1 0 | 0 | 4\n0 0 0 | 0 | 3\n1 1 0 | 0 | 0", "arbiter-only"],
+    ["ARB-02: it alone is good", "0 1 0 | 0 | 4\n1 0 0 | 0 | 3\n1 1 0 | 0 | 0", "arbiter-only"],
+    ["a copy that it alone blames is good", "0 1 0 | 0 | 4\n0 0 0 | 0 | 3\n1 1 0 | 0 | 0", "heal 0 -> 1 2"],
     [
       "alone good, but there is nothing to lose",
       "0 1 0 | 0 | 0\n0 0 0 | 0 | 0\n1 1 0 | 0 | 0",
@@ -388,6 +389,8 @@ describe("whatever the marks", () => {
         const found = direction(asked.marks, asked.locked, asked.slot, asked.quorumCount);
         const verdict = decide(asked);
         if (verdict.kind !== "heal" || found.fallback || verdict.wasSplit || verdict.source < 0) return;
+        // With the arbiter alone good a data copy is chosen that is blamed by too few.
+        if (asked.slot === "data" && found.sources === 1 << asked.arbiter) return;
         const { pending } = asked.marks;
         for (const j of childrenOf(verdict.sources)) {
           if (asked.slot === "data" && asked.stats.every(({ size }) => size === 0)) continue;

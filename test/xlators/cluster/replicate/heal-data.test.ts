@@ -484,10 +484,22 @@ describe("data heal with an arbiter", () => {
     await using copies = await startCopies(arbitrated);
     const inode = await copies.file("f", "content");
     await copies.mark(0, inode, 1, DATA);
+    await copies.mark(1, inode, 0, DATA);
     await copies.mark(2, inode, 0, DATA);
     await copies.mark(2, inode, 1, DATA);
     expect((await heal(copies, inode)).outcome).toBe("arbiter-only");
     expect(await copies.marks(2, inode)).toEqual({ "0": DATA, "1": DATA });
+  });
+
+  it("heals from a data copy that it alone blames: too few do for it to have missed anything", async () => {
+    await using copies = await startCopies(arbitrated);
+    const inode = await copies.file("f", "content");
+    await copies.scribble(1, inode, "CONTENT");
+    await copies.mark(0, inode, 1, DATA);
+    await copies.mark(2, inode, 0, DATA);
+    await copies.mark(2, inode, 1, DATA);
+    expect((await heal(copies, inode)).slots.data).toMatchObject({ outcome: "healed", source: 0 });
+    await expectHealed(copies, inode, "content");
   });
 });
 
