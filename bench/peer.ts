@@ -1,7 +1,7 @@
 /**
  * The peer: a volume of GlusterFS as glusterd itself sets it up, one brick or three copies, loopback TCP. Its
- * performance translators are off, so that its client graph does the work that Mortar's does; or it has a group
- * of options (virt), and Mortar's row has the same.
+ * performance translators are off, so that its client graph does the work that Mortar's does; or it has a
+ * group of options (virt), and Mortar's row has the same.
  *
  * Needs root and GlusterFS 10 or newer on this machine. A glusterd that already runs is used and left
  * running; one that this bench started is stopped. The volume is stopped and deleted at the end, whatever

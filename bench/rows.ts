@@ -25,7 +25,7 @@ import type { Peer } from "./peer.ts";
 const MORTAR = fileURLToPath(new URL("../src/cli/mortar", import.meta.url));
 const START_DEADLINE_MS = 60_000;
 
-/** Of one brick, of three copies, and of three copies cut into shards with the options for virtual machines. */
+/** Of one brick, of three copies, and of three sharded copies with the options for virtual machines. */
 export type PeerKind = "single" | "replica" | "virt";
 
 /** Where rows live and what they share. */

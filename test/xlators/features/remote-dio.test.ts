@@ -1,7 +1,7 @@
 /**
- * O_DIRECT hidden from bricks: features/remote-dio, and the same as an option of protocol/client. A brick that
- * saw the flag refuses what does not fill sectors; a brick that did not see it caches, and an fsync still
- * brings everything to every disk.
+ * O_DIRECT hidden from bricks: features/remote-dio, and the same as an option of protocol/client. A brick
+ * that saw the flag refuses what does not fill sectors; a brick that did not see it caches, and an fsync
+ * still brings everything to every disk.
  */
 
 import { describe, expect, it } from "vitest";

@@ -78,7 +78,7 @@ const OPTIONS = fc.record({
 interface Change {
   readonly value: number;
   readonly begun: number;
-  /** When it was answered; Infinity while it was not, or when it failed, as then it may come to pass or not. */
+  /** When it was answered; Infinity while it was not, or when it failed: it may come to pass or not. */
   answered: number;
   covers(byte: number): boolean;
 }
@@ -103,7 +103,7 @@ class Model {
   /** Values that a look at a byte from `from` until `until` may give; 0 is a hole, or behind the end. */
   allowed(byte: number, from: number, until: number): Set<number> {
     const touching = this.#changes.filter((change) => change.begun < until && change.covers(byte));
-    // A change is out of sight when a later one, in call order after its answer, was answered before the look.
+    // A change is out of sight when one that was called after it was answered before the look.
     const settled = touching.filter(({ answered }) => answered < from);
     const hidden = (one: Change) => settled.some((other) => other.begun > one.begun);
     const values = touching.filter((one) => !hidden(one)).map(({ value }) => value);
