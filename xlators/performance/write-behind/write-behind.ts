@@ -153,7 +153,7 @@ class WriteBehind extends Xlator<typeof WRITE_BEHIND_OPTIONS> implements Host {
     return this.child.link(call, args);
   }
 
-  /** Programs save by writing a new file and renaming it: what is replaced must not go before it is written. */
+  /** Programs save by writing a new file and renaming it: it must be written before what it replaces goes. */
   override async rename(call: Call, args: Args<"rename">): Promise<Reply<"rename">> {
     await this.#settled("rename", args.from.inode);
     return this.child.rename(call, args);
