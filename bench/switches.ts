@@ -1,9 +1,9 @@
 /**
- * One graph after another under a writer that verifies: how long a switch takes, how long a call waits for it at
- * worst, and whether the mount's memory stays flat.
+ * One graph after another under a writer that verifies: how long a switch takes, how long a call waits for it
+ * at worst, and whether the mount's memory stays flat.
  *
- * The mount is of a replica 3 over TCP; write-behind comes and goes by the control socket, as `mortar set` does
- * it. fio writes at random beside it and reads back what it wrote; its verification has to succeed.
+ * The mount is of a replica 3 over TCP; write-behind comes and goes by the control socket, as `mortar set`
+ * does it. fio writes at random beside it and reads back what it wrote; its verification has to succeed.
  */
 
 import { median, shortNumber } from "../src/compare/stats.ts";

@@ -89,8 +89,15 @@ export class LiveGraph extends Xlator {
   #moved = false;
   /** Inodes that the graph of now has looked up; of use after a switch. */
   #known = new WeakSet<Inode>();
+  /** Inodes with an open file that somebody reads past the graph (`localFile`). */
+  readonly #lent = new WeakSet<Inode>();
   #lockWaits = 0;
   #switches = 0;
+  /** How long calls had to wait, in milliseconds: at the last switch, and at worst. */
+  #lastPauseMs = 0;
+  #maxPauseMs = 0;
+  /** The end of the graph before, which may take longer than calls are held back for. */
+  #retiring: Promise<void> = Promise.resolve();
   #changes: Promise<unknown> = Promise.resolve();
   #stopping: Promise<void> | undefined;
 
@@ -148,6 +155,7 @@ export class LiveGraph extends Xlator {
   async #stop(): Promise<void> {
     for (const task of this.#onStop) await task();
     await this.#changes.catch(() => {});
+    await this.#retiring;
     await this.#graph.stop();
     this.#unsubscribe();
   }
@@ -171,6 +179,7 @@ export class LiveGraph extends Xlator {
   }
 
   async #switchTo(volfile: Volfile): Promise<void> {
+    await this.#retiring;
     const before = this.#graph;
     const { registry, env, top } = this.#init;
     const fresh = buildGraph(volfile, {
@@ -197,6 +206,7 @@ export class LiveGraph extends Xlator {
   /** Holds calls back, moves what is open, and lets them go on: on the new graph, or on the old one. */
   async #changeOver(before: Graph, fresh: Graph): Promise<void> {
     const gate = new Deferred<void>();
+    const beganMs = this.env.clock.nowMs();
     this.#gate = gate;
     try {
       await this.#settled();
@@ -205,8 +215,11 @@ export class LiveGraph extends Xlator {
       const moves = await this.#moveTo(before, fresh);
       this.#adopt(fresh);
       for (const { open, to } of moves) open.now = to;
-      await this.#within(RETIRE_MS, this.#retire(before, fresh, moves));
+      this.#retiring = this.#retire(before, fresh, moves);
+      await this.#within(RETIRE_MS, this.#retiring);
     } finally {
+      this.#lastPauseMs = this.env.clock.nowMs() - beganMs;
+      this.#maxPauseMs = Math.max(this.#maxPauseMs, this.#lastPauseMs);
       this.#gate = undefined;
       gate.resolve();
     }
@@ -222,16 +235,19 @@ export class LiveGraph extends Xlator {
   }
 
   async #retire(before: Graph, fresh: Graph, moves: readonly Move[]): Promise<void> {
-    await Promise.all(moves.map(({ open, from }) => released(before, open, from)));
-    await fresh.takeOver();
+    try {
+      await Promise.all(moves.map(({ open, from }) => released(before, open, from)));
+      await fresh.takeOver();
+    } catch (error) {
+      this.log.error("the old graph did not end cleanly", { error });
+    }
   }
 
   /** Resolves with the task or when the time is over; the task goes on. */
   async #within(timeoutMs: number, task: Promise<void>): Promise<void> {
     const over = new Deferred<void>();
     const timer = this.env.clock.after(timeoutMs, () => over.resolve());
-    task.catch((error) => this.log.error("the old graph did not end cleanly", { error }));
-    await Promise.race([task.catch(() => {}), over.promise]);
+    await Promise.race([task, over.promise]);
     timer.cancel();
   }
 
@@ -290,7 +306,8 @@ export class LiveGraph extends Xlator {
     const moves: Move[] = [];
     try {
       await inParallel(files, async (open) => {
-        moves.push({ open, from: open.now, to: await openAgain(fresh, open) });
+        const to = await openAgain(fresh, open, this.#lent.has(open.fd.inode));
+        moves.push({ open, from: open.now, to });
       });
       const to = new Map(moves.map((move) => [move.open.fd, move.to]));
       await inParallel(this.#locks.all(), (lock) => setAgain(fresh, lock, to.get(lock.fd)));
@@ -325,6 +342,8 @@ export class LiveGraph extends Xlator {
   override dump(): Dump {
     return {
       switches: this.#switches,
+      lastPauseMs: Math.round(this.#lastPauseMs),
+      maxPauseMs: Math.round(this.#maxPauseMs),
       openFiles: this.#files.size,
       heldLocks: this.#locks.size,
       lockWaits: this.#lockWaits,
@@ -335,7 +354,7 @@ export class LiveGraph extends Xlator {
   override localFile(fd: Fd): number | undefined {
     const open = this.#files.get(fd);
     const found = this.#graph.top.localFile(open?.now ?? fd);
-    if (found !== undefined && open !== undefined) open.lent = true;
+    if (found !== undefined) this.#lent.add(fd.inode);
     return found;
   }
 
@@ -359,6 +378,8 @@ export class LiveGraph extends Xlator {
     try {
       const open = this.#files.remove(fd);
       this.#locks.released(fd);
+      if (this.#lent.has(fd.inode) && !this.#files.all().some((other) => other.fd.inode === fd.inode))
+        this.#lent.delete(fd.inode);
       if (open !== undefined) await released(this.#graph, open, open.now);
       else await this.#graph.top.release(fd);
     } finally {
@@ -534,7 +555,7 @@ interface Move {
 }
 
 /** As root: whoever opened it once may not be allowed to any more. */
-async function openAgain(graph: Graph, { fd, isDirectory, lent }: OpenFd): Promise<Fd> {
+async function openAgain(graph: Graph, { fd, isDirectory }: OpenFd, lent: boolean): Promise<Fd> {
   const { inode } = fd;
   const flags = fd.flags & ~OPENING_FLAGS;
   const again = new Fd(inode, flags, fd.pid);

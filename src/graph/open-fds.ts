@@ -18,8 +18,6 @@ export interface OpenFd {
   now: Fd;
   /** What became of the sync before a switch, if it failed: the next call that may report it does. */
   failure: FopError | undefined;
-  /** Somebody reads the brick's file past the graph (`localFile`). */
-  lent: boolean;
 }
 
 /** A lock as its owner holds it; locks of one owner on one inode never overlap. */
@@ -41,7 +39,7 @@ export class OpenFds {
   }
 
   add(fd: Fd, isDirectory: boolean): void {
-    this.#open.set(fd, { fd, isDirectory, now: fd, failure: undefined, lent: false });
+    this.#open.set(fd, { fd, isDirectory, now: fd, failure: undefined });
   }
 
   get(fd: Fd): OpenFd | undefined {

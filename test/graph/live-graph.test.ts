@@ -255,6 +255,25 @@ describe("open files", () => {
   });
 });
 
+describe("a file that the kernel reads itself", () => {
+  it("keeps a graph where it could not, until it is closed by all", async () => {
+    await using scene = await Scene.start();
+    scene.xlator("brick").localFile = () => 7;
+    for (const name of ["kept", "fails", "late"]) {
+      const filter = scene.xlator(name);
+      filter.localFile = (fd) => filter.children[0]!.localFile(fd);
+    }
+    const first = await scene.user.create("file");
+    const second = await scene.user.open(first.inode);
+    expect(scene.live.localFile(first)).toBe(7);
+    await scene.user.release(first);
+    await expect(scene.live.take(WITH)).rejects.toThrow(/the kernel reads open file .* past the graph/);
+    expect(scene.kept.open_.size).toBe(1);
+    await scene.user.release(second);
+    await scene.live.take(WITH);
+  });
+});
+
 describe("inodes of before", () => {
   it("are looked up once before the new graph is asked about them", async () => {
     await using scene = await Scene.start();
