@@ -211,12 +211,13 @@ describe.each(casts())("%s", (cast) => {
     await agent.writeFile(s.at("file"), "");
     const started = performance.now();
     for (let round = 0; round < 5; round++) await agent.appendFile(s.at("file"), "round");
-    expect(performance.now() - started).toBeLessThan(1000);
+    // Less than one delay: none of them waited for the post-op of the one before.
+    expect(performance.now() - started).toBeLessThan(3000);
     const fd = await agent.open(s.at("file"), "O_WRONLY");
     await agent.write(fd, "synced", 0);
     await agent.fsync(fd);
     await agent.close(fd);
-    await until("dirty is gone with the close", () => !dirty(), { deadlineMs: 1000 });
+    await until("dirty is gone with the close", () => !dirty(), { deadlineMs: 2500 });
     const doomed = lab.agent();
     const open2 = await doomed.open(s.at("file"), "O_WRONLY");
     await doomed.write(open2, "unsynced", 0);

@@ -130,6 +130,34 @@ describe.each(casts())("%s", (cast) => {
     expect(String(await agent.readFile(s.at("d/source")))).toBe("first, and longer");
   });
 
+  it("SB-05 of three objects with one name the bigger one is chosen, and none where two are the biggest", async () => {
+    const s = await open(cast, { replicate: ["quorum-type none"] });
+    const contents = {
+      equal: ["abc", "def", "g"],
+      bigger: ["abc", "the biggest", "g"],
+      newest: ["a", "b", "c"],
+    };
+    for (const alone of [0, 1, 2])
+      await s.without(
+        [0, 1, 2].filter((index) => index !== alone),
+        async () => {
+          for (const [name, each] of Object.entries(contents))
+            await agent.writeFile(s.at(name), each[alone]!);
+        },
+      );
+    for (const name of Object.keys(contents)) expect(await codeOf(agent.stat(s.at(name)))).toBe("EIO");
+    const refused = await resolve(s, "bigger-file", "/equal");
+    expect(refused.code, describeExit(refused)).not.toBe(0);
+    expect(refused.stdout + refused.stderr).toMatch(/bigger|size/i);
+    await expectResolved(s, "bigger-file", "/bigger");
+    await expectResolved(s, "latest-mtime", "/newest");
+    await expectResolved(s, "source-brick", s.replica.brickName(2), "/equal");
+    await s.heal();
+    expect(String(await agent.readFile(s.at("bigger")))).toBe("the biggest");
+    expect(String(await agent.readFile(s.at("newest")))).toBe("c");
+    expect(String(await agent.readFile(s.at("equal")))).toBe("g");
+  });
+
   it("SB-05 bigger-file is refused where sizes are equal", async () => {
     const s = await open(cast, { copies: 2 });
     await agent.writeFile(s.at("file"), "");

@@ -299,7 +299,7 @@ describe.each(Object.keys(PLACES))("on %s", (name) => {
       await guest.kill();
       // The kernel sends the last RELEASE of a killed process after its end.
       const [last = image] = openers.slice(-1);
-      await until("the image is free", async () => (await resize(last)).code === 0, { deadlineMs: 1000 });
+      await until("the image is free", async () => (await resize(last)).code === 0, { deadlineMs: 5000 });
       const next = await startGuest(image);
       await next.kill();
     });
