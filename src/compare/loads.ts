@@ -23,7 +23,7 @@ export interface Scale {
 
 export const COMPARE_SCALES = {
   full: { fileMiB: 256, randomSec: 5, ddBlocks: 32768 },
-  quick: { fileMiB: 32, randomSec: 1, ddBlocks: 4096 },
+  quick: { fileMiB: 16, randomSec: 1, ddBlocks: 4096 },
 } as const satisfies Record<string, Scale>;
 
 export type Load = {
@@ -81,12 +81,13 @@ export function bytesNeeded(scale: Scale): number {
 /** Share of a file system that must stay free. */
 const FREE_SHARE = 0.05;
 
-/** Whether a file system has room for a row's files and some to spare. */
+/** Whether a file system has room for the files of `users` rows or bricks, and some to spare. */
 export function spaceFor(
   { bavail, blocks, frsize }: Pick<Statfs, "bavail" | "blocks" | "frsize">,
   scale: Scale,
+  users = 1,
 ): { fits: boolean; neededBytes: number; reserveBytes: number; freeBytes: number } {
-  const neededBytes = bytesNeeded(scale);
+  const neededBytes = users * bytesNeeded(scale);
   const freeBytes = bavail * frsize;
   const reserveBytes = blocks * frsize * FREE_SHARE;
   return { fits: freeBytes - neededBytes >= reserveBytes, neededBytes, reserveBytes, freeBytes };

@@ -15,6 +15,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { addAbortSignal, PassThrough } from "node:stream";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { flags, Volume } from "../../src/api/index.ts";
@@ -267,6 +268,28 @@ describe("a copy", () => {
     );
     expect(await names()).toEqual(["a"]);
     expect((await content("/a")).toString()).toBe("before");
+  });
+
+  it("tells a failure to read as the source's", async () => {
+    await copyFromStream(one(Buffer.from("before")), there("/a"), plan());
+    graph.xlator<ErrorGen>("failing").failNext("readv", "EIO");
+    const failure = 'cp: "v:/a": cannot read: i/o error';
+    await expect(copy(there("/a"), there("/b"), plan())).rejects.toThrow(failure);
+    expect(await names()).toEqual(["a"]);
+  });
+
+  it("of a stream that has more to come ends when it is stopped", async () => {
+    const stop = new AbortController();
+    const stream = new PassThrough();
+    stream.write(Buffer.alloc(100, 1));
+    const onProgress = (): void => stop.abort(new Error("enough"));
+    const copying = copyFromStream(
+      addAbortSignal(stop.signal, stream),
+      there("/a"),
+      plan({ signal: stop.signal, onProgress }),
+    );
+    await expect(copying).rejects.toThrow("enough");
+    expect(await names()).toEqual([]);
   });
 
   it("that is stopped changes nothing, in any moment", async () => {

@@ -180,8 +180,10 @@ describe("space", () => {
     const needed = bytesNeeded(scale);
     const room = (free: number) =>
       spaceFor({ frsize: 4096, blocks: (10 * needed) / 4096, bavail: free / 4096 }, scale);
-    expect(needed).toBe(132 * 2 ** 20);
+    expect(needed).toBe(68 * 2 ** 20);
     expect(room(1.5 * needed)).toMatchObject({ fits: true, neededBytes: needed, reserveBytes: needed / 2 });
     expect(room(1.5 * needed - 4096)).toMatchObject({ fits: false });
+    const four = spaceFor({ frsize: 4096, blocks: needed / 409.6, bavail: needed / 1024 }, scale, 4);
+    expect(four).toMatchObject({ fits: false, neededBytes: 4 * needed });
   });
 });

@@ -56,7 +56,8 @@ export async function compareCommand(source: string, flags: CompareFlags): Promi
   try {
     const run = new CompareRun(options, nodeEnv(SILENT), stop.signal, {
       expect: (steps) => bar.expect(steps),
-      step: (text) => bar.add(1, text),
+      now: (text) => bar.add(0, text),
+      step: () => bar.add(1),
     });
     const comparison = await run.run();
     bar.end();

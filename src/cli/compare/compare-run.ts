@@ -19,12 +19,20 @@ import type { Env } from "../../core/env.ts";
 import { UserError } from "../../core/errors.ts";
 import type { Statfs } from "../../core/fops.ts";
 import { newGfid } from "../../core/gfid.ts";
+import { O_CREAT, O_RDWR } from "../../core/open-flags.ts";
 import { statfs } from "../../os/files.ts";
 import { removeTree } from "../files/rm-command.ts";
 import { sizeText } from "../heal-progress.ts";
 import { layOut, type Measuring, measure, measureByTools } from "./measure.ts";
 import { baseRow, directRow, mountRow, type Row, type Station } from "./rows.ts";
-import { directoryBeside, isExclusive, makeDirectory, removeDirectory, Subject } from "./subject.ts";
+import {
+  directoryBeside,
+  isExclusive,
+  isSameDisk,
+  makeDirectory,
+  removeDirectory,
+  Subject,
+} from "./subject.ts";
 
 export interface CompareOptions {
   readonly source: string;
@@ -43,8 +51,10 @@ export interface CompareOptions {
 export interface CompareWatcher {
   /** So many measurements there will be. */
   expect(steps: number): void;
-  /** One is done; `text` says what comes. */
-  step(text: string): void;
+  /** What is being done now. */
+  now(text: string): void;
+  /** One measurement is done. */
+  step(): void;
 }
 
 /** Unmeasured work of each load when a row has just started: code is compiled, connections are warm. */
@@ -57,6 +67,8 @@ export class CompareRun {
   readonly #signal: AbortSignal;
   readonly #watcher: CompareWatcher;
   readonly #stations = new Map<Row, Station>();
+  /** Whether the files of the volume (true) and of the base (false) are there. */
+  readonly #laidOut = new Set<boolean>();
   readonly #undo: (() => Promise<void>)[] = [];
   readonly #notes: string[] = [];
 
@@ -119,7 +131,7 @@ export class CompareRun {
       const exclusive = isExclusive(volume.graph);
       const bricks = subject.localBricks(volume.graph);
       checkSpace(`volume "${subject.title}"`, await volume.statfs(), this.#options.scale);
-      const base = await this.#makeBase(baseParent, bricks[0]);
+      const base = await this.#makeBase(baseParent, bricks);
       const directory = `/mortar-compare-${newGfid().toString("hex").slice(0, 12)}`;
       await volume.mkdir(directory, 0o700);
       this.#undo.push(() => this.#removeFromVolume(subject, directory));
@@ -134,24 +146,24 @@ export class CompareRun {
     }
   }
 
-  async #makeBase(parent: string | undefined, brick: string | undefined): Promise<string | undefined> {
+  async #makeBase(parent: string | undefined, bricks: readonly string[]): Promise<string | undefined> {
+    const [brick] = bricks;
     if (parent === undefined && brick === undefined) {
       this.#notes.push("no Base row: no brick is on this machine; --base DIR names a directory for it");
       return undefined;
     }
     const base = parent === undefined ? await directoryBeside(brick!) : await makeDirectory(parent);
     this.#undo.push(() => removeDirectory(base));
-    checkSpace(`base "${parent ?? brick}"`, await statfs(base), this.#options.scale);
-    this.#notes.push(
-      `Base: a directory on the file system of ${parent === undefined ? `brick ${brick}` : parent}`,
-    );
+    // Bricks on the same disk take their part of it too.
+    const users = 1 + bricks.filter((path) => isSameDisk(path, base)).length;
+    checkSpace(`base "${parent ?? brick}"`, await statfs(base), this.#options.scale, users);
+    this.#notes.push(`Base: a directory on the file system of ${parent ?? `brick ${brick}`}`);
     return base;
   }
 
   /** Opens and closes a file, as a VM's start and end would. */
   async #timeImages(volume: Volume, path: string): Promise<number> {
     const { clock } = this.#env;
-    const { O_CREAT, O_RDWR } = await import("../../core/open-flags.ts");
     await (await volume.open(path, O_CREAT | O_RDWR, 0o600)).close();
     const tookMs: number[] = [];
     for (let turn = 0; turn < IMAGE_OPENS; turn++) {
@@ -189,17 +201,17 @@ export class CompareRun {
       samples[row][load].push(sample);
     };
     this.#watcher.expect(rows.length * loads.length * rounds);
-    let laidOut = false;
+    // A row that cannot be had is told about before time is spent on others.
+    if (!exclusive) for (const row of rows) await this.#start(row, measuring);
     for (let round = 1; round <= rounds; round++) {
       for (const row of rows) {
-        const station = await this.#start(row, measuring, row.isVolume ? laidOut : round > 1);
-        laidOut ||= row.isVolume;
+        const station = await this.#start(row, measuring);
         for (const load of loads) {
-          const text = `round ${round} of ${rounds}, ${row.title}, ${load.title}`;
+          this.#watcher.now(`round ${round} of ${rounds}, ${row.title}, ${load.title}`);
           keep(row.id, load.id, await measure(station, load, measuring));
           if (useFio && station.directory !== undefined)
             keep(`${row.id}-fio`, load.id, await measureByTools(station.directory, load, measuring));
-          this.#watcher.step(text);
+          this.#watcher.step();
         }
         if (exclusive) await this.#stop(row);
       }
@@ -207,12 +219,15 @@ export class CompareRun {
     return samples;
   }
 
-  async #start(row: Row, measuring: Measuring, laidOut: boolean): Promise<Station> {
+  /** Starts a row unless it is up; the first of those that share files writes them. */
+  async #start(row: Row, measuring: Measuring): Promise<Station> {
     const running = this.#stations.get(row);
     if (running) return running;
+    this.#watcher.now(`starting ${row.title}`);
     const station = await row.start(this.#signal);
     this.#stations.set(row, station);
-    if (!laidOut) await layOut(station, measuring);
+    if (!this.#laidOut.has(row.isVolume)) await layOut(station, measuring);
+    this.#laidOut.add(row.isVolume);
     for (const load of this.#options.loads)
       await measure(station, load, { ...measuring, limitMs: WARM_UP_MS });
     return station;
@@ -249,13 +264,16 @@ interface Look {
   readonly openMs: OpenTimes;
 }
 
-/** Throws UserError when the files would not fit, or fill more than anybody wants. */
-function checkSpace(who: string, statfs: Statfs, scale: Scale): void {
-  const { fits, neededBytes, reserveBytes, freeBytes } = spaceFor(statfs, scale);
+/**
+ * Throws UserError when the files would not fit, or fill more than anybody wants; `users` rows put them
+ * there.
+ */
+function checkSpace(who: string, statfs: Statfs, scale: Scale, users = 1): void {
+  const { fits, neededBytes, reserveBytes, freeBytes } = spaceFor(statfs, scale, users);
   if (fits) return;
   throw new UserError(
-    `compare: ${who}: ${sizeText(neededBytes)} are needed and ${sizeText(reserveBytes)} must stay free, but only ` +
-      `${sizeText(freeBytes)} are free; make room, or try --quick`,
+    `compare: ${who}: ${sizeText(neededBytes)} are needed and ${sizeText(reserveBytes)} must stay free, ` +
+      `but only ${sizeText(freeBytes)} are free; make room, or try --quick`,
   );
 }
 

@@ -65,7 +65,9 @@ export class Mounted {
     await this.#gone();
   }
 
-  /** The process has ended and the mount is no more. One that was killed leaves a mount that answers nobody. */
+  /**
+   * The process has ended and the mount is no more. One that was killed leaves a mount that answers nobody.
+   */
   async #gone(): Promise<void> {
     const timer = setTimeout(() => this.#child.kill("SIGKILL"), END_MS);
     await this.#ended;

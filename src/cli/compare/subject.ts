@@ -81,9 +81,12 @@ export function isExclusive(graph: Graph): boolean {
 /** A new directory on the file system of a brick that is no part of the volume. Rejects with UserError. */
 export async function directoryBeside(brick: string): Promise<string> {
   const parent = dirname(brick);
-  const sameDisk = statSync(parent).dev === statSync(brick).dev;
   // A brick that is a disk of its own has room for what clients never see.
-  return makeDirectory(sameDisk ? parent : join(brick, HIDDEN));
+  return makeDirectory(isSameDisk(parent, brick) ? parent : join(brick, HIDDEN));
+}
+
+export function isSameDisk(one: string, other: string): boolean {
+  return statSync(one).dev === statSync(other).dev;
 }
 
 /** Rejects with UserError. */

@@ -23,7 +23,7 @@ export function catPlaces(
     try {
       await using file = await volume.open(place.path);
       for await (const chunk of file.chunks({ signal: session.signal })) {
-        for (const part of chunk.data) await writeOut(part);
+        for (const part of chunk.data) await writeOut(part, session.signal);
         chunk.release();
       }
     } catch (error) {

@@ -2,8 +2,9 @@
  * Copies files and trees between any two trees (tree.ts): each file under a name of its own first, then
  * synced, then renamed to where it belongs, so that a name has either what it had before or all of the new.
  *
- * An interrupted copy of a tree leaves the files that were finished. What a source has beside content, mode
- * and (when asked for) owner and times is not copied: xattrs, ACLs, hard links.
+ * A symbolic link in the target's place is replaced, not followed. An interrupted copy of a tree leaves the
+ * files that were finished. What a source has beside content, mode and (when asked for) owner and times is
+ * not copied: xattrs, ACLs, hard links.
  */
 
 import { randomBytes } from "node:crypto";
@@ -12,7 +13,7 @@ import { FopError, UserError } from "../../core/errors.ts";
 import { isDir, S_IFBLK, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "../../core/iatt.ts";
 import { nameBytes } from "../../core/name.ts";
 import { type CopyOptions, copyData, copyStream } from "./copy-data.ts";
-import type { NodeStat, TargetFile, Tree } from "./tree.ts";
+import type { NodeStat, SourceFile, TargetFile, Tree } from "./tree.ts";
 import { reason } from "./words.ts";
 
 /** A file or directory and what people call it. */
@@ -77,7 +78,7 @@ async function copyFile(from: Spot, stat: NodeStat, to: Spot, plan: CopyPlan): P
   try {
     const mode = stat.mode & 0o777 & ~process.umask();
     await replaceFile(to, mode, plan, async (target) => {
-      const size = await copyData(source, target, plan);
+      const size = await copyData(explainedSource(source, from), target, plan);
       if (plan.preserve) await target.takeAttributes(stat);
       return size;
     });
@@ -112,7 +113,7 @@ async function replaceFile(
     if (signal.aborted) throw signal.reason;
     throw asUserError("write", to, error);
   }
-  await explained("sync", to, () => to.tree.syncDirectory(posix.dirname(to.path)));
+  await syncParent(to);
 }
 
 async function copyDirectory(from: Spot, stat: NodeStat, to: Spot, plan: CopyPlan): Promise<void> {
@@ -120,7 +121,10 @@ async function copyDirectory(from: Spot, stat: NodeStat, to: Spot, plan: CopyPla
   if (there && (there.mode & S_IFMT) !== S_IFDIR)
     throw new UserError(`cp: "${to.text}": is no directory, and "${from.text}" is one`);
   // Only the owner may write into it until it is complete, whatever its mode will be.
-  if (!there) await explained("create", to, () => to.tree.mkdir(to.path, (stat.mode & 0o777) | 0o700));
+  if (!there) {
+    await explained("create", to, () => to.tree.mkdir(to.path, (stat.mode & 0o777) | 0o700));
+    await syncParent(to);
+  }
   for await (const { name, stat: child } of from.tree.list(from.path)) {
     plan.signal.throwIfAborted();
     await copyNode(below(from, name), child, below(to, name), plan);
@@ -142,6 +146,22 @@ async function copyLink(from: Spot, to: Spot, plan: CopyPlan): Promise<void> {
     await to.tree.unlink(beside).catch(() => {});
     throw asUserError("create", to, error);
   }
+  await syncParent(to);
+}
+
+/** The name is durable when it resolves. */
+function syncParent(to: Spot): Promise<void> {
+  return explained("sync", to, () => to.tree.syncDirectory(posix.dirname(to.path)));
+}
+
+/** The same file; its failures are told as the source's, not as the target's. */
+function explainedSource(source: SourceFile, spot: Spot): SourceFile {
+  return {
+    readVector: (offset, size) => explained("read", spot, () => source.readVector(offset, size)),
+    extents: (options) => source.extents(options),
+    stat: () => source.stat(),
+    close: () => source.close(),
+  };
 }
 
 export function below(spot: Spot, name: string): Spot {

@@ -1,6 +1,7 @@
 /** `mortar cp SOURCE... TARGET`: into, out of and between volumes; `-` is a stream. */
 
 import { posix } from "node:path";
+import { addAbortSignal } from "node:stream";
 import { UserError } from "../../core/errors.ts";
 import { isDir, isRegular } from "../../core/iatt.ts";
 import { catPlaces } from "./cat-command.ts";
@@ -75,7 +76,8 @@ async function copyOne(
 ): Promise<void> {
   if (place.kind === "stream") {
     if (into) throw new UserError(`cp: "${to.text}": is a directory; name the file that "-" becomes`);
-    return copyFromStream(process.stdin, to, plan);
+    // Else the wish to stop would wait for input that may never come.
+    return copyFromStream(addAbortSignal(plan.signal, process.stdin), to, plan);
   }
   const from: Spot = { tree: await session.tree(place), path: place.path, text: place.text };
   const stat = await existing(from);

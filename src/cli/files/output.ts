@@ -14,9 +14,17 @@ export function endOnBrokenPipe(): void {
   });
 }
 
-/** Resolves when the bytes are with the kernel: the buffer may be used again. */
-export function writeOut(data: Buffer | string): Promise<void> {
-  return new Promise((resolve) => {
-    process.stdout.write(data, () => resolve());
+/**
+ * Resolves when the bytes are with the kernel: the buffer may be used again. Rejects with the signal's
+ * reason, which a reader that does not read would keep waiting; the buffer is not free then.
+ */
+export function writeOut(data: Buffer | string, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const giveUp = (): void => reject(signal?.reason);
+    signal?.addEventListener("abort", giveUp, { once: true });
+    process.stdout.write(data, () => {
+      signal?.removeEventListener("abort", giveUp);
+      resolve();
+    });
   });
 }

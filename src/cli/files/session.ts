@@ -50,6 +50,8 @@ export class FileSession {
       await session.#close();
       release();
     }
+    // Output that nobody reads would keep a process that was told to stop.
+    if (session.signal.aborted) process.exit(code);
     process.exitCode = code;
   }
 
