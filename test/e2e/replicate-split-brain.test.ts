@@ -8,10 +8,12 @@ import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { type Cast, casts } from "../support/casts.ts";
 import { counts, gfidOf, type Marks } from "../support/copies.ts";
 import { codeOf } from "../support/file-agent.ts";
-import { pendingCount } from "../support/heal-info.ts";
+import { parseHealInfo, pendingCount } from "../support/heal-info.ts";
 import { Lab } from "../support/peers.ts";
 import { describeExit, type Exit } from "../support/processes.ts";
 import { Scene } from "../support/scene.ts";
+
+const MIB = 1 << 20;
 
 const lab = new Lab("replicate-split-brain");
 const agent = lab.agent();
@@ -235,6 +237,43 @@ describe.each(casts())("%s", (cast) => {
     await s.heal();
     expect(readFileSync(s.brick(1, "two against one"), "utf8")).toBe("two, longer");
     expect(readFileSync(s.brick(0, "circle"), "utf8")).toBe("one, and the longest");
+  });
+
+  it("SB-13 files in shards: base, shards and a shard that is three objects are listed and resolved each", async () => {
+    const s = await open(cast, { replicate: ["quorum-type none"], shardBlockSize: "4MB" });
+    const size = 5 * MIB;
+    await agent.writeFile(s.at("image"), Buffer.alloc(size, "old"));
+    await agent.writeFile(s.at("grown"), "");
+    const block = (name: string): string => `.shard/${gfidOf(s.replica.directory(0), name)}.1`;
+    const [shard, grown] = [block("image"), block("grown")];
+    // Each copy alone: makes a second block of one file, and writes over both blocks of another.
+    for (const alone of [0, 1, 2])
+      await s.without(
+        [0, 1, 2].filter((index) => index !== alone),
+        async () => {
+          for (const name of ["image", "grown"]) {
+            const fd = await agent.open(s.at(name), "O_RDWR");
+            for (const offset of [0, 4 * MIB]) await agent.write(fd, `by copy ${alone}`, offset);
+            await agent.close(fd);
+          }
+        },
+      );
+    for (const name of ["image", "grown"]) expect(await codeOf(agent.readFile(s.at(name)))).toBe("EIO");
+    const ours = await s.replica.mortarHeal("info", "split-brain");
+    for (const name of ["/image", "/grown", `/${shard}`]) expect(ours.stdout.split("\n")).toContain(name);
+    expect(parseHealInfo(ours.stdout)).toEqual(await s.replica.stockHealInfo("split-brain-info"));
+    const brick = s.replica.brickName(1);
+    await expectResolved(s, "source-brick", brick, "/image");
+    await expectResolved(s, "source-brick", brick, `gfid:${gfidOf(s.replica.directory(0), shard)}`);
+    await expectResolved(s, "source-brick", brick, `/${grown}`);
+    await expectResolved(s, "source-brick", brick, `gfid:${gfidOf(s.replica.directory(0), "grown")}`);
+    await s.heal();
+    for (const name of ["image", "grown"]) {
+      const bytes = await agent.readFile(s.at(name));
+      for (const offset of [0, 4 * MIB])
+        expect(bytes.subarray(offset, offset + 9).toString()).toBe("by copy 1");
+    }
+    expect(await splitCount(s)).toBe(0);
   });
 
   it("is shown and resolved through the mount by virtual xattrs", async () => {

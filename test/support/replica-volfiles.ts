@@ -16,6 +16,8 @@ export interface ReplicaVolfile {
   /** More `option` lines of cluster/replicate and of protocol/client, "key value"; they win. */
   readonly replicate?: readonly string[];
   readonly client?: readonly string[];
+  /** Files are cut into blocks of this size. */
+  readonly shardBlockSize?: string;
 }
 
 /** Instance name of the replicate translator, which is also the domain of its locks. */
@@ -25,11 +27,15 @@ export function replicateName(volume: string): string {
 
 /** What a mount runs, without caches: what is written through one mount is seen by the others at once. */
 export function replicaVolfile(volume: ReplicaVolfile): string {
-  const { name } = volume;
+  const { name, shardBlockSize } = volume;
+  const blocks = [`shard-block-size ${shardBlockSize}`];
+  const shard = section(`${name}-shard`, "features/shard", blocks, replicateName(name));
+  const below = shardBlockSize === undefined ? replicateName(name) : `${name}-shard`;
   return [
     ...clients(volume),
     replicate(volume, []),
-    section(`${name}-utime`, "features/utime", ["noatime on"], replicateName(name)),
+    ...(shardBlockSize === undefined ? [] : [shard]),
+    section(`${name}-utime`, "features/utime", ["noatime on"], below),
     section(name, "debug/io-stats", ["log-level WARNING"], `${name}-utime`),
   ].join("\n");
 }

@@ -28,6 +28,8 @@ export interface ReplicaSpec {
   /** More `option` lines of cluster/replicate and protocol/client, for every user of the volume. */
   readonly replicate?: readonly string[];
   readonly client?: readonly string[];
+  /** Files are cut into blocks of this size. */
+  readonly shardBlockSize?: string;
 }
 
 let volumes = 0;
@@ -92,8 +94,9 @@ export class Replica {
   // Clients.
 
   #volfile(options: ClientOptions): ReplicaVolfile {
-    const { arbiter = false, replicate = [], client = [] } = this.#spec;
+    const { arbiter = false, replicate = [], client = [], shardBlockSize } = this.#spec;
     return {
+      ...(shardBlockSize === undefined ? {} : { shardBlockSize }),
       name: this.name,
       volumeId: this.volumeId,
       copies: options.copies ?? this.bricks,
