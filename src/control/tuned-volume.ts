@@ -10,7 +10,8 @@
 import type { Env, Timer } from "../core/env.ts";
 import { UserError } from "../core/errors.ts";
 import type { Graph, Registry } from "../graph/graph.ts";
-import { type LiveChange, LiveGraph, SwitchBusy } from "../graph/live-graph.ts";
+import { type LiveChange, LiveGraph } from "../graph/live-graph.ts";
+import { SwitchBusy } from "../graph/move-open.ts";
 import type { Volfile } from "../graph/volfile.ts";
 import { findKey, type Target } from "./keys.ts";
 import type { Setting } from "./profiles.ts";

@@ -14,17 +14,16 @@
 
 import { type Call, internalCall } from "../core/call.ts";
 import { Deferred } from "../core/concurrency.ts";
-import { Dict } from "../core/dict.ts";
 import { toFopError, UserError } from "../core/errors.ts";
 import { type FopCounter, FopMeter } from "../core/fop-meter.ts";
 import { type Args, FOP_NAMES, type FopName, type Reply } from "../core/fops.ts";
-import { gfidText, ROOT_GFID } from "../core/gfid.ts";
+import { ROOT_GFID } from "../core/gfid.ts";
 import { S_IFDIR } from "../core/iatt.ts";
-import { Fd, Inode, type Loc } from "../core/inode.ts";
-import { O_ACCMODE, O_CREAT, O_EXCL, O_NOCTTY, O_RDONLY, O_TRUNC } from "../core/open-flags.ts";
+import { type Fd, Inode, type Loc } from "../core/inode.ts";
 import { type ChildEvent, type Dump, wind, Xlator } from "../core/xlator.ts";
 import { buildGraph, type Graph, type GraphInit } from "./graph.ts";
-import { type HeldLock, HeldLocks, lockAgain, type OpenFd, OpenFds } from "./open-fds.ts";
+import { type Move, moveOpen, released, SwitchBusy } from "./move-open.ts";
+import { HeldLocks, OpenFds } from "./open-fds.ts";
 import type { Volfile } from "./volfile.ts";
 
 /** How long a new graph may take to come up. */
@@ -33,10 +32,6 @@ const START_TIMEOUT_MS = 10_000;
 const DRAIN_MS = 60_000;
 /** How long calls wait for the old graph to end; it goes on ending behind them then. */
 const RETIRE_MS = 5_000;
-/** Files that are opened again at the same time. */
-const REOPEN_WIDTH = 32;
-/** Flags that are done with once a file is open. */
-const OPENING_FLAGS = O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY;
 /** What a brick in this process keeps everybody's locks in, other processes' too. */
 const LOCK_TABLE = "features/locks";
 /** Calls that may report what went wrong with data acknowledged before. */
@@ -49,9 +44,6 @@ export type LiveChange =
   | { readonly kind: "reconfigured"; readonly changed: readonly string[] }
   /** `why`: in what the trees differ. */
   | { readonly kind: "switched"; readonly why: string };
-
-/** A switch that would be possible at another time. */
-export class SwitchBusy extends UserError {}
 
 export interface LiveGraphInit extends Omit<GraphInit, "from"> {
   readonly startTimeoutMs?: number;
@@ -212,7 +204,13 @@ export class LiveGraph extends Xlator {
       await this.#settled();
       // Somebody may have begun to wait for a lock since the first look.
       this.#checkLocks(fresh);
-      const moves = await this.#moveTo(before, fresh);
+      const isLent = (inode: Inode): boolean => this.#lent.has(inode);
+      const moves = await moveOpen(before, fresh, {
+        files: this.#files,
+        locks: this.#locks,
+        isLent,
+        log: this.log,
+      });
       this.#adopt(fresh);
       for (const { open, to } of moves) open.now = to;
       this.#retiring = this.#retire(before, fresh, moves);
@@ -295,43 +293,6 @@ export class LiveGraph extends Xlator {
     this.meter.whenIdle(() => idle.resolve());
     await idle.promise;
     timer.cancel();
-  }
-
-  /**
-   * Syncs, opens again, sets locks again. On failure what was opened is closed, and the old graph has all.
-   */
-  async #moveTo(before: Graph, fresh: Graph): Promise<Move[]> {
-    const files = this.#files.all();
-    await inParallel(files, (open) => this.#sync(open));
-    const moves: Move[] = [];
-    try {
-      await inParallel(files, async (open) => {
-        const to = await openAgain(fresh, open, this.#lent.has(open.fd.inode));
-        moves.push({ open, from: open.now, to });
-      });
-      const to = new Map(moves.map((move) => [move.open.fd, move.to]));
-      await inParallel(this.#locks.all(), (lock) => setAgain(fresh, lock, to.get(lock.fd)));
-      return moves;
-    } catch (error) {
-      for (const lock of this.#locks.all())
-        await setAgain(before, lock, this.#files.get(lock.fd)?.now).catch((failure) =>
-          this.log.error("a lock may be lost", { gfid: lock.fd.inode.gfid, error: failure }),
-        );
-      await Promise.all(moves.map(({ open, to }) => released(fresh, open, to)));
-      throw error;
-    }
-  }
-
-  /** What a layer that goes away has acknowledged reaches the bricks before. */
-  async #sync(open: OpenFd): Promise<void> {
-    if (open.isDirectory || (open.fd.flags & O_ACCMODE) === O_RDONLY) return;
-    const xdata = new Dict().setInt("last-fsync", 1);
-    try {
-      await this.#graph.top.fsync(internalCall(), { fd: open.now, datasync: false, xdata });
-    } catch (error) {
-      open.failure = toFopError(error, { fop: "fsync" });
-      this.log.warn("data could not be synced before a switch", { gfid: open.fd.inode.gfid, error });
-    }
   }
 
   #tell(event: ChildEvent): void {
@@ -545,70 +506,4 @@ for (const fop of FOP_NAMES) {
       return this.pass(fop, call, args);
     },
   });
-}
-
-/** An open file on its way from one graph to another. */
-interface Move {
-  readonly open: OpenFd;
-  readonly from: Fd;
-  readonly to: Fd;
-}
-
-/** As root: whoever opened it once may not be allowed to any more. */
-async function openAgain(graph: Graph, { fd, isDirectory }: OpenFd, lent: boolean): Promise<Fd> {
-  const { inode } = fd;
-  const flags = fd.flags & ~OPENING_FLAGS;
-  const again = new Fd(inode, flags, fd.pid);
-  const call = internalCall();
-  const { top } = graph;
-  try {
-    await top.lookup(call, { loc: { inode } });
-    if (isDirectory) await top.opendir(call, { loc: { inode }, fd: again });
-    else await top.open(call, { loc: { inode }, fd: again, flags });
-  } catch (error) {
-    const { code } = toFopError(error);
-    throw new SwitchBusy(
-      `open file ${gfidText(inode.gfid)} cannot be opened again: ${code}; possible when it is closed`,
-    );
-  }
-  if (lent && top.localFile(again) === undefined) {
-    await top.release(again);
-    throw new SwitchBusy(
-      `the kernel reads open file ${gfidText(inode.gfid)} past the graph; possible when it is closed`,
-    );
-  }
-  return again;
-}
-
-async function setAgain(graph: Graph, lock: HeldLock, fd: Fd | undefined): Promise<void> {
-  if (fd === undefined) return;
-  try {
-    await graph.top.lk(lock.call, lockAgain(lock, fd));
-  } catch (error) {
-    throw new SwitchBusy(`a lock on ${gfidText(fd.inode.gfid)} cannot be moved: ${toFopError(error).code}`);
-  }
-}
-
-function released(graph: Graph, { isDirectory }: OpenFd, fd: Fd): Promise<void> {
-  return isDirectory ? graph.top.releasedir(fd) : graph.top.release(fd);
-}
-
-/**
- * Runs a task for each item, a bounded number at a time; rejects with the first failure, when all have ended.
- */
-async function inParallel<T>(items: readonly T[], task: (item: T) => Promise<void>): Promise<void> {
-  let next = 0;
-  let failure: { readonly error: unknown } | undefined;
-  const worker = async (): Promise<void> => {
-    while (next < items.length && failure === undefined) {
-      const item = items[next++]!;
-      try {
-        await task(item);
-      } catch (error) {
-        failure ??= { error };
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(REOPEN_WIDTH, items.length) }, worker));
-  if (failure !== undefined) throw failure.error;
 }

@@ -17,7 +17,8 @@ import {
   type XlatorBase,
   type XlatorDefinition,
 } from "../../src/core/xlator.ts";
-import { LiveGraph, SwitchBusy } from "../../src/graph/live-graph.ts";
+import { LiveGraph } from "../../src/graph/live-graph.ts";
+import { SwitchBusy } from "../../src/graph/move-open.ts";
 import { parseVolfile, type Volfile } from "../../src/graph/volfile.ts";
 import { MemoryNetwork } from "../../src/rpc/transport-memory.ts";
 import type { DelayGen } from "../../xlators/debug/delay-gen.ts";
