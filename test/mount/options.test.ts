@@ -38,6 +38,7 @@ describe("mount options", () => {
     ["ro", "read-only", true],
     ["rw", "read-only", false],
     ["allow_other", "allow-other", true],
+    ["writeback-cache", "kernel-writeback-cache", true],
   ])("know mount(8)'s %s", (word, key, value) => {
     expect(parse([word]).options[key as "read-only"]).toBe(value);
   });
