@@ -1,7 +1,8 @@
 /**
- * Distributed volumes as an administrator of GlusterFS makes them: Mortar and a client of GlusterFS mounted at
- * once. The same work leaves the same bricks, byte for byte of layouts and linkto files, whoever does it; both
- * may work on the same names at the same time; each finds what the other put elsewhere, and heals directories.
+ * Distributed volumes as an administrator of GlusterFS makes them: Mortar and a client of GlusterFS
+ * mounted at once. The same work leaves the same bricks, byte for byte of layouts and linkto files,
+ * whoever does it; both may work on the same names at the same time; each finds what the other put
+ * elsewhere, and heals directories.
  */
 
 import { lstatSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -161,7 +162,7 @@ describe("a volume that glusterd distributes over three bricks", () => {
 
   it("is shared by both clients at the same time, on the same names", () => together(pair));
 
-  it("DHT-08: a directory changed with a brick down, or deleted behind the back on one, is whole again", async () => {
+  it("DHT-08: a directory changed with a brick down, or deleted on one, is whole again", async () => {
     const { volume, ours, theirs } = pair;
     await shell(ours, "mkdir w w/a w/b; for i in $(seq 9); do echo $i > w/a/f$i; done");
     const owners = new Map(
@@ -195,7 +196,7 @@ describe("a volume that glusterd distributes over three bricks", () => {
 describe("a volume over two small bricks", () => {
   afterAll(cleanUp, HOOK_TIMEOUT_MS);
 
-  it("DHT-05: a name of a full brick goes to another one, with a linkto file both clients follow", async () => {
+  it("DHT-05: a name of a full brick goes to another one, with a linkto file both follow", async () => {
     const bricks = [0, 1].map(() => lab.makeDirectory("small-brick"));
     for (const brick of bricks) {
       await lab.processes.run("mount", ["-t", "tmpfs", "-o", "size=25m", "tmpfs", brick]);

@@ -2,11 +2,12 @@
  * cluster/distribute: each file on one child, chosen by the hash of its name; directories on all of them
  * (spec translators.md 6; GlusterFS xlators/cluster/dht).
  *
- * Promises: placement, linkto files, layouts and locks are GlusterFS', so that both kinds of client may serve
- * the same bricks at the same time; a file that its rebalance process moves is followed. Where the children
- * contradict each other the answer is an error, never a guess. Needs below: bricks with locks, or replica sets
- * of such. This class only hands each fop to the part that does it; reads and writes of files in their place
- * go straight on. Limits: no rebalance of its own; leases, moving locks, put, icreate and namelink are refused.
+ * Promises: placement, linkto files, layouts and locks are GlusterFS', so that both kinds of client may
+ * serve the same bricks at the same time; a file that its rebalance process moves is followed. Where the
+ * children contradict each other the answer is an error, never a guess. Needs below: bricks with locks, or
+ * replica sets of such. This class only hands each fop to the part that does it; reads and writes of files
+ * in their place go straight on. Limits: no rebalance of its own; leases, moving locks, put, icreate and
+ * namelink are refused.
  */
 
 import type { Call } from "../../../src/core/call.ts";

@@ -1,10 +1,10 @@
 /**
  * Names of files: create, mknod, symlink, link, unlink (spec translators.md 6.6; GlusterFS dht-common.c).
  *
- * A new file goes to the child that its name belongs to, or, when that one is filled, to one with room, with a
- * linkto file where it belongs. create carries the directory's layout as this client knows it: the brick
- * refuses when it has changed, and the file is made anew by the layout as it is then, after a look whether
- * somebody has put it elsewhere in the meantime. Blocks of shard are fenced in the same way.
+ * A new file goes to the child that its name belongs to, or, when that one is filled, to one with room,
+ * with a linkto file where it belongs. create carries the directory's layout as this client knows it: the
+ * brick refuses when it has changed, and the file is made anew by the layout as it is then, after a look
+ * whether somebody has put it elsewhere in the meantime. Blocks of shard are fenced in the same way.
  */
 
 import { type Call, internalCall } from "../../../src/core/call.ts";
@@ -86,8 +86,8 @@ export class Entries {
   }
 
   /**
-   * Two blocks of one name would be two truths of an image, so that a block is only made by the layout that is
-   * on disk: mknod knows no guard, thus under the lock that changes of layouts need.
+   * Two blocks of one name would be two truths of an image, so that a block is only made by the layout
+   * that is on disk: mknod knows no guard, thus under the lock that changes of layouts need.
    */
   async #mknodFenced(call: Call, args: Args<"mknod">, loc: NamedLoc): Promise<Reply<"mknod">> {
     const set = this.#set;

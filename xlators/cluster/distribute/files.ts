@@ -31,8 +31,10 @@ const PROTECTED = Buffer.from("1\0");
 /** A file that moves again each time it is looked for. */
 const MOVES_MAX = 4;
 
-/** Fops that must be repeated on the target of a move. */
+/** Fops that must be repeated on the target of a move; what was written there must reach its disk, too. */
 const CHANGES: ReadonlySet<FopName> = new Set([
+  "fsync",
+  "flush",
   "writev",
   "truncate",
   "ftruncate",

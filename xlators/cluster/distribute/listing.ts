@@ -106,8 +106,8 @@ export class Listings {
   }
 
   /**
-   * The children that a listing goes over, as they were when it began: who leaves later takes its names along,
-   * but nobody lists directories in its place, as those may have been listed.
+   * The children that a listing goes over, as they were when it began: who leaves later takes its names
+   * along, but nobody lists directories in its place, as those may have been listed.
    */
   #listers(fd: Fd, offset: bigint): readonly number[] {
     const known = offset === 0n ? undefined : this.#listersOf.get(fd);

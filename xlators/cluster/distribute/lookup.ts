@@ -17,7 +17,7 @@ import { isDir, S_IFDIR, ZERO_IATT } from "../../../src/core/iatt.ts";
 import { Inode, type Loc } from "../../../src/core/inode.ts";
 import { KEY } from "../../../src/core/keys.ts";
 import { DirectoryHealer, type DirectoryView, type NamedDirectory } from "./heal-directory.ts";
-import { mergedDirectory, shown } from "./iatts.ts";
+import { isMoving, mergedDirectory, shown } from "./iatts.ts";
 import type { InodeState } from "./inode-state.ts";
 import type { Layout } from "./layout.ts";
 import { makeLinkto, ownLinkto, removeStaleLinkto } from "./linkto.ts";
@@ -383,19 +383,25 @@ export class Lookups {
     };
   }
 
-  #mustBeOneThing({ files, directories }: Look, own: number): void {
+  #mustBeOneThing(look: Look, own: number): void {
     const set = this.#set;
+    const { files, directories } = look;
     if (files.length > 0 && directories.length > 0)
       throw set.error("EIO", "lookup", "a file on one subvolume and a directory on another");
-    if (files.length > 1 && !files.some(({ child }) => child === own)) {
+    if (files.length > 0 && this.#fileOf(look, own) === undefined) {
       const where = files.map(({ child }) => set.names[child]).join(", ");
       throw set.error("EIO", "lookup", `the same name is a file on several subvolumes: ${where}`);
     }
   }
 
-  /** The data file: on its own child if it is there. */
+  /** The data file: on its own child if it is there; at the end of a move, where it comes from. */
   #fileOf({ files }: Look, own: number): Found | undefined {
-    return files.find(({ child }) => child === own) ?? files[0];
+    const [first] = files;
+    if (files.length <= 1) return first;
+    const atHome = files.find(({ child }) => child === own);
+    if (atHome !== undefined) return atHome;
+    const isOne = files.every(({ reply }) => gfidEquals(reply.stat.gfid, first!.reply.stat.gfid));
+    return isOne ? files.find(({ reply }) => isMoving(reply.stat)) : undefined;
   }
 
   #looksElsewhere(parent: Inode): boolean {

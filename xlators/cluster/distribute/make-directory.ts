@@ -1,9 +1,9 @@
 /**
  * mkdir over distributed children (spec translators.md 6.6; GlusterFS dht_mkdir).
  *
- * The child that the name belongs to decides: made there first, under the name's lock and with the parent's
- * layout as a guard; a layout that has changed is learned and mkdir begins anew. The other children follow; one
- * that is away or filled gets no share of the new directory's layout.
+ * The child that the name belongs to decides: made there first, under the name's lock and with the
+ * parent's layout as a guard; a layout that has changed is learned and mkdir begins anew. The other
+ * children follow; one that is away or filled gets no share of the new directory's layout.
  */
 
 import type { Call } from "../../../src/core/call.ts";

@@ -1,9 +1,9 @@
 /**
  * rmdir over distributed children (spec translators.md 6.6; GlusterFS dht_rmdir).
  *
- * The directory must be empty on all of them; stale linkto files in it are removed first. The child that its
- * name belongs to is the last, so that a lookup finds the directory until it is gone; when a child fails after
- * others have succeeded, the directory is made again where it is missing.
+ * The directory must be empty on all of them; stale linkto files in it are removed first. The child that
+ * its name belongs to is the last, so that a lookup finds the directory until it is gone; when a child
+ * fails after others have succeeded, the directory is made again where it is missing.
  */
 
 import type { Call } from "../../../src/core/call.ts";

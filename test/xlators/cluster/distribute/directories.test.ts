@@ -3,6 +3,8 @@
 import { describe, expect, it } from "vitest";
 import { SETATTR } from "../../../../src/core/iatt.ts";
 import { outcome } from "../../../conformance/suite.ts";
+import { startGraph } from "../../../support/build-graph.ts";
+import { Session } from "../../../support/session.ts";
 import { LAYOUT, MDS, Spread } from "./spread.ts";
 
 const THIRDS = ["0000000055555554", "55555555aaaaaaa9", "aaaaaaaaffffffff"];
@@ -79,8 +81,21 @@ describe("mkdir", () => {
   });
 });
 
+describe("over one child", () => {
+  it("a new directory has the whole range, and every call goes straight through", async () => {
+    const volfile = `volume disk\ntype storage/memory\nend-volume
+volume v-dht\ntype cluster/distribute\nsubvolumes disk\nend-volume\n`;
+    await using graph = await startGraph(volfile);
+    const session = new Session(graph.top);
+    const dir = await session.mkdir("d");
+    const brick = new Session(graph.xlator("disk"));
+    expect((await brick.getxattr(dir, LAYOUT)).toString("hex")).toBe("000000000000000000000000ffffffff");
+    expect(graph.top.defines("writev")).toBe(false);
+  });
+});
+
 describe("create", () => {
-  it("goes by the new layout when another client has changed the directory's, and loses no file", async () => {
+  it("goes by the new layout when another client has changed it, and loses no file", async () => {
     await using spread = await Spread.start();
     const { session } = spread;
     const dir = await session.mkdir("d");
@@ -114,7 +129,7 @@ describe("create", () => {
 });
 
 describe("a lookup heals", () => {
-  it("DHT-08: a directory that was deleted behind the back on one brick, with owner, mode and xattrs", async () => {
+  it("DHT-08: a directory deleted behind the back on one brick, with owner, mode and xattrs", async () => {
     await using spread = await Spread.start();
     const { session } = spread;
     const dir = await session.mkdir("d", { mode: 0o750 });

@@ -3,7 +3,7 @@
 import { describe, expect, it } from "vitest";
 import { Dict } from "../../../../src/core/dict.ts";
 import { S_IFREG, SETATTR } from "../../../../src/core/iatt.ts";
-import { Fd, type Inode } from "../../../../src/core/inode.ts";
+import { Fd, Inode } from "../../../../src/core/inode.ts";
 import { O_RDWR } from "../../../../src/core/open-flags.ts";
 import { outcome } from "../../../conformance/suite.ts";
 import { LINKTO, Spread } from "./spread.ts";
@@ -59,10 +59,15 @@ class Move {
     await this.#target.write(to, data);
   }
 
-  /** The target is the file; the source an empty linkto file. */
-  async complete(): Promise<void> {
+  /** The target has got everything, and the source is not given up yet: two files for a moment. */
+  async almost(): Promise<void> {
     await this.#target.setattr(this.#inode, SETATTR.MODE, { mode: this.#mode });
     await this.#target.top.removexattr(this.#target.call, { loc: { inode: this.#inode }, name: LINKTO });
+  }
+
+  /** The target is the file; the source an empty linkto file. */
+  async complete(): Promise<void> {
+    await this.almost();
     await this.#source.setattr(this.#inode, SETATTR.MODE, { mode: 0o1000 });
     const fd = await this.#source.open(this.#inode);
     await this.#source.top.ftruncate(this.#source.call, { fd, offset: 0 });
@@ -122,6 +127,25 @@ describe("while a file is moved", () => {
       const expected = "\0\0\0\x00456\x37\0\0\0\0";
       expect(await content(spread, 0, fd.inode)).toBe(expected);
       expect(await content(spread, 1, fd.inode)).toBe(expected);
+    }));
+
+  it("a sync reaches both places", () =>
+    moving(async (spread, fd, move) => {
+      await move.begin();
+      spread.clearCalls();
+      await spread.session.top.fsync(spread.session.call, { fd, datasync: false });
+      expect(spread.wires.map((wire) => wire.count("fsync"))).toEqual([1, 1, 0]);
+    }));
+
+  it("it is found by gfid even in the moment when it is in two places", () =>
+    moving(async (spread, fd, move) => {
+      await move.begin();
+      await move.copy();
+      await move.almost();
+      const other = await spread.second();
+      const { stat } = await other.top.lookup(other.call, { loc: { inode: new Inode(fd.inode.gfid) } });
+      expect([stat.size, stat.mode & 0o7777]).toEqual([10, 0o644]);
+      await other.end();
     }));
 
   it("a write whose repetition fails is a failed write", () =>

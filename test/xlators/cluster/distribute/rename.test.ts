@@ -10,7 +10,7 @@ const TARGETS = [-1, ...CHILDREN];
 
 describe("rename of a file", () => {
   for (const fromOwn of CHILDREN)
-    it(`DHT-06: leaves one data file and its linkto file where the new name belongs; old name on ${fromOwn}`, async () => {
+    it(`DHT-06: leaves one data file and its linkto file in place; old name on ${fromOwn}`, async () => {
       await using spread = await Spread.start({ contracts: false });
       for (const data of CHILDREN)
         for (const toOwn of CHILDREN)

@@ -80,7 +80,7 @@ async function fill2(spread: Spread): Promise<void> {
 }
 
 describe("a child without any room", () => {
-  it("fails the write in mid-image with ENOSPC and keeps what was written; other children go on", async () => {
+  it("fails a write in mid-image with ENOSPC and keeps what was written; others go on", async () => {
     await using spread = await Spread.start({ capacities: [MEGABYTE, MEGABYTE, MEGABYTE] });
     const { session } = spread;
     const image = await session.create(await spread.nameOn(0, "image"));
