@@ -32,7 +32,7 @@ const LOCKS: Layer = { name: "locks", type: "features/locks" };
 const STATS: Layer = { name: "stats", type: "debug/io-stats", options: { "latency-measurement": "on" } };
 const TRACE: Layer = { name: "trace", type: "debug/trace" };
 const WRITE_BEHIND: Layer = { name: "write-behind", type: "performance/write-behind" };
-/** In the order of glusterd's volfiles. */
+const OPEN_BEHIND: Layer = { name: "open-behind", type: "performance/open-behind" };
 const CACHES: readonly Layer[] = [
   { name: "read-ahead", type: "performance/read-ahead" },
   { name: "readdir-ahead", type: "performance/readdir-ahead" },
@@ -40,10 +40,11 @@ const CACHES: readonly Layer[] = [
   { name: "quick-read", type: "performance/quick-read" },
   { name: "md-cache", type: "performance/md-cache" },
 ];
+/** In the order of glusterd's volfiles. */
+const PERFORMANCE: readonly Layer[] = [WRITE_BEHIND, ...CACHES.slice(0, 3), OPEN_BEHIND, ...CACHES.slice(3)];
 /** Blocks so small that most cases cross them. */
 const SHARD: Layer = { name: "shard", type: "features/shard", options: { "shard-block-size": "4KB" } };
 const SMALL_BLOCKS = [shardWith(4096)];
-const OPEN_BEHIND: Layer = { name: "open-behind", type: "performance/open-behind" };
 const REMOTE_SUBVOLUME = "/bricks/b1";
 
 export const GRAPH_KINDS: readonly GraphKind[] = [
@@ -149,9 +150,9 @@ export const GRAPH_KINDS: readonly GraphKind[] = [
     }),
   ),
   {
-    name: "all caches over write-behind over replicate of three, contracts between all layers",
+    name: "all performance translators over shard over replicate of three, contracts between all layers",
     lacks: { "write-attributes": EARLY_ANSWER, "fd-checks": KNOWN_ATTRIBUTES },
-    make: () => replicated({ contracts: true }, [WRITE_BEHIND, ...CACHES]),
+    make: () => replicated({ definitions: SMALL_BLOCKS, contracts: true }, [SHARD, ...PERFORMANCE]),
   },
   {
     name: "all caches over posix, contracts between all layers",

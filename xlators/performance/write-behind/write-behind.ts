@@ -185,7 +185,7 @@ class WriteBehind extends Xlator<typeof WRITE_BEHIND_OPTIONS> implements Host {
 
   override writev(call: Call, args: Args<"writev">): Promise<Reply<"writev">> {
     const size = iovSize(args.data);
-    if (size === 0) return this.child.writev(call, args);
+    if (size === 0) return this.#writeNothing(call, args);
     const backlog = this.#backlogs.of(args.fd.inode);
     if (!this.#mayPromise(args, size)) return this.#write(backlog, call, args, size, false);
     return backlog.offer(call, args, size) ?? this.#write(backlog, call, args, size, true);
@@ -343,15 +343,21 @@ class WriteBehind extends Xlator<typeof WRITE_BEHIND_OPTIONS> implements Host {
     if (mustTell) await this.#tellWriter(backlog, turn);
     else if (turn.started !== undefined) await turn.started.promise;
     let succeeded = false;
+    const wasDirty = backlog.isDirty;
     try {
       const reply = await this.child.writev(call, args);
       succeeded = true;
       if (backlog.isAlone && reply.post.mode !== 0) backlog.noteSize(reply.post.size);
-      // While acknowledged bytes are missing on the bricks, their attributes are out of date.
-      return backlog.isDirty ? { ...reply, pre: ZERO_IATT, post: ZERO_IATT } : reply;
+      return wasDirty || backlog.isDirty ? withoutAttributes(reply) : reply;
     } finally {
       backlog.end(turn, succeeded);
     }
+  }
+
+  async #writeNothing(call: Call, args: Args<"writev">): Promise<Reply<"writev">> {
+    const isDirty = this.#backlogs.find(args.fd.inode)?.isDirty === true;
+    const reply = await this.child.writev(call, args);
+    return isDirty ? withoutAttributes(reply) : reply;
   }
 
   /** Waits for the turn, and for another attempt at what failed; rejects when that is news. */
@@ -494,3 +500,8 @@ class WriteBehind extends Xlator<typeof WRITE_BEHIND_OPTIONS> implements Host {
 }
 
 function ignore(): void {}
+
+/** Where acknowledged bytes are missing on the bricks, or were when the write went out: theirs are of before. */
+function withoutAttributes(reply: Reply<"writev">): Reply<"writev"> {
+  return { ...reply, pre: ZERO_IATT, post: ZERO_IATT };
+}

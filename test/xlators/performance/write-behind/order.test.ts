@@ -27,6 +27,20 @@ describe("acknowledgement", () => {
     await session.end();
   });
 
+  it("of a write that is not early brings no attributes while earlier bytes were missing on the brick", async () => {
+    await using r = await rig();
+    const { session, delays } = r;
+    const fd = await session.create("f");
+    const hold = delays.hold("writev");
+    await session.write(fd, "early", 100);
+    const empty = session.write(fd, "");
+    await hold.arrived();
+    const synced = session.write(fd, "sync", 0, O_SYNC);
+    delays.unhold(hold);
+    for (const reply of [await empty, await synced]) expect(reply).toMatchObject({ post: ZERO_IATT });
+    await session.end();
+  });
+
   it("takes a copy: the caller may use his buffer again at once", async () => {
     await using r = await rig();
     const { session, delays } = r;
