@@ -14,7 +14,7 @@ import type { Call } from "../../../src/core/call.ts";
 import { FopError } from "../../../src/core/errors.ts";
 import type { Args, FopName, Reply, Upcall } from "../../../src/core/fops.ts";
 import type { Gfid } from "../../../src/core/gfid.ts";
-import type { Fd, Inode } from "../../../src/core/inode.ts";
+import { type Fd, Inode } from "../../../src/core/inode.ts";
 import { O_TRUNC } from "../../../src/core/open-flags.ts";
 import {
   type ChildEvent,
@@ -94,6 +94,7 @@ export class Replicate extends XlatorBase<typeof options> {
     const heals = healOnAccess(this.set);
     this.#background = heals.background;
     this.#states.settle = heals.settle;
+    this.#background.healed = (gfid) => this.#states.expire(new Inode(gfid));
     this.#states.noticed = (gfid, outcomes) => heals.background.notice(gfid, outcomes);
     this.#gate = new QuorumGate(this.set);
     this.#files = new OpenFiles(this.set, this.#states);

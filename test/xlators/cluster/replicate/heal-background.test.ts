@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import { Deferred } from "../../../../src/core/concurrency.ts";
+import { gfidText } from "../../../../src/core/gfid.ts";
 import type { Inode } from "../../../../src/core/inode.ts";
 import { BackgroundHeals, type Heal } from "../../../../xlators/cluster/replicate/heal/background.ts";
 import type { HealReport } from "../../../../xlators/cluster/replicate/heal/report.ts";
@@ -51,6 +52,17 @@ describe("heal on access", () => {
     await noticeOf(copies, heals, inode);
     await settled(copies, heals);
     expect(await copies.marks(0, inode)).toEqual({ "2": [1, 0, 0] });
+  });
+
+  it("tells of every object that it has worked on", async () => {
+    await using copies = await startCopies({ options: ALL_ON });
+    const inode = await damaged(copies, "f");
+    const heals = new BackgroundHeals(setOf(copies));
+    const told: string[] = [];
+    heals.healed = (gfid) => told.push(gfidText(gfid));
+    await noticeOf(copies, heals, inode);
+    await settled(copies, heals);
+    expect(told).toEqual([gfidText(inode.gfid)]);
   });
 
   it("runs so many at a time, keeps so many waiting, and drops the rest", async () => {

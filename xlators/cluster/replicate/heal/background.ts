@@ -35,6 +35,8 @@ export class BackgroundHeals {
   readonly #waiting = new Map<string, Waiting>();
   readonly #running = new Map<string, Promise<void>>();
   readonly #stop = new AbortController();
+  /** Hears of every object that a heal has worked on: what is known of its copies holds no longer. */
+  healed: (gfid: Gfid) => void = () => {};
 
   constructor(set: ReplicaSet, heal: Heal = healInode) {
     this.#set = set;
@@ -96,6 +98,7 @@ export class BackgroundHeals {
       this.#set.log.error("a heal on access ended by a bug", { gfid: gfidText(gfid), error });
     }
     this.#running.delete(key);
+    this.healed(gfid);
     if (!this.#stop.signal.aborted) this.#next();
   }
 }
