@@ -27,7 +27,7 @@ export class Backlogs {
   of(inode: Inode): Backlog {
     const known = this.#byInode.get(inode);
     if (known !== undefined && !known.isIdle) return known;
-    const key = gfidKey(inode.gfid);
+    const key = known?.key ?? gfidKey(inode.gfid);
     const backlog = this.#busy.get(key) ?? known ?? new Backlog(key, this.#host);
     if (backlog !== known) this.#byInode.set(inode, backlog);
     return backlog;
@@ -37,7 +37,7 @@ export class Backlogs {
   find(inode: Inode): Backlog | undefined {
     const known = this.#byInode.get(inode);
     if (this.#busy.size === 0 || (known !== undefined && !known.isIdle) || !inode.linked) return known;
-    return this.#busy.get(gfidKey(inode.gfid)) ?? known;
+    return this.#busy.get(known?.key ?? gfidKey(inode.gfid)) ?? known;
   }
 
   /** The line of a file if acknowledged bytes are in it. */
