@@ -72,7 +72,11 @@ export function guestSystem(): GuestSystem {
 
 function unpack(directory: string): string {
   mkdirSync(directory);
-  const kernel = kernelPackage() ?? (run("apt-get", ["update", "-q"]), kernelPackage());
+  let kernel = kernelPackage();
+  if (kernel === undefined) {
+    run("apt-get", ["update", "-q"]);
+    kernel = kernelPackage();
+  }
   if (kernel === undefined) throw new Error(`${KERNEL_PACKAGE}: apt-cache knows no kernel`);
   run("apt-get", ["download", "-q", kernel, SHELL_PACKAGE], directory);
   for (const file of readdirSync(directory).filter((name) => name.endsWith(".deb")))
