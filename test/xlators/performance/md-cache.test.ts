@@ -307,7 +307,7 @@ describe("another client's change", () => {
     expect(rig.told).toMatchObject([{ type: "upcall", upcall: { gfid: inode.gfid } }]);
   });
 
-  it("is told to the caches below first, lest the kernel get from there what it was told to drop", async () => {
+  it("is told to the caches below first, lest the kernel get there what it was told to drop", async () => {
     await using rig = await CacheRig.make(TYPE);
     const inode = await rig.file("f", "abc");
     const order: string[] = [];

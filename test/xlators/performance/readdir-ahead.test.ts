@@ -108,7 +108,7 @@ describe("a directory", () => {
 });
 
 describe("entries that wait", () => {
-  it("are dropped when a name is made or removed, and when another client does it and a brick tells", async () => {
+  it("are dropped when a name is made or removed, also by another client if a brick tells", async () => {
     await using rig = await CacheRig.make(TYPE);
     await filled(rig, 3);
     const { root } = rig.here;

@@ -501,7 +501,7 @@ class WriteBehind extends Xlator<typeof WRITE_BEHIND_OPTIONS> implements Host {
 
 function ignore(): void {}
 
-/** Where acknowledged bytes are missing on the bricks, or were when the write went out: theirs are of before. */
+/** For a write that went out while acknowledged bytes were missing on the bricks: theirs are of before. */
 function withoutAttributes(reply: Reply<"writev">): Reply<"writev"> {
   return { ...reply, pre: ZERO_IATT, post: ZERO_IATT };
 }

@@ -27,7 +27,7 @@ describe("acknowledgement", () => {
     await session.end();
   });
 
-  it("of a write that is not early brings no attributes while earlier bytes were missing on the brick", async () => {
+  it("of a write that is not early brings no attributes if earlier bytes were missing on the brick", async () => {
     await using r = await rig();
     const { session, delays } = r;
     const fd = await session.create("f");
