@@ -275,7 +275,7 @@ describe("misuse", () => {
   });
 });
 
-describe("writing", () => {
+describe("data", () => {
   it("appends long data in order", async () => {
     await startLocal();
     await using file = await volume.open("/log", O_CREAT | O_WRONLY | O_APPEND);
@@ -303,6 +303,16 @@ describe("writing", () => {
     expect(settled).toBe(false);
     held.release(1);
     await result;
+  });
+
+  it("fails a long read of which one piece failed, rather than give what was before it", async () => {
+    const failing = { name: "failing", type: "debug/error-gen", options: { failure: "0" } };
+    await startLocal(failing);
+    await using file = await volume.open("/image", O_CREAT | O_RDWR);
+    await file.write(0, pattern(3 * MIB));
+    graphs[0]!.xlator<ErrorGen>("failing").failNext("readv", "EIO");
+    await expect(file.read(0, 3 * MIB)).rejects.toMatchObject({ code: "EIO" });
+    expect((await file.read(0, 3 * MIB)).equals(pattern(3 * MIB))).toBe(true);
   });
 
   it("zeroes on a full brick fail with ENOSPC, and the brick goes on", async () => {
