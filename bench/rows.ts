@@ -179,12 +179,12 @@ async function startEmbedded(
   };
 }
 
-/** `mortar start`, as a user would. */
+/** `mortar start`, as a user would, but with whole files, as the peer has them. */
 async function startEmbeddedReplica(site: Site): Promise<Station> {
   const data = makeDirectory(site, "replica-data");
   const mountpoint = makeDirectory(site, "replica-embedded-mnt");
   const log = join(site.directory, "replica-embedded.log");
-  const args = ["start", "--data", data, "--mount", mountpoint, "--log-file", log];
+  const args = ["start", "--data", data, "--mount", mountpoint, "--shard", "off", "--log-file", log];
   const running = site.processes.start(MORTAR, args, { env: site.mortarEnv });
   await ready(site, { running, mountpoint, log });
   return {

@@ -16,14 +16,11 @@ import { UserError } from "../src/core/errors.ts";
 import { unmountBelow } from "../test/support/mounts.ts";
 import { Processes } from "../test/support/processes.ts";
 import { type BenchOptions, parseArguments, USAGE } from "./arguments.ts";
-import { type Bench, type Load, layOut, SCALES } from "./loads.ts";
+import { type Bench, type Load, layOut, SCALES, WARM_UP_SEC } from "./loads.ts";
 import { Peer } from "./peer.ts";
 import { goalLines, markdown, notes, type Results, terminalTable } from "./report.ts";
 import { isDirectAtBrick, type PeerKind, type Row, type Site, type Station } from "./rows.ts";
 import { runTrials } from "./trial-run.ts";
-
-/** Work of the unmeasured first pass. */
-const WARM_UP_SEC = 2;
 
 /** Everything that has to be taken away again. */
 class Stage {
