@@ -16,6 +16,8 @@ import { until } from "../test/support/wait.ts";
 import type { Figure } from "./figures.ts";
 import type { TrialRun } from "./trials.ts";
 
+/** Tells on which bricks a file lies: those that the mount reaches. */
+const PATHINFO = "trusted.glusterfs.pathinfo";
 const STEP_DEADLINE_MS = 120_000;
 const SAMPLES = 10;
 const MIB = 2 ** 20;
@@ -50,6 +52,10 @@ export async function runMemory({ lab, scale, progress }: TrialRun): Promise<Fig
     const isClean = (): boolean => replica.bricks.every(({ directory }) => countIndex(directory) === 0);
     const detail = (): string => daemon.output;
     await until("the brick is healed", isClean, { deadlineMs: STEP_DEADLINE_MS, detail });
+    // The daemon may have found the brick before the mount did, which needs two of them in the next cycle.
+    const isBack = async (): Promise<boolean> =>
+      String(await agent.getXattr(mount.mountpoint, PATHINFO)).includes(replica.directory(index));
+    await until("the mount has the brick back", isBack, { deadlineMs: STEP_DEADLINE_MS });
     if (cycle % every !== 0) continue;
     const sample = { cycle, ...(await probe.look(mount)) };
     samples.push(sample);
