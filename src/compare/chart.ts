@@ -20,9 +20,9 @@ export interface BarChart {
   readonly mark?: { readonly value: number; readonly text: string };
 }
 
-const WIDTH = 860;
-const LABEL_WIDTH = 200;
-const TEXT_WIDTH = 200;
+const WIDTH = 920;
+const LABEL_WIDTH = 215;
+const TEXT_WIDTH = 250;
 const BAR_HEIGHT = 20;
 const GAP = 8;
 const MARK_HEIGHT = 18;

@@ -26,7 +26,7 @@ const STYLE = `
   --line: #343b43; --base: #6b7682; --direct: #4caf7a; --fuse: #e08a3c; --native: #a685d6;
   --good: #4caf7a; --bad: #e5695a; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 900px; margin: 2rem auto; padding: 0 1rem; }
+  max-width: 920px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; } p, li { color: var(--dim); } code { font-size: .9em; }
 svg { max-width: 100%; height: auto; } svg text { font: 13px system-ui, sans-serif; fill: var(--ink);
