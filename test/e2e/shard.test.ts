@@ -1,6 +1,7 @@
 /**
- * Files in blocks on a replicated volume of glusterd: Mortar's mount and GlusterFS' own use it in turn. What one
- * wrote the other reads, and on the bricks the files of both look the same: blocks, their sizes, shard's xattrs.
+ * Files in blocks on a replicated volume of glusterd: Mortar's mount and GlusterFS' own use it in turn. What
+ * one wrote the other reads, and on the bricks the files of both look the same: blocks, their sizes, shard's
+ * xattrs.
  */
 
 import { existsSync, readdirSync, statSync } from "node:fs";

@@ -1,9 +1,9 @@
 /**
- * Keeps O_APPEND from the layers below: where the end of a file is, only features/shard knows, and a brick that
- * appends to block 0 would write at the end of that block's file instead.
+ * Keeps O_APPEND from the layers below: where the end of a file is, only features/shard knows, and a brick
+ * that appends to block 0 would write at the end of that block's file instead.
  *
- * For an fd that `strip` was told of, the layers below see a twin without the flag, in every fop. Other fds pass
- * as they are: a file that is not cut into blocks appends as ever.
+ * For an fd that `strip` was told of, the layers below see a twin without the flag, in every fop. Other fds
+ * pass as they are: a file that is not cut into blocks appends as ever.
  */
 
 import type { Call } from "../../../src/core/call.ts";

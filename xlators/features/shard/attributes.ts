@@ -1,7 +1,7 @@
 /**
- * The two xattrs of a base file (spec translators.md 5.2): its block size in bytes as one big-endian word, and
- * four words, of which the first is the size in bytes and the third the number of 512-byte blocks of all blocks
- * together. Their values are signed, and only ever changed by adding.
+ * The two xattrs of a base file (spec translators.md 5.2): its block size in bytes as one big-endian word,
+ * and four words, of which the first is the size in bytes and the third the number of 512-byte blocks of all
+ * blocks together. Their values are signed, and only ever changed by adding.
  */
 
 import { Dict } from "../../../src/core/dict.ts";

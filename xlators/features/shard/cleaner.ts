@@ -1,10 +1,10 @@
 /**
- * Removing the blocks of files that have no name any more, in the background (spec translators.md 5.5; GlusterFS
- * shard.c, shard_delete_shards).
+ * Removing the blocks of files that have no name any more, in the background (spec translators.md 5.5;
+ * GlusterFS shard.c, shard_delete_shards).
  *
  * Runs at the first lookup of a mount, after each removal, when an unlinked file is closed, and again after a
- * while when something was left. Markers whose base file is still open somewhere (bricks find it by its gfid) are
- * skipped. Blocks go first, then the marker, so that whoever dies in between leaves the rest to the next.
+ * while when something was left. Markers whose base file is still open somewhere (bricks find it by its gfid)
+ * are skipped. Blocks go first, then the marker, so that whoever dies in between leaves the rest to the next.
  * Of a file with very many possible blocks those that exist are listed, instead of looking for each.
  */
 

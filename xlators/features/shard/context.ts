@@ -25,7 +25,9 @@ export interface Context {
 /** Fops on many blocks that run at a time. */
 export const PARALLEL = 32;
 
-/** Runs `task` on every item, PARALLEL at a time; the first failure is the result, when all that began ended. */
+/**
+ * Runs `task` on every item, PARALLEL at a time; the first failure is the result, when all that began ended.
+ */
 export async function eachOf<T>(
   items: readonly T[],
   task: (item: T) => Promise<void>,

@@ -1,6 +1,6 @@
 /**
- * copy_file_range where blocks are involved: read here and written here, a piece at a time. The two ranges lie in
- * blocks of different files, so no brick could copy them by itself.
+ * copy_file_range where blocks are involved: read here and written here, a piece at a time. The two ranges
+ * lie in blocks of different files, so no brick could copy them by itself.
  */
 
 import type { Call } from "../../../src/core/call.ts";

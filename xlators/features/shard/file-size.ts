@@ -1,13 +1,13 @@
 /**
- * Size and block count of one file: what is known, and how they are changed, by adding to the xattr of the base
- * file (spec translators.md 5.2; GlusterFS shard.c, shard_update_file_size).
+ * Size and block count of one file: what is known, and how they are changed, by adding to the xattr of the
+ * base file (spec translators.md 5.2; GlusterFS shard.c, shard_update_file_size).
  *
  * Promises: a write is acknowledged when the size on disk covers it; writes that end at about the same time
- * share one xattrop. What was acknowledged is never published smaller: an answer that was on its way while the
- * size changed is not believed. Sizes are added to by the owner alone (ownership.ts), who asked the disk when he
- * became it, and the reply of each xattrop shows whether a client of GlusterFS, which asks nobody, came between;
- * then it is put right at once. Block counts need no owner, as they are sums: they travel with the next change
- * of the size, with fsync and flush, and after a second in any case.
+ * share one xattrop. What was acknowledged is never published smaller: an answer that was on its way while
+ * the size changed is not believed. Sizes are added to by the owner alone (ownership.ts), who asked the disk
+ * when he became it, and the reply of each xattrop shows whether a client of GlusterFS, which asks nobody,
+ * came between; then it is put right at once. Block counts need no owner, as they are sums: they travel with
+ * the next change of the size, with fsync and flush, and after a second in any case.
  */
 
 import { internalCall } from "../../../src/core/call.ts";
@@ -88,7 +88,7 @@ export class FileSize {
       below,
       env,
       domain: sizeDomain(name),
-      taken: (target) => this.#ask(target),
+      taken: (target) => this.ask(target),
     });
   }
 
@@ -131,12 +131,30 @@ export class FileSize {
     if (asked.changes === this.#changes) this.#blocks = extent.blocks;
   }
 
-  /** Asks the disk. Callers that come together share the answer. */
+  /**
+   * Asks the disk. Callers that come together share the answer: it may be as old as the first of them, which
+   * is good enough where FRESH_MS is.
+   */
   refresh(target: Target): Promise<void> {
-    this.#refreshing ??= this.#ask(target).finally(() => {
+    this.#refreshing ??= this.ask(target).finally(() => {
       this.#refreshing = undefined;
     });
     return this.#refreshing;
+  }
+
+  /** Asks the disk, now. */
+  async ask(target: Target): Promise<void> {
+    const asked = this.asking();
+    const xdata = askingSize(undefined);
+    const { below } = this.#init;
+    const reply =
+      target instanceof Fd
+        ? await below.fstat(CALL, { fd: target, xdata })
+        : await below.stat(CALL, { loc: { inode: target }, xdata });
+    const extent = extentOf(reply.xdata);
+    if (extent === undefined)
+      throw new FopError("EIO", { message: `the file has no ${FILE_SIZE_KEY} any more` });
+    this.believe(asked, extent);
   }
 
   /** A block's file grew or shrank on disk. */
@@ -175,7 +193,9 @@ export class FileSize {
     });
   }
 
-  /** Runs `cut`, which takes away what is beyond, and sets the size; nobody else extends the file meanwhile. */
+  /**
+   * Runs `cut`, which takes away what is beyond, and sets the size; nobody else extends the file meanwhile.
+   */
   set(target: Target, size: number, cut: (before: number) => Promise<void>): Promise<void> {
     return this.#owned(target, async () => {
       await cut(this.size);
@@ -195,7 +215,7 @@ export class FileSize {
     return this.#alone(async () => {
       await this.ownership.enter(target);
       try {
-        await this.#ask(target);
+        await this.ask(target);
         await task();
       } finally {
         this.ownership.leave();
@@ -205,20 +225,6 @@ export class FileSize {
 
   #now(): number {
     return this.#init.env.clock.nowMs();
-  }
-
-  async #ask(target: Target): Promise<void> {
-    const asked = this.asking();
-    const xdata = askingSize(undefined);
-    const { below } = this.#init;
-    const reply =
-      target instanceof Fd
-        ? await below.fstat(CALL, { fd: target, xdata })
-        : await below.stat(CALL, { loc: { inode: target }, xdata });
-    const extent = extentOf(reply.xdata);
-    if (extent === undefined)
-      throw new FopError("EIO", { message: `the file has no ${FILE_SIZE_KEY} any more` });
-    this.believe(asked, extent);
   }
 
   #join(target: Target, end: number): Promise<void> {
@@ -268,8 +274,8 @@ export class FileSize {
   }
 
   /**
-   * Makes the size what `aim` makes of it, and adds what there is of blocks. Should the reply show that the size
-   * was another than was known, it is put right at once, by adding again.
+   * Makes the size what `aim` makes of it, and adds what there is of blocks. Should the reply show that the
+   * size was another than was known, it is put right at once, by adding again.
    */
   async #add(target: Target, aim: (size: number) => number): Promise<void> {
     let wanted = aim(this.#size);

@@ -1,6 +1,6 @@
 /**
- * What is known of one file that is cut into blocks, and the table of such files. All inode objects of one gfid
- * share one ShardFile.
+ * What is known of one file that is cut into blocks, and the table of such files. All inode objects of one
+ * gfid share one ShardFile.
  *
  * Attributes that are published are those of the base file with the size and the block count of the whole. A
  * write beyond block 0 moves times of that block's file only, so the latest of those are kept here and shown
@@ -54,6 +54,8 @@ export class ShardFile {
   isNew: boolean;
   /** Fds of this client. */
   opens = 0;
+  /** What a failed write left is being removed. */
+  isTrimmed = false;
   /** This client took its last name. */
   isUnlinked = false;
   /** As last seen; size and blocks in it are the base file's own. */
@@ -109,7 +111,8 @@ export class ShardFile {
   }
 
   /**
-   * The latest time of a block, when the base file on the disk has an earlier one: other clients see only that.
+   * The latest time of a block, when the base file on the disk has an earlier one: other clients see only
+   * that.
    */
   get owedMtime(): { readonly mtime: number; readonly mtimeNsec: number } | undefined {
     const { mtime, mtimeNsec } = this.#base;

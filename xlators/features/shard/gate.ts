@@ -1,6 +1,6 @@
 /**
- * Who may work on a file's blocks: many that keep them, or one that takes blocks away (truncate). Those that wait
- * are served in the order of arrival, so that nobody waits for ever.
+ * Who may work on a file's blocks: many that keep them, or one that takes blocks away (truncate). Those that
+ * wait are served in the order of arrival, so that nobody waits for ever.
  */
 
 import { Deferred } from "../../../src/core/concurrency.ts";

@@ -1,6 +1,6 @@
 /**
- * Which blocks a byte range lies in (spec translators.md 5.1). Pure. Offsets and sizes are bytes; block 0 is the
- * file itself, block n from 1 on is the file `/.shard/GFID.n`.
+ * Which blocks a byte range lies in (spec translators.md 5.1). Pure. Offsets and sizes are bytes; block 0 is
+ * the file itself, block n from 1 on is the file `/.shard/GFID.n`.
  */
 
 import { type Gfid, gfidText } from "../../../src/core/gfid.ts";

@@ -1,4 +1,7 @@
-/** Options of features/shard, spelled, typed and defaulted as GlusterFS 10.3 has them (spec translators.md 5.3). */
+/**
+ * Options of features/shard, spelled, typed and defaulted as GlusterFS 10.3 has them (spec translators.md
+ * 5.3).
+ */
 
 import { bool, int, type OptionTable, type OptionValues, size } from "../../../src/core/options.ts";
 

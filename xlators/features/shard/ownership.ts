@@ -1,11 +1,11 @@
 /**
- * The right to change the size of one file, among the clients of Mortar: an inodelk on the base file in a domain
- * of its own, kept for a while, so that a writer that goes on extending a file asks for it once.
+ * The right to change the size of one file, among the clients of Mortar: an inodelk on the base file in a
+ * domain of its own, kept for a while, so that a writer that goes on extending a file asks for it once.
  *
  * Promises: whoever has entered knows the size on disk, and no other client of Mortar changes it before he
  * leaves. It is handed on when somebody else asks for it (as the bricks say), when nobody used it for a short
- * while, when the fd that it was taken by is released, and in any case within HOLD_MAX_MS.
- * Limits: GlusterFS' client changes sizes without asking; see file-size.ts for what is done about that.
+ * while, when the fd that it was taken by is released, and in any case within HOLD_MAX_MS. Limits: GlusterFS'
+ * client changes sizes without asking; see file-size.ts for what is done about that.
  */
 
 import { type Call, internalCall } from "../../../src/core/call.ts";
@@ -23,8 +23,9 @@ const HOLD_MAX_MS = 1000;
 const HOLD_IDLE_MS = 100;
 const OWNER_BYTES = 16;
 /**
- * Bricks let a name be removed only when nobody but the remover has an inodelk on the file, callers with a pid
- * below zero excepted (GlusterFS locks/common.c). This lock need not hinder an unlink; -3 is a trusted client.
+ * Bricks let a name be removed only when nobody but the remover has an inodelk on the file, callers with a
+ * pid below zero excepted (GlusterFS locks/common.c). This lock need not hinder an unlink; -3 is a trusted
+ * client.
  */
 const PID = -3;
 

@@ -3,8 +3,8 @@
  * block that is read, and has no seek).
  *
  * A block that does not exist reads as zeros and is not made. Blocks are read side by side, and in whole, so
- * that O_DIRECT's rules hold up to the end of the file; what lies beyond the end is cut off afterwards. How big
- * the file is, is asked beside the reads when the known size may be old.
+ * that O_DIRECT's rules hold up to the end of the file; what lies beyond the end is cut off afterwards. How
+ * big the file is, is asked beside the reads when the known size may be old.
  */
 
 import type { Call } from "../../../src/core/call.ts";
@@ -36,7 +36,7 @@ export class Reader {
     const within = offset % file.blockSize;
     const { size: extent } = file;
     const end = offset + size;
-    const asking = extent.covers(end) ? undefined : extent.refresh(fd);
+    const asking = extent.covers(end) ? undefined : extent.ask(fd);
     if (within + size <= file.blockSize) {
       asking?.catch(ignore);
       const part = await this.#readOne(file, call, args, (offset - within) / file.blockSize, within, size);
@@ -58,7 +58,6 @@ export class Reader {
     );
   }
 
-  /** Reads of the whole range ended; those that failed take the leases of the others with them. */
   #readPiece(file: ShardFile, call: Call, args: Args<"readv">, piece: Piece): Promise<Part> {
     return this.#readOne(file, call, args, piece.block, piece.offset, piece.size);
   }
@@ -91,7 +90,7 @@ export class Reader {
   async seek(file: ShardFile, call: Call, args: Args<"seek">): Promise<Reply<"seek">> {
     const { fd, offset, what } = args;
     checkReadable(this.#context, "seek", fd);
-    if (!file.size.ownership.isHeld) await file.size.refresh(fd);
+    if (!file.size.ownership.isHeld) await file.size.ask(fd);
     const { size } = file.size;
     if (offset >= size) throw refusal(this.#context, "seek", "ENXIO");
     const first = blockOf(offset, file.blockSize);

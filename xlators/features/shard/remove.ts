@@ -2,11 +2,11 @@
  * Taking the last name of a file: unlink, and rename over it (spec translators.md 5.5; GlusterFS shard.c,
  * shard_unlink and shard_rename).
  *
- * The blocks are removed later, in the background (cleaner.ts). So that this happens even if every client dies,
- * a marker is left before the name goes: an empty file of mode 0 in `.remove_me`, called by the gfid, with block
- * size and size as xattrs. An inodelk on the base file keeps other clients from unlinking or linking it in
- * between, an entrylk on the marker keeps cleaners away; both in the domain of GlusterFS' shard.
- * A file that never had a second block, and that nobody has open, is unlinked without a marker.
+ * The blocks are removed later, in the background (cleaner.ts). So that this happens even if every client
+ * dies, a marker is left before the name goes: an empty file of mode 0 in `.remove_me`, called by the gfid,
+ * with block size and size as xattrs. An inodelk on the base file keeps other clients from unlinking or
+ * linking it in between, an entrylk on the marker keeps cleaners away; both in the domain of GlusterFS'
+ * shard. A file that never had a second block, and that nobody has open, is unlinked without a marker.
  */
 
 import { type Call, internalCall } from "../../../src/core/call.ts";

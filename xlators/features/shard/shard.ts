@@ -1,21 +1,20 @@
 /**
- * features/shard: cuts files into blocks of equal size, which are files of their own under the hidden directory
- * `/.shard`, on disk as GlusterFS 10.3 has them (spec translators.md 5; GlusterFS features/shard). Both kinds of
- * client may use a volume at the same time.
+ * features/shard: cuts files into blocks of equal size, which are files of their own under the hidden
+ * directory `/.shard`, on disk as GlusterFS 10.3 has them (spec translators.md 5; GlusterFS features/shard).
+ * Both kinds of client may use a volume at the same time.
  *
- * Promises upwards: files look whole. What was acknowledged is never published smaller; reading makes no blocks;
- * removal survives crashes; O_SYNC, O_DIRECT and fsync reach every block. Needs below: inodelk and entrylk,
- * atomic xattrop, fops by anonymous fd, lookup by gfid.
- * Limits: GlusterFS' client takes no lock when it changes a size, so two writers extending one file at the same
- * time are safe only where both are Mortar's. Truncate excludes writes of its own client only.
- * Keys: attributes.ts. Parts: file.ts (what is known of a file), shards.ts (blocks), file-size.ts, and a file for
+ * Promises upwards: files look whole. What was acknowledged is never published smaller; reading makes no
+ * blocks; removal survives crashes; O_SYNC, O_DIRECT and fsync reach every block. Needs below: inodelk and
+ * entrylk, atomic xattrop, fops by anonymous fd, lookup by gfid.
+ * Limits: GlusterFS' client takes no lock when it changes a size, so two writers extending one file at the
+ * same time are safe only where both are Mortar's. Truncate excludes writes of its own client only. Keys:
+ * attributes.ts. Parts: file.ts (what is known of a file), shards.ts (blocks), file-size.ts, and a file for
  * each kind of fop.
  */
 
 import type { Call } from "../../../src/core/call.ts";
-import type { Dict } from "../../../src/core/dict.ts";
 import { FopError } from "../../../src/core/errors.ts";
-import type { Args, DirentPlus, FopName, Reply } from "../../../src/core/fops.ts";
+import type { Args, DirentPlus, Reply } from "../../../src/core/fops.ts";
 import { gfidEquals, ROOT_GFID } from "../../../src/core/gfid.ts";
 import { isDir, S_IFMT, SETATTR } from "../../../src/core/iatt.ts";
 import { type Fd, Inode, type Loc } from "../../../src/core/inode.ts";
@@ -32,21 +31,14 @@ import {
   type XlatorInit,
 } from "../../../src/core/xlator.ts";
 import { AppendFree } from "./append-free.ts";
-import {
-  askingAll,
-  askingSize,
-  blockSizeOf,
-  extentOf,
-  SHARD_PREFIX,
-  withExtent,
-  withShardXattrs,
-} from "./attributes.ts";
+import { askingAll, askingSize, blockSizeOf, extentOf, withExtent, withShardXattrs } from "./attributes.ts";
 import { Cleaner } from "./cleaner.ts";
 import type { Context } from "./context.ts";
 import { copyRange } from "./copy.ts";
-import { SHARD_DIR, SHARD_DIR_GFID } from "./directories.ts";
+import { SHARD_DIR } from "./directories.ts";
 import { Files, type Known, PLAIN, ShardFile } from "./file.ts";
 import { sizeDomain } from "./file-size.ts";
+import { checkKeys, checkName, hiddenFrom, isHidden, isOwnKey, withoutOwnKeys } from "./hidden.ts";
 import { BLOCK_SIZE_MIN, optionsWith, type ShardOptions, type ShardOptionTable } from "./options.ts";
 import { Reader } from "./read.ts";
 import { Remover } from "./remove.ts";
@@ -262,7 +254,7 @@ export class Shard extends Xlator<ShardOptionTable> {
 
   override async lookup(call: Call, args: Args<"lookup">): Promise<Reply<"lookup">> {
     if (isGeoReplication(call)) return this.child.lookup(call, args);
-    if (call.pid !== PID_GLFS_HEAL) this.#checkName("lookup", args.loc);
+    if (call.pid !== PID_GLFS_HEAL) checkName(this.name, "lookup", args.loc);
     const { inode } = args.loc;
     const asked = this.#files.find(inode.gfid)?.size.asking();
     const xdata = askingAll(args.xdata);
@@ -304,7 +296,7 @@ export class Shard extends Xlator<ShardOptionTable> {
 
   override async mknod(call: Call, args: Args<"mknod">): Promise<Reply<"mknod">> {
     if (isGeoReplication(call)) return this.child.mknod(call, args);
-    this.#checkName("mknod", args.loc);
+    checkName(this.name, "mknod", args.loc);
     const blockSize = this.options["shard-block-size"];
     const reply = await this.child.mknod(call, { ...args, xdata: withShardXattrs(args.xdata, blockSize) });
     this.#made(args.loc.inode, reply, blockSize);
@@ -321,7 +313,7 @@ export class Shard extends Xlator<ShardOptionTable> {
 
   override async unlink(call: Call, args: Args<"unlink">): Promise<Reply<"unlink">> {
     if (isGeoReplication(call)) return this.child.unlink(call, args);
-    this.#checkName("unlink", args.loc);
+    checkName(this.name, "unlink", args.loc);
     return this.#remover.unlink(call, args);
   }
 
@@ -331,19 +323,23 @@ export class Shard extends Xlator<ShardOptionTable> {
 
   override async rename(call: Call, args: Args<"rename">): Promise<Reply<"rename">> {
     if (isGeoReplication(call)) return this.child.rename(call, args);
-    this.#checkName("rename", args.from);
-    this.#checkName("rename", args.to);
+    checkName(this.name, "rename", args.from);
+    checkName(this.name, "rename", args.to);
     return this.#remover.rename(call, args);
   }
 
   override async link(call: Call, args: Args<"link">): Promise<Reply<"link">> {
     if (isGeoReplication(call)) return this.child.link(call, args);
-    this.#checkName("link", args.to);
+    checkName(this.name, "link", args.to);
     const file = this.#files.of(args.from.inode) ?? (await this.#load(call, args.from.inode));
     const reply = await this.child.link(call, args);
     if (file === PLAIN) return reply;
     file.saw(reply.stat);
     return { ...reply, stat: file.attributes() };
+  }
+
+  override put(): Promise<Reply<"put">> {
+    return Promise.reject(new FopError("EOPNOTSUPP", { fop: "put", xlator: this.name }));
   }
 
   override async open(call: Call, args: Args<"open">): Promise<Reply<"open">> {
@@ -365,7 +361,7 @@ export class Shard extends Xlator<ShardOptionTable> {
 
   override async create(call: Call, args: Args<"create">): Promise<Reply<"create">> {
     if (isGeoReplication(call)) return this.child.create(call, args);
-    this.#checkName("create", args.loc);
+    checkName(this.name, "create", args.loc);
     const blockSize = this.options["shard-block-size"];
     this.#below.strip(args.fd);
     const flags = args.flags & ~O_TRUNC;
@@ -381,7 +377,7 @@ export class Shard extends Xlator<ShardOptionTable> {
 
   override async opendir(call: Call, args: Args<"opendir">): Promise<Reply<"opendir">> {
     if (isHidden(args.loc.inode) && !isGeoReplication(call) && call.pid !== PID_GLFS_HEAL)
-      throw this.#hidden("opendir");
+      throw hiddenFrom(this.name, "opendir");
     return this.child.opendir(call, { ...args, xdata: askingSize(args.xdata) });
   }
 
@@ -424,22 +420,22 @@ export class Shard extends Xlator<ShardOptionTable> {
   }
 
   override async setxattr(call: Call, args: Args<"setxattr">): Promise<Reply<"setxattr">> {
-    if (!isGeoReplication(call)) this.#checkKeys("setxattr", args.xattrs.keys());
+    if (!isGeoReplication(call)) checkKeys(this.name, "setxattr", args.xattrs.keys());
     return this.child.setxattr(call, args);
   }
 
   override async fsetxattr(call: Call, args: Args<"fsetxattr">): Promise<Reply<"fsetxattr">> {
-    if (!isGeoReplication(call)) this.#checkKeys("fsetxattr", args.xattrs.keys());
+    if (!isGeoReplication(call)) checkKeys(this.name, "fsetxattr", args.xattrs.keys());
     return this.child.fsetxattr(call, args);
   }
 
   override async removexattr(call: Call, args: Args<"removexattr">): Promise<Reply<"removexattr">> {
-    if (!isGeoReplication(call)) this.#checkKeys("removexattr", [args.name]);
+    if (!isGeoReplication(call)) checkKeys(this.name, "removexattr", [args.name]);
     return this.child.removexattr(call, args);
   }
 
   override async fremovexattr(call: Call, args: Args<"fremovexattr">): Promise<Reply<"fremovexattr">> {
-    if (!isGeoReplication(call)) this.#checkKeys("fremovexattr", [args.name]);
+    if (!isGeoReplication(call)) checkKeys(this.name, "fremovexattr", [args.name]);
     return this.child.fremovexattr(call, args);
   }
 
@@ -507,27 +503,11 @@ export class Shard extends Xlator<ShardOptionTable> {
     loc: Loc,
   ): Promise<Reply<F>> {
     try {
-      if (!isGeoReplication(call)) this.#checkName(fop, loc);
+      if (!isGeoReplication(call)) checkName(this.name, fop, loc);
     } catch (error) {
       return Promise.reject(error);
     }
     return (this.child[fop] as (call: Call, args: Args<F>) => Promise<Reply<F>>)(call, args);
-  }
-
-  /** EPERM for the hidden directory and what is in it. */
-  #checkName(fop: FopName, { parent, name, inode }: Loc): void {
-    const isTheDirectory = name === SHARD_DIR && parent !== undefined && gfidEquals(parent.gfid, ROOT_GFID);
-    if (isTheDirectory || (parent !== undefined && isHidden(parent)) || isHidden(inode))
-      throw this.#hidden(fop);
-  }
-
-  #hidden(fop: FopName): FopError {
-    const message = `/${SHARD_DIR} holds blocks of files and is not for users`;
-    return new FopError("EPERM", { fop, xlator: this.name, message });
-  }
-
-  #checkKeys(fop: FopName, names: Iterable<string>): void {
-    for (const name of names) if (isOwnKey(name)) throw new FopError("EPERM", { fop, xlator: this.name });
   }
 
   /** Before the layers below stop: background work ends, and block counts are written. */
@@ -544,17 +524,4 @@ export class Shard extends Xlator<ShardOptionTable> {
 
 function isGeoReplication(call: Call): boolean {
   return call.pid === PID_GSYNCD;
-}
-
-function isHidden(inode: Inode): boolean {
-  return gfidEquals(inode.gfid, SHARD_DIR_GFID);
-}
-
-function isOwnKey(name: string | undefined): boolean {
-  return name?.startsWith(SHARD_PREFIX) === true;
-}
-
-function withoutOwnKeys<R extends { readonly xattrs: Dict }>(reply: R): R {
-  const own = [...reply.xattrs.keys()].filter(isOwnKey);
-  return own.length === 0 ? reply : { ...reply, xattrs: reply.xattrs.clone(own) };
 }

@@ -1,9 +1,9 @@
 /**
- * Blocks 1 and up of all files: finding them by name under `/.shard`, making them, and remembering the gfids of
- * those that were used last (spec translators.md 5.1, 5.3, 5.4).
+ * Blocks 1 and up of all files: finding them by name under `/.shard`, making them, and remembering the gfids
+ * of those that were used last (spec translators.md 5.1, 5.3, 5.4).
  *
- * Promises: at most `shard-lru-limit` are remembered; a call that needs more than that at once holds its own. A
- * block with unsynced data that is crowded out is synced in the background and counts as dirty until then.
+ * Promises: at most `shard-lru-limit` are remembered; a call that needs more than that at once holds its own.
+ * A block with unsynced data that is crowded out is synced in the background and counts as dirty until then.
  * That a block does not exist is never remembered: another client may make it at any time.
  */
 

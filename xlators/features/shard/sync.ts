@@ -2,8 +2,9 @@
  * fsync and flush: the base file, every block that was written since its last sync, and what the disk was not
  * yet told of the block count (spec translators.md 5.4).
  *
- * Promises: after an fsync, all that was acknowledged before it began is on the disks. A block whose sync fails
- * stays to be synced. Syncs that an earlier fsync began are waited for, as they may carry earlier writes.
+ * Promises: after an fsync, all that was acknowledged before it began is on the disks. A block whose sync
+ * fails stays to be synced. Syncs that an earlier fsync began are waited for, as they may carry earlier
+ * writes.
  */
 
 import type { Call } from "../../../src/core/call.ts";

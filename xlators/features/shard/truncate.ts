@@ -3,18 +3,20 @@
  * shard_truncate_*).
  *
  * Order: blocks beyond the new end are removed, then the last one is cut, then the size is set. A client that
- * dies in between leaves a file of its old size whose end reads as zeros, and never data beyond the end that a
- * later extension would show. Writes of this client wait meanwhile. Growing removes what lies beyond the old end
- * in its last block first, should a dead client have left something there.
+ * dies in between leaves a file of its old size whose end reads as zeros, and never data beyond the end that
+ * a later extension would show. Writes of this client wait meanwhile. Growing changes the size alone: another
+ * client may be about to extend the file, and has written beyond its end already.
  */
 
 import type { Call } from "../../../src/core/call.ts";
+import { Dict } from "../../../src/core/dict.ts";
 import type { PrePost, Reply } from "../../../src/core/fops.ts";
 import { SETATTR, ZERO_IATT } from "../../../src/core/iatt.ts";
 import { Fd } from "../../../src/core/inode.ts";
+import { KEY } from "../../../src/core/keys.ts";
 import { O_ACCMODE, O_RDONLY } from "../../../src/core/open-flags.ts";
 import { type Context, eachOf, refusal } from "./context.ts";
-import { asRoot, isGone } from "./directories.ts";
+import { asRoot, isGone, ROOT_CALL } from "./directories.ts";
 import type { ShardFile } from "./file.ts";
 import { lastBlock } from "./geometry.ts";
 import { existingBlocks } from "./listing.ts";
@@ -46,23 +48,34 @@ export class Truncator {
     await file.gate.alone(() =>
       file.size.set(target, size, async (before) => {
         pre = file.attributes();
-        if (size > before) await this.#cutLast(file, call, target, before);
-        else await this.#cut(file, call, target, size, before);
+        if (size <= before) await this.#cut(file, call, target, size, before);
       }),
     );
-    await this.#stamp(file, call, target);
+    const isBaseCut = size <= pre.size && lastBlock(size, file.blockSize) === 0;
+    if (!isBaseCut) await this.#stamp(file, call, target);
     return { pre, post: file.attributes() };
   }
 
-  /** Removes what a write that failed left beyond the end. */
-  async trim(file: ShardFile, call: Call, target: Target): Promise<void> {
+  /**
+   * Removes what a write that failed left beyond the end, unless another client has the file open: what lies
+   * there may be its own, written and not yet accounted for.
+   */
+  async trim(file: ShardFile, call: Call, target: Fd): Promise<void> {
     await file.gate.alone(() =>
       file.size.keep(target, async (size) => {
+        if (!(await this.#isAlone(file, target))) return;
         const first = lastBlock(size, file.blockSize) + 1;
         await this.#removeFrom(file, call, first);
         await this.#cutLast(file, call, target, size);
       }),
     );
+  }
+
+  async #isAlone(file: ShardFile, fd: Fd): Promise<boolean> {
+    const xdata = new Dict().setInt(KEY.OPEN_FD_COUNT, 1);
+    const reply = await this.#context.below.fstat(ROOT_CALL, { fd, xdata });
+    const count = reply.xdata?.number(KEY.OPEN_FD_COUNT);
+    return count !== undefined && count <= file.opens;
   }
 
   async #cut(file: ShardFile, call: Call, target: Target, size: number, before: number): Promise<void> {
@@ -125,9 +138,8 @@ export class Truncator {
     }
   }
 
-  /** Times of the base file, when only other blocks were changed. */
+  /** Times of the base file, whose contents were not changed. */
   async #stamp(file: ShardFile, call: Call, target: Target): Promise<void> {
-    if (lastBlock(file.size.size, file.blockSize) === 0) return;
     const { below, env } = this.#context;
     const { sec: mtime, nsec: mtimeNsec } = call.time ?? env.clock.wall();
     const args = { stat: { ...ZERO_IATT, mtime, mtimeNsec }, valid: SETATTR.MTIME };

@@ -2,11 +2,11 @@
  * Changing data: writev, fallocate, discard and zerofill (spec translators.md 5.4; GlusterFS shard.c,
  * shard_common_inode_write_*).
  *
- * Blocks are changed side by side; then the size on disk is raised if the range ends beyond it, and the caller
- * hears of success. A write within a block that is known, below a size that is known, costs one writev. Of a
- * write that fails in a later block, what reached the blocks before it is acknowledged as a short one, as write(2)
- * does. Differences of block counts come from the replies, which bricks make atomic by WRITE_UPDATE_ATOMIC.
- * O_SYNC and O_DSYNC hold for every block and for the size.
+ * Blocks are changed side by side; then the size on disk is raised if the range ends beyond it, and the
+ * caller hears of success. A write within a block that is known, below a size that is known, costs one
+ * writev. Of a write that fails in a later block, what reached the blocks before it is acknowledged as a
+ * short one, as write(2) does. Differences of block counts come from the replies, which bricks make atomic by
+ * WRITE_UPDATE_ATOMIC. O_SYNC and O_DSYNC hold for every block and for the size.
  */
 
 import type { Call } from "../../../src/core/call.ts";
@@ -72,7 +72,7 @@ export class Writer {
       }
     } finally {
       file.gate.leave();
-      if (written < size) this.#cleanUp(file, call, fd);
+      if (written < size) this.#cleanUp(file, call, fd, offset + size);
     }
     const xdata = args.xdata === undefined ? undefined : answers(args, pre.size);
     return { size: written, pre, post: file.attributes(), xdata };
@@ -92,11 +92,11 @@ export class Writer {
   }
 
   /**
-   * Blocks beyond the end of the file are found by those before them, when the file is cut or removed: a range
-   * that begins further on has them made, empty.
+   * Blocks beyond the end of the file are found by those before them, when the file is cut or removed: a
+   * range that begins further on has them made, empty.
    */
   async #reachBlocks(file: ShardFile, call: Call, { fd, offset }: Args<"fallocate">): Promise<void> {
-    if (!file.size.ownership.isHeld) await file.size.refresh(fd);
+    if (!file.size.ownership.isHeld) await file.size.ask(fd);
     const first = lastBlock(file.size.size, file.blockSize) + 1;
     const count = blockOf(offset, file.blockSize) - first;
     if (count <= 0) return;
@@ -127,7 +127,7 @@ export class Writer {
     const pre = file.attributes();
     if (!file.gate.tryEnter()) await file.gate.enter();
     try {
-      if (!file.size.covers(offset + args.size)) await file.size.refresh(fd);
+      if (!file.size.covers(offset + args.size)) await file.size.ask(fd);
       const inside = Math.max(0, Math.min(args.size, file.size.size - offset));
       await eachOf(pieces(offset, inside, file.blockSize), async (piece) => {
         const { block, offset: from, size } = piece;
@@ -178,7 +178,7 @@ export class Writer {
       isDone = true;
     } finally {
       file.gate.leave();
-      if (!isDone) this.#cleanUp(file, call, fd);
+      if (!isDone) this.#cleanUp(file, call, fd, end);
     }
     return { pre, post: file.attributes() };
   }
@@ -284,13 +284,20 @@ export class Writer {
     if (size === 0) throw refusal(this.#context, fop, "EINVAL");
   }
 
-  #cleanUp(file: ShardFile, call: Call, fd: Fd): void {
-    this.#trim(file, call, fd).catch((error) => {
-      this.#context.log.warn("what a failed write left beyond the end of a file could not be removed", {
-        gfid: gfidText(file.gfid),
-        error,
+  /** After a change that failed, if it was to reach beyond the end of the file; one at a time. */
+  #cleanUp(file: ShardFile, call: Call, fd: Fd, end: number): void {
+    if (file.isTrimmed || end <= file.size.size) return;
+    file.isTrimmed = true;
+    this.#trim(file, call, fd)
+      .catch((error) => {
+        this.#context.log.debug("what a failed write left beyond the end of a file could not be removed", {
+          gfid: gfidText(file.gfid),
+          error,
+        });
+      })
+      .finally(() => {
+        file.isTrimmed = false;
       });
-    });
   }
 }
 

@@ -1,7 +1,7 @@
 /**
- * A client dies after each change that an operation makes on the brick. Another client finds a file that is as
- * before, as after, or cut short in the way that the operation allows, and nothing of it is left behind when the
- * file is removed.
+ * A client dies after each change that an operation makes on the brick. Another client finds a file that is
+ * as before, as after, or cut short in the way that the operation allows, and nothing of it is left behind
+ * when the file is removed.
  */
 
 import { describe, expect, it } from "vitest";

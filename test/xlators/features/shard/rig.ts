@@ -1,6 +1,6 @@
 /**
- * Clients of features/shard over one brick in memory: each has a shard layer of its own, and below it a wire that
- * counts what passes, tells the brick whose calls they are, and can be cut, as if the client had died.
+ * Clients of features/shard over one brick in memory: each has a shard layer of its own, and below it a wire
+ * that counts what passes, tells the brick whose calls they are, and can be cut, as if the client had died.
  */
 
 import type { Call, ClientIdentity } from "../../../../src/core/call.ts";
