@@ -133,13 +133,13 @@ export const GRAPH_KINDS: readonly GraphKind[] = [
     make: () => replicated({ contracts: true }, [WRITE_BEHIND, OPEN_BEHIND]),
   },
   {
-    name: "write-behind over client and server in memory, contracts between all layers",
+    name: "write-behind and open-behind over client and server in memory, contracts between all layers",
     lacks: { "write-attributes": EARLY_ANSWER },
     make: () => {
       const network = new MemoryNetwork();
       const definitions = [clientOver(network.connect), serverOver(network.listen)];
       const kind = { kind: "tcp", port: 49153 } as const;
-      return remote([MEMORY, LOCKS], { definitions, contracts: true }, kind, [WRITE_BEHIND]);
+      return remote([MEMORY, LOCKS], { definitions, contracts: true }, kind, [WRITE_BEHIND, OPEN_BEHIND]);
     },
   },
   ...CACHES.map(

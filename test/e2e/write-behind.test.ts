@@ -9,6 +9,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type Figures, figuresSince } from "../../src/control/figures.ts";
 import { codeOf, type FileAgent } from "../support/file-agent.ts";
 import { GlusterVolume } from "../support/glusterd.ts";
+import { directFilesBelow } from "../support/open-files.ts";
 import { type Brick, Lab, MAKES, type Make, MORTAR, type Mount } from "../support/peers.ts";
 import { connectOptions, section } from "../support/volfiles.ts";
 import { until } from "../support/wait.ts";
@@ -87,6 +88,26 @@ describe("a brick over TCP", () => {
     expect(bricks[0]!.fops.writev!.bytes).toBe(4000 * KIB);
     expect(bricks[0]!.fops.writev!.calls).toBeLessThan(400);
     expect(await agent.stat(at("small"))).toMatchObject({ size: 4000 * KIB });
+  });
+
+  it("remote-dio hides O_DIRECT from the brick, live; a flush of the guest is an fsync there all the same", async () => {
+    const direct = (): number => directFilesBelow(brick.process.pid, brick.directory);
+    const open = async (name: string): Promise<number> => {
+      const fd = await agent.open(at(name), "O_RDWR|O_CREAT|O_DIRECT");
+      await agent.write(fd, Buffer.alloc(4 * KIB), 0);
+      return fd;
+    };
+    const before = direct();
+    const honoured = await open("direct");
+    expect(direct()).toBe(before + 1);
+    await lab.processes.run(MORTAR, ["set", mount.mountpoint, "network.remote-dio", "enable"]);
+    const hidden = await open("cached");
+    expect(direct()).toBe(before + 1);
+    const { bricks } = await traffic(mount, () => agent.fdatasync(hidden));
+    expect(bricks[0]!.fops.fsync!.calls).toBe(1);
+    await agent.close(honoured);
+    await agent.close(hidden);
+    await lab.processes.run(MORTAR, ["set", mount.mountpoint, "network.remote-dio", "disable"]);
   });
 
   it("a full disk is told by write, fsync or close, and what was kept is written when there is room", async () => {
@@ -217,6 +238,10 @@ describe("the kernel's write-back cache above it", () => {
     const below = await agent.stat(join(brick.directory, "log"));
     expect(below.size).toBe(14);
     expect((await agent.readFile(path)).toString()).toBe("one\ntwo\nthree\n");
+    const other = await lab.mount("mortar", volfile(brick));
+    const elsewhere = await agent.stat(join(other.mountpoint, "log"));
+    expect({ size: elsewhere.size, mtime: elsewhere.mtime }).toEqual({ size: 14, mtime: seen.mtime });
+    await lab.unmount(other);
     // O_DIRECT goes past the pages, and sees what was in them.
     const fd = await agent.open(path, "O_RDWR|O_DIRECT");
     await agent.write(fd, Buffer.alloc(4 * KIB, "d"), 0);
