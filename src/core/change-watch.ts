@@ -29,9 +29,12 @@ export class ChangeWatch {
     if (--this.#underWay === 0 && this.#changed.size > 0) this.#changed.clear();
   }
 
-  /** The object is being changed, or has just been. */
-  changed(key: string): void {
-    if (this.#underWay === 0) return;
+  /**
+   * The object is being changed, or has just been. `own` of the questions under way are those of whoever
+   * changed it, who knows already.
+   */
+  changed(key: string, own = 0): void {
+    if (this.#underWay <= own) return;
     if (this.#changed.size >= REMEMBERED_MAX) this.allChanged();
     else this.#changed.set(key, ++this.#now);
   }

@@ -146,7 +146,7 @@ export class AttributeCache {
   /** The change is over; its reply says how the inode was and is. Undefined when nothing is kept of that. */
   endChange(key: string, asked: Asked, pre: Iatt | undefined, post: Iatt): KnownInode | undefined {
     const wasAlone = this.#watch.unchangedSince(key, asked.since);
-    this.#watch.changed(key);
+    this.#watch.changed(key, 1);
     if (!wasAlone || post.ctime === 0 || this.timeoutMs === 0) {
       this.#known.drop(key);
       return undefined;
