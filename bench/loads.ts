@@ -27,8 +27,8 @@ export interface Scale {
 }
 
 /**
- * 4k requests of the unmeasured first pass: a mount runs for months, and Mortar's is being compiled in its first
- * seconds.
+ * 4k requests of the unmeasured first pass: a mount runs for months, and Mortar's is being compiled in its
+ * first seconds.
  */
 export const WARM_UP_SEC = 10;
 
