@@ -147,31 +147,11 @@ export const MUTANTS: readonly Mutant[] = [
     shapes: COPIES,
     sabotage: () => ({ client: [answersEntrylk], ...HONEST_HEALER }),
   },
-  {
-    name: "merge-brings-names-back",
-    about: "a merge of directories spreads every name that any copy has, as GlusterFS does",
-    shapes: COPIES,
-    sabotage: () => ({ onClient: patched(trustsNobody) }),
-  },
 ];
 
 /** Changes a client's replica set once the graph is built. */
 function patched(change: (set: Replicate["set"]) => void): (graph: Graph) => void {
   return (graph) => {
     for (const xlator of graph.xlators) if (xlator instanceof Replicate) change(xlator.set);
-  };
-}
-
-/** For the heal of names alone there is no rule of quorum. */
-function trustsNobody(set: Replicate["set"]): void {
-  const { childCount } = set.quorum;
-  Object.assign(set, { quorum: { type: "none", count: 0, childCount }, hasQuorum: majorityOf(childCount) });
-}
-
-function majorityOf(count: number): (children?: number) => boolean {
-  return function (this: Replicate["set"], children = this.up) {
-    let present = 0;
-    for (let child = 0; child < count; child++) present += (children >> child) & 1;
-    return present * 2 > count;
   };
 }
