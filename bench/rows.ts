@@ -135,7 +135,7 @@ export const ROWS: readonly Row[] = [
   },
   {
     id: "virt-writeback",
-    title: "the same, kernel-writeback-cache=on",
+    title: "Mortar, that row with kernel-writeback-cache=on",
     peer: VIRT_PEER_ROW,
     start: (site) =>
       startTcpReplica(site, "virt-writeback", virtVolfile, ["-o", "kernel-writeback-cache=on"]),
