@@ -98,6 +98,11 @@ export abstract class XlatorBase<T extends OptionTable = OptionTable> implements
     this.options = options;
   }
 
+  /** Who hears this translator. */
+  get parents(): Iterable<EventSink> {
+    return this.#parents;
+  }
+
   addParent(parent: EventSink): void {
     this.#parents.add(parent);
   }

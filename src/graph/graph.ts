@@ -16,7 +16,7 @@ import { distance } from "fastest-levenshtein";
 import type { Env, Timer } from "../core/env.ts";
 import { FopError, UserError } from "../core/errors.ts";
 import { type OptionTable, type OptionValues, parseOptions } from "../core/options.ts";
-import type { ChildEvent, EventSink, XlatorBase, XlatorDefinition } from "../core/xlator.ts";
+import { type ChildEvent, type EventSink, XlatorBase, type XlatorDefinition } from "../core/xlator.ts";
 import { type LinkedVolfile, linkVolfile, sectionOrigin } from "./link.ts";
 import type { Volfile, VolfileSection } from "./volfile.ts";
 
@@ -58,13 +58,22 @@ export interface GraphNode {
 export function buildGraph(volfile: Volfile, init: GraphInit): Graph {
   const linked = linkVolfile(volfile, init.top, init.beside);
   const nodes = new Map<string, GraphNode>();
+  const heard = new Map(
+    (init.from?.xlators ?? []).map((xlator) => [xlator, new Set(xlator.parents)] as const),
+  );
   for (const section of linked.needed) nodes.set(section.name, makeNode(volfile, section, init, nodes));
   if (linked.unused.length > 0)
     init.env.log.warn("volumes of the volfile that the top does not use are not started", {
       top: linked.top.name,
       unused: linked.unused.map((section) => section.name),
     });
-  return new Graph(volfile, linked, nodes, init);
+  return new Graph(volfile, linked, nodes, init, heard);
+}
+
+/** A translator and the child that it shares with another graph. */
+interface Seam {
+  readonly parent: XlatorBase;
+  readonly child: XlatorBase;
 }
 
 type State = "built" | "starting" | "serving" | "stopped";
@@ -86,6 +95,8 @@ export class Graph implements EventSink {
   #state: State = "built";
   /** The graph that still owns what was taken along. */
   #from: Graph | undefined;
+  /** Where what was made for this graph stands on what was taken along, until that is owned here. */
+  #seams: readonly Seam[];
   /** Translators whose init succeeded, in that order: exactly these are told to stop. */
   readonly #initialised: XlatorBase[] = [];
   #stopping: Promise<void> | undefined;
@@ -98,6 +109,7 @@ export class Graph implements EventSink {
     linked: LinkedVolfile,
     nodes: ReadonlyMap<string, GraphNode>,
     init: GraphInit,
+    heard: ReadonlyMap<XlatorBase, ReadonlySet<EventSink>>,
   ) {
     this.#volfile = volfile;
     // Without `from`: each graph would keep the one before it, and all the ones before that.
@@ -107,7 +119,14 @@ export class Graph implements EventSink {
     this.top = nodes.get(linked.top.name)!.xlator;
     this.top.addParent(this);
     this.#from = from;
-    for (const { parent, child } of this.#seams()) parent.borrowChild(child);
+    this.#seams = this.nodes.flatMap(({ xlator: child }) =>
+      [...child.parents].flatMap((parent) =>
+        heard.has(child) && parent instanceof XlatorBase && !heard.get(child)!.has(parent)
+          ? [{ parent, child }]
+          : [],
+      ),
+    );
+    for (const { parent, child } of this.#seams) parent.borrowChild(child);
   }
 
   /** Sections that run beside the top. */
@@ -202,9 +221,11 @@ export class Graph implements EventSink {
     const taken = this.nodes.filter((node) => node.taken);
     for (const { node, values } of this.#newValues(before, taken)) node.xlator.reconfigure(values);
     this.#from = undefined;
-    await before.#retire(new Set(taken.map(({ xlator }) => xlator)));
+    const fresh = new Set(this.#seams.map(({ parent }) => parent));
+    await before.#retire(new Set(taken.map(({ xlator }) => xlator)), fresh);
     this.#initialised.unshift(...taken.map(({ xlator }) => xlator));
-    for (const { parent, child } of this.#seams()) parent.ownChild(child);
+    for (const { parent, child } of this.#seams) parent.ownChild(child);
+    this.#seams = [];
   }
 
   /** Live options of what was taken along that are not the same in both volfiles. */
@@ -217,25 +238,34 @@ export class Graph implements EventSink {
     });
   }
 
-  /** Where what was made for this graph stands on what was taken along. */
-  #seams(): { parent: XlatorBase; child: XlatorBase }[] {
-    const taken = new Set(this.nodes.filter((node) => node.taken).map(({ xlator }) => xlator));
-    return this.nodes
-      .filter((node) => !node.taken)
-      .flatMap(({ xlator: parent }) =>
-        parent.children.filter((child) => taken.has(child)).map((child) => ({ parent, child })),
-      );
-  }
-
-  /** Stops all but `kept`, which forget their parents of here. */
-  async #retire(kept: ReadonlySet<XlatorBase>): Promise<void> {
-    for (const { xlator: parent } of this.nodes)
-      if (!kept.has(parent))
-        for (const child of parent.children) if (kept.has(child)) parent.borrowChild(child);
+  /** Stops all but `kept`, which forget their parents of here; `fresh` are those of the new graph. */
+  async #retire(kept: ReadonlySet<XlatorBase>, fresh: ReadonlySet<XlatorBase>): Promise<void> {
+    const seams = this.#seamsOver(kept, fresh);
+    for (const { parent, child } of seams) parent.borrowChild(child);
     const own = this.#initialised.filter((xlator) => !kept.has(xlator));
     this.#initialised.splice(0, this.#initialised.length, ...own);
     await this.stop();
-    for (const parent of own) for (const child of parent.children) child.removeParent(parent);
+    for (const { parent, child } of seams) child.removeParent(parent);
+  }
+
+  /**
+   * Where something else of this graph stands on what is kept. A translator may be made of several, so that
+   * the one which stands on a child is not the node itself: who hears the child says it.
+   */
+  #seamsOver(kept: ReadonlySet<XlatorBase>, fresh: ReadonlySet<XlatorBase>): Seam[] {
+    const byName = new Map(this.nodes.map((node) => [node.section.name, node.xlator]));
+    const below = new Set(
+      this.nodes
+        .filter(({ xlator }) => !kept.has(xlator))
+        .flatMap(({ section }) => section.subvolumes.map(({ name }) => byName.get(name)!)),
+    );
+    return [...below]
+      .filter((child) => kept.has(child))
+      .flatMap((child) =>
+        [...child.parents].flatMap((parent) =>
+          parent instanceof XlatorBase && !kept.has(parent) && !fresh.has(parent) ? [{ parent, child }] : [],
+        ),
+      );
   }
 
   /** The section of a node in the volfile as it is now. */
@@ -282,7 +312,7 @@ export class Graph implements EventSink {
         );
       this.top.onParentEvent({ type: "parent-up" });
       // What was taken along was told so long ago, and does not say again by itself that it can serve.
-      for (const { parent, child } of this.#seams()) child.repeatTo(parent);
+      for (const { parent, child } of this.#seams) child.repeatTo(parent);
     });
   }
 
@@ -301,7 +331,7 @@ export class Graph implements EventSink {
     }
     this.#initialised.length = 0;
     // Given up before it took over: what it stands on lives on in the other graph.
-    if (this.#from !== undefined) for (const { parent, child } of this.#seams()) child.removeParent(parent);
+    if (this.#from !== undefined) for (const { parent, child } of this.#seams) child.removeParent(parent);
   }
 }
 
@@ -318,11 +348,10 @@ function takenNode(
 ): XlatorBase | undefined {
   const before = from.nodes.find((node) => node.section.name === section.name);
   if (before === undefined || before.section.type !== section.type) return undefined;
-  const children = section.subvolumes.map((child) => nodes.get(child.name)!);
   const { xlator } = before;
-  if (children.length !== xlator.children.length) return undefined;
-  if (!children.every((child, index) => child.taken && child.xlator === xlator.children[index]))
-    return undefined;
+  const children = before.section.subvolumes.map((child) => child.name);
+  if (children.join(" ") !== section.subvolumes.map((child) => child.name).join(" ")) return undefined;
+  if (!children.every((child) => nodes.get(child)!.taken)) return undefined;
   const was = optionsOf(from.volfile, from.sectionOf(before), definition).values;
   const { values } = optionsOf(volfile, section, definition);
   const fixed = Object.keys(values).filter((key) => !definition.options[key]!.live);

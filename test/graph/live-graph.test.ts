@@ -93,7 +93,25 @@ const BROKEN = defineXlator({
   create: (init) => new Broken(init),
 });
 
-const registry = new Map([...REGISTRY, ["test/watch", WATCH], ["test/broken", BROKEN]] as const);
+/** A translator made of two, as features/shard is: the inner one stands on the child. */
+class Inner extends Xlator {}
+class Composed extends Xlator {}
+
+const COMPOSED: XlatorDefinition = {
+  type: "test/composed",
+  children: exactly(1),
+  options: {
+    shape: { kind: "string", default: "", describe: "Fixed.", live: false, parse: (text: string) => text },
+  },
+  create: (init) => new Composed({ ...init, children: [new Inner({ ...init, options: {} })] }),
+};
+
+const registry = new Map([
+  ...REGISTRY,
+  ["test/watch", WATCH],
+  ["test/broken", BROKEN],
+  ["test/composed", COMPOSED],
+] as const);
 
 const MEMORY: Layer = { name: "brick", type: "storage/memory" };
 const LOCKS: Layer = { name: "locks", type: "features/locks" };
@@ -172,6 +190,30 @@ describe("a new volfile", () => {
     await scene.live.take(WITHOUT);
     expect(extra.stopped).toBe(1);
     expect(scene.xlator("extra")).toBeUndefined();
+  });
+
+  it("takes a translator that is made of several along, and makes it anew over what stays", async () => {
+    const composed = (shape: string): Layer => ({ name: "c", type: "test/composed", options: { shape } });
+    await using scene = await Scene.start(volfile(...KEPT, composed("a"), TOP));
+    const fd = await scene.user.create("file");
+    const made = scene.xlator("c");
+    const events: string[] = [];
+    scene.kept.onParentEvent = ({ type }) => void events.push(type);
+    await scene.live.take(volfile(...KEPT, composed("a"), EXTRA, TOP));
+    expect(scene.xlator("c")).toBe(made);
+    for (const shape of ["b", "c", "b"]) {
+      await scene.live.take(volfile(...KEPT, composed(shape), EXTRA, TOP));
+      expect(scene.xlator("c")).not.toBe(made);
+      await scene.user.write(fd, shape);
+      expect([...scene.xlator("late").parents]).toHaveLength(1);
+    }
+    await expect(
+      scene.live.take(volfile(...KEPT, composed("d"), { name: "x", type: "test/broken" }, TOP)),
+    ).rejects.toThrow(/broken on purpose/);
+    expect([...scene.xlator("late").parents]).toHaveLength(1);
+    expect(await scene.user.text(fd)).toBe("b");
+    expect(events).toEqual([]);
+    expect(scene.kept.open_.size).toBe(1);
   });
 
   it("sets live options of what is taken along", async () => {
