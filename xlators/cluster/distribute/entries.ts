@@ -16,13 +16,13 @@ import { Inode, type Loc } from "../../../src/core/inode.ts";
 import { KEY } from "../../../src/core/keys.ts";
 import { O_CREAT, O_EXCL, O_TRUNC } from "../../../src/core/open-flags.ts";
 import type { Files } from "./files.ts";
-import { hasLinktoMode, shown } from "./iatts.ts";
+import { hasLinktoMode, isMoving, shown } from "./iatts.ts";
 import type { Layout } from "./layout.ts";
 import { makeLinkto, ownLinkto, removeStaleLinkto } from "./linkto.ts";
 import { locked } from "./locks.ts";
 import { lookupRequest } from "./look.ts";
 import { isNamed, isShardDirectory, type Lookups, type NamedLoc } from "./lookup.ts";
-import { isMissing, type SubvolumeSet } from "./subvolume-set.ts";
+import { asRoot, isMissing, type SubvolumeSet } from "./subvolume-set.ts";
 import { DOMAIN } from "./xattr-names.ts";
 
 /** A layout that changes before every create has been refreshed often enough. */
@@ -126,24 +126,57 @@ export class Entries {
     return this.#made(loc, own, reply);
   }
 
+  /** A file that was moved away is linked where it is now. */
   async link(call: Call, args: Args<"link">): Promise<Reply<"link">> {
     const set = this.#set;
-    const { from } = args;
+    const { inode } = args.from;
     const to = this.#named(args.to, "link");
-    const child = await this.#linkedChild(call, from.inode);
+    if (inode.type === S_IFDIR) throw set.error("EPERM", "link");
     const own = await this.#ownChild(call, to, "link");
-    const { gfid } = from.inode;
-    if (own === child) return this.#made(to, child, await this.#linkOn(call, args, child));
-    await makeLinkto(set, call, { parent: to.parent, name: to.name, gfid }, own, child);
-    let reply: Reply<"link">;
+    const child = await this.#files.childOf(call, inode);
     try {
-      reply = await this.#linkOn(call, args, child);
+      return await this.#linkOn(call, args, to, own, child);
     } catch (error) {
-      await removeStaleLinkto(set, call, to, own).catch(() => false);
+      if (!isMissing(toFopError(error))) throw error;
+      const now = await this.#lookups.locate(call, inode);
+      if (now.cached < 0 || now.cached === child) throw error;
+      return this.#linkOn(call, args, to, own, now.cached);
+    }
+  }
+
+  async #linkOn(
+    call: Call,
+    args: Args<"link">,
+    to: NamedLoc,
+    own: number,
+    child: number,
+  ): Promise<Reply<"link">> {
+    const set = this.#set;
+    const { parent, name } = to;
+    if (own !== child) await makeLinkto(set, call, { parent, name, gfid: args.from.inode.gfid }, own, child);
+    try {
+      const reply = await set.children[child]!.link(call, args);
+      if (isMoving(reply.stat)) throw await this.#unlinked(call, to, child, "EBUSY");
+      if (hasLinktoMode(reply.stat) && (await this.#files.hasLeft(call, args.from.inode, child)))
+        throw await this.#unlinked(call, to, child, "ESTALE");
+      if (own !== child) await ownLinkto(set, call, reply.stat, own);
+      return this.#made(to, child, reply);
+    } catch (error) {
+      if (own !== child) await removeStaleLinkto(set, call, to, own).catch(() => false);
       throw error;
     }
-    await ownLinkto(set, call, reply.stat, own);
-    return this.#made(to, child, reply);
+  }
+
+  /** Takes a new name back: made while its file is moved, or after, it would stay behind. */
+  async #unlinked(
+    call: Call,
+    { parent, name }: NamedLoc,
+    child: number,
+    code: "EBUSY" | "ESTALE",
+  ): Promise<FopError> {
+    const args = { loc: { inode: new Inode(), parent, name }, flags: 0 };
+    await this.#set.children[child]!.unlink(asRoot(call), args);
+    return this.#set.error(code, "link", "the file is being moved to another subvolume");
   }
 
   async unlink(call: Call, args: Args<"unlink">): Promise<Reply<"unlink">> {
@@ -183,16 +216,6 @@ export class Entries {
     if (place.kind === "directory") throw set.error("EISDIR", "unlink");
     set.states.ofGfid(place.reply.stat.gfid).placed(place.child);
     return place.child;
-  }
-
-  async #linkedChild(call: Call, inode: Inode): Promise<number> {
-    if (inode.type === S_IFDIR) throw this.#set.error("EPERM", "link");
-    return this.#files.childOf(call, inode);
-  }
-
-  /** A file that was moved away meanwhile is linked where it is now. */
-  #linkOn(call: Call, args: Args<"link">, child: number): Promise<Reply<"link">> {
-    return this.#set.children[child]!.link(call, args);
   }
 
   async #plan(call: Call, loc: NamedLoc, fop: MakeFop): Promise<NamedPlan> {

@@ -152,6 +152,11 @@ export class Files {
     return state.cached;
   }
 
+  /** Whether what is on that child is only what a move has left of a file. */
+  hasLeft(call: Call, inode: Inode, child: number): Promise<boolean> {
+    return this.#isLinkto(call, { inode, fd: undefined }, child);
+  }
+
   async #run<F extends FopName>(fop: F, call: Call, args: Args<F>, target: Target): Promise<Reply<F>> {
     const child = await this.childOf(call, target.inode);
     return this.#runOn(fop, call, ASKS_IATT.has(fop) ? withIatt(args) : args, target, child);

@@ -3,7 +3,6 @@
  * dht-helper.c, dht-common.h).
  */
 
-import { gfidEquals } from "../../../src/core/gfid.ts";
 import { type Iatt, isDir, isRegular, ZERO_IATT } from "../../../src/core/iatt.ts";
 
 /** What every directory is said to be large, as its parts on the children say nothing. */
@@ -84,10 +83,6 @@ export function changedLater(a: Iatt, b: Iatt): boolean {
 /** Same owner and permissions. */
 export function sameAccess(a: Iatt, b: Iatt): boolean {
   return a.uid === b.uid && a.gid === b.gid && (a.mode & PERMISSIONS) === (b.mode & PERMISSIONS);
-}
-
-export function sameObject(a: Iatt, b: Iatt): boolean {
-  return gfidEquals(a.gfid, b.gfid);
 }
 
 function after(sec: number, nsec: number, otherSec: number, otherNsec: number): boolean {

@@ -111,11 +111,6 @@ export function missingOn({ outcomes }: Look): readonly number[] {
   return outcomes.flatMap((outcome, child) => (!outcome.ok && isMissing(outcome.error) ? [child] : []));
 }
 
-/** Somebody could not be asked. */
-export function wasIncomplete({ outcomes }: Look): boolean {
-  return outcomes.some((outcome) => !outcome.ok && !isMissing(outcome.error));
-}
-
 /**
  * The error to answer when nothing was found. With `strict` a child that could not be asked counts as one
  * that may have it; otherwise it is enough that one child says that there is nothing.

@@ -175,8 +175,7 @@ export class Lookups {
     try {
       reply = await set.children[child]!.lookup(call, { loc, xdata: lookupRequest(set, xdata) });
     } catch (error) {
-      if (toFopError(error).code === "ESTALE") throw error;
-      if (!isMissing(toFopError(error))) throw error;
+      if (toFopError(error).code !== "ENOENT") throw error;
       return this.#fresh(call, loc, xdata);
     }
     const isSame = gfidEquals(reply.stat.gfid, loc.inode.gfid);

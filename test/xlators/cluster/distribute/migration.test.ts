@@ -155,6 +155,13 @@ describe("while a file is moved", () => {
       expect(await outcome(spread.session.write(fd, "AB"))).toBe("ENOSPC");
     }));
 
+  it("another name of it is refused: it would stay behind", () =>
+    moving(async (spread, fd, move) => {
+      await move.begin();
+      expect(await outcome(spread.session.link(fd.inode, "second"))).toBe("EBUSY");
+      expect(await spread.shown("second")).toEqual([undefined, undefined, undefined]);
+    }));
+
   it("reads come from the old place", () =>
     moving(async (spread, fd, move) => {
       await move.begin();
@@ -208,6 +215,16 @@ describe("after a file was moved", () => {
       expect((await spread.session.statInode(fd.inode)).size).toBe(10);
       expect(await spread.session.text(fd)).toBe("AB23456789");
       expect(await spread.shown(name)).toEqual([undefined, "data", undefined]);
+    }));
+
+  it("another name of it is made at its new place", () =>
+    moving(async (spread, fd, move) => {
+      await move.begin();
+      await move.copy();
+      await move.complete();
+      await spread.session.link(fd.inode, "second");
+      expect((await spread.shown("second"))[1]).toBe("data");
+      expect((await spread.session.stat("second")).nlink).toBe(2);
     }));
 
   it("twice, to and fro, each time is followed", () =>
