@@ -31,7 +31,7 @@ export type ChildEvent =
 /** Travels down: start and stop serving. */
 export type ParentEvent = { readonly type: "parent-up" } | { readonly type: "parent-down" };
 
-/** What a translator tells of itself in a statedump; plain data: numbers, words, lists and records of them. */
+/** What a translator tells of itself in a statedump; plain data: numbers, words, lists and records. */
 export type Dump = Readonly<Record<string, unknown>>;
 
 /** Who hears a translator's events: its parents, and the edge at the top. */
@@ -125,7 +125,7 @@ export abstract class XlatorBase<T extends OptionTable = OptionTable> implements
     if (!this.#borrowed.has(child)) child.onParentEvent(event);
   }
 
-  /** From now on the child is not started and stopped from here: another graph has it too (graph/adopt.ts). */
+  /** From now on the child is not started and stopped from here: another graph has it too (adopt.ts). */
   borrowChild(child: XlatorBase): void {
     this.#borrowed.add(child);
   }

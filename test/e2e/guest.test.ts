@@ -1,9 +1,9 @@
 /**
- * Guests on the mount: QEMU without KVM boots Debian's kernel from images on a sharded replica 3 volume with the
- * virt profile's translators, laid out as Shaken Fist does under /srv/instances.
+ * Guests on the mount: QEMU without KVM boots Debian's kernel from images on a sharded replica 3 volume with
+ * the virt profile's translators, laid out as Shaken Fist does under /srv/instances.
  *
- * Each cache mode and way of I/O has a drive of its own. A brick dies and comes back while the guest writes: the
- * guest sees no error, and what it was told is on the disk is there afterwards.
+ * Each cache mode and way of I/O has a drive of its own. A brick dies and comes back while the guest writes:
+ * the guest sees no error, and what it was told is on the disk is there afterwards.
  */
 
 import { readdirSync, statSync } from "node:fs";
@@ -93,8 +93,9 @@ const LEDGER =
 /** fio with checksums that it reads back; on a device or a file of the guest. */
 function fioVerify(path: string, sizeMiB: number): string {
   return (
-    `/usr/bin/fio --name=v --filename=${path} --size=${sizeMiB}m --rw=randwrite --bsrange=4k-128k --direct=1 ` +
-    "--ioengine=psync --thread --verify=crc32c --do_verify=1 --verify_fatal=1 --output-format=terse > /tmp/fio"
+    `/usr/bin/fio --name=v --filename=${path} --size=${sizeMiB}m --rw=randwrite --bsrange=4k-128k ` +
+    "--direct=1 --ioengine=psync --thread --verify=crc32c --do_verify=1 --verify_fatal=1 " +
+    "--output-format=terse > /tmp/fio"
   );
 }
 

@@ -22,7 +22,8 @@ export interface Drive {
 }
 
 export function driveArgument({ file, format, cache, aio }: Drive): string {
-  return `file=${file},format=${format},if=virtio,cache=${cache},aio=${aio},discard=unmap,werror=report,rerror=report`;
+  const image = `file=${file},format=${format},cache=${cache},aio=${aio}`;
+  return `${image},if=virtio,discard=unmap,werror=report,rerror=report`;
 }
 
 /** A raw image with the guests' root file system. */
