@@ -1,8 +1,8 @@
 /**
  * What a guest is made of: the kernel of Debian's cloud image package with the few modules that it needs, an
  * initramfs that mounts /dev/vda and goes on there, and a root file system with busybox, fio and mke2fs of
- * this host. Nothing is installed: packages are downloaded and unpacked into a cache below the system's directory
- * for temporary files, once for all runs.
+ * this host. Nothing is installed: packages are downloaded and unpacked into a cache below the system's
+ * directory for temporary files, once for all runs.
  */
 
 import { spawnSync } from "node:child_process";
