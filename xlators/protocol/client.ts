@@ -165,12 +165,26 @@ class ProtocolClient extends ForwardingXlator<typeof CLIENT_OPTIONS> {
     const remote = this.#fds.find(args.fd);
     const { cmd, flock } = args;
     const pending = this.forward("lk", call, args);
-    const reply = await (cmd === "setlkw" && call.signal ? this.#givingUp(call, args, pending) : pending);
+    const undo = { fd: args.fd, cmd: "setlk", flock: { ...flock, type: "unlck" } } as const;
+    const reply = await (cmd === "setlkw" ? this.#givingUp("lk", call, undo, pending) : pending);
     if (cmd === "getlk" || remote === undefined) return reply;
     if (flock.type !== "unlck") remote.lockOwners.add(call.lkOwner.toString("hex"));
     // The brick answers an unlock with the type "unlck" when the fd has no locks left.
     else if (reply.flock.type === "unlck") remote.lockOwners.clear();
     return reply;
+  }
+
+  override inodelk(call: Call, args: Args<"inodelk">): Promise<Reply<"inodelk">> {
+    const pending = this.forward("inodelk", call, args);
+    if (args.cmd !== "setlkw" || call.signal === undefined) return pending;
+    const flock = { ...args.flock, type: "unlck" } as const;
+    return this.#givingUp("inodelk", call, { ...args, cmd: "setlk", flock }, pending);
+  }
+
+  override entrylk(call: Call, args: Args<"entrylk">): Promise<Reply<"entrylk">> {
+    const pending = this.forward("entrylk", call, args);
+    if (args.cmd !== "lock" || call.signal === undefined) return pending;
+    return this.#givingUp("entrylk", call, { ...args, cmd: "unlock" }, pending);
   }
 
   protected override forward<F extends FopName>(
@@ -305,16 +319,20 @@ class ProtocolClient extends ForwardingXlator<typeof CLIENT_OPTIONS> {
   }
 
   /** Rejects with EINTR when the caller stops waiting; a lock that is granted after that is given back. */
-  #givingUp(call: Call, args: Args<"lk">, pending: Promise<Reply<"lk">>): Promise<Reply<"lk">> {
+  #givingUp<F extends "lk" | "inodelk" | "entrylk">(
+    fop: F,
+    call: Call,
+    undo: Args<F>,
+    pending: Promise<Reply<F>>,
+  ): Promise<Reply<F>> {
     const giveBack = (): void => {
       const { signal: _given, ...who } = call;
-      const flock = { ...args.flock, type: "unlck" as const };
       pending.then(
-        () => this.forward("lk", who, { fd: args.fd, cmd: "setlk", flock }).catch(() => {}),
+        () => this.forward(fop, who, undo).catch(() => {}),
         () => {},
       );
     };
-    return abortable(pending, call.signal, giveBack, { fop: "lk", xlator: this.name });
+    return abortable(pending, call.signal, giveBack, { fop, xlator: this.name });
   }
 }
 

@@ -10,6 +10,7 @@ import { rdevOf } from "../../../xlators/protocol/server-fops.ts";
 import { outcome } from "../../conformance/suite.ts";
 import { FakeGlusterd } from "../../rpc/fake-glusterd.ts";
 import { settle } from "../../support/fake-env.ts";
+import type { Session } from "../../support/session.ts";
 import { BRICK, kinds, PORT, Rig } from "./rig.ts";
 
 const MIB = 1024 * 1024;
@@ -216,6 +217,36 @@ describe("a blocked lock", () => {
     await one.session.lk(held, "setlk", "unlck", 0, 0);
     await settle();
     expect(await outcome(one.session.lk(held, "setlk", "wrlck", 0, 0))).toBe("ok");
+  });
+
+  it("of a translator that gives up is given back too", async () => {
+    await using rig = await Rig.start();
+    const [one, two] = [await rig.client(), await rig.client()];
+    const loc = { inode: one.session.root };
+    const volume = "d";
+    const range = { whence: 0, start: 0n, len: 0n, pid: 1 };
+    const locks = [
+      ({ top, call }: Session, step: "take" | "wait" | "give") => {
+        const type = step === "give" ? "unlck" : "wrlck";
+        const cmd = step === "wait" ? "setlkw" : "setlk";
+        return top.inodelk(call, { loc, volume, cmd, flock: { ...range, type, lkOwner: call.lkOwner } });
+      },
+      ({ top, call }: Session, step: "take" | "wait" | "give") => {
+        const cmd = { take: "lock-nb", wait: "lock", give: "unlock" } as const;
+        return top.entrylk(call, { loc, volume, name: "n", cmd: cmd[step], type: "wrlck" });
+      },
+    ];
+    for (const lock of locks) {
+      await lock(one.session, "take");
+      const giveUp = new AbortController();
+      const waiting = outcome(lock(two.session.as({ signal: giveUp.signal }), "wait"));
+      await settle();
+      giveUp.abort();
+      expect(await waiting).toBe("EINTR");
+      await lock(one.session, "give");
+      await settle();
+      expect(await outcome(lock(one.session, "take"))).toBe("ok");
+    }
   });
 
   it("outlives the frame timeout", async () => {
