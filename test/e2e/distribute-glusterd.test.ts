@@ -129,7 +129,7 @@ for i in $(seq ${ROUNDS}); do
 done`;
   await Promise.all([shell(ours, fight("ours")), shell(theirs, fight("theirs"))]);
   const seen = async (place: string): Promise<string> =>
-    shell(place, "find both | LC_ALL=C sort; cat $(find both -type f | LC_ALL=C sort)");
+    shell(place, "find both | LC_ALL=C sort; cat /dev/null $(find both -type f | LC_ALL=C sort)");
   const final = await seen(ours);
   await expect.poll(() => seen(theirs), { timeout: SEEN_DEADLINE_MS }).toBe(final);
   const names = (await shell(ours, "ls both")).trim().split("\n");
