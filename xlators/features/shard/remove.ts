@@ -80,9 +80,10 @@ export class Remover {
       const blockSize = blockSizeOf(reply.xdata);
       const extent = extentOf(reply.xdata);
       if (blockSize === undefined || extent === undefined || !isRegular(stat)) return undefined;
-      const inode = loc.inode.linked ? loc.inode : this.#inodeOf(stat);
-      const file = files.find(stat.gfid);
-      if (asked !== undefined) file?.size.believe(asked, extent);
+      // The name may lead to another file than the caller knows.
+      const isKnown = loc.inode.linked && gfidEquals(loc.inode.gfid, stat.gfid);
+      const inode = isKnown ? loc.inode : this.#inodeOf(stat);
+      if (isKnown && asked !== undefined) files.find(stat.gfid)?.size.believe(asked, extent);
       const openCount = reply.xdata?.number(KEY.OPEN_FD_COUNT) ?? 1;
       return { loc: { ...loc, inode }, stat, blockSize, extent, openCount };
     } catch (error) {
