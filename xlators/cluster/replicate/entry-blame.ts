@@ -65,7 +65,8 @@ export async function inTurn<R>(
       );
       const blamed = blamedIn(rows.filter((_, child) => hasChild(answered, child)));
       able &= answered;
-      if ((able & ~blamed) === NO_CHILDREN) able = NO_CHILDREN;
+      // An arbiter alone could tell a heal, but is never read.
+      if ((able & ~blamed & set.dataChildren) === NO_CHILDREN) able = NO_CHILDREN;
     }
     return await mark(set.hasQuorum(able) ? able : NO_CHILDREN);
   } finally {
