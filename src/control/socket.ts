@@ -48,6 +48,7 @@ export async function serveControl(
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
     chmodSync(directory, 0o700);
+    await sweep(directory);
     rmSync(path, { force: true });
     await listen(server, path);
     chmodSync(path, 0o600);
@@ -106,6 +107,20 @@ export function placeOf(mountpoint: string): string {
 
 function nameOf(mountpoint: string): string {
   return createHash("sha256").update(mountpoint).digest("hex").slice(0, 24);
+}
+
+/** Removes sockets that nobody listens at any more: their mounts were killed. */
+async function sweep(directory: string): Promise<void> {
+  const sockets = readdirSync(directory).filter((file) => file.endsWith(".sock"));
+  await Promise.all(
+    sockets.map(async (file) => {
+      const path = join(directory, file);
+      // Whatever else is wrong with it is not for this mount to judge.
+      const socket = await connect(path).catch(() => "unknown" as const);
+      if (socket === undefined) rmSync(path, { force: true });
+      else if (socket !== "unknown") socket.destroy();
+    }),
+  );
 }
 
 /** Newest first. */

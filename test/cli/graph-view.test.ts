@@ -104,7 +104,7 @@ volume pair\ntype cluster/replicate\nsubvolumes "the \\"top\\"" brick-2\nend-vol
 
   it("lists the types it knows", () => {
     const text = describeTypes(REGISTRY, "text");
-    expect(text).toMatch(/^features\/shard +refused: /m);
+    expect(text).toMatch(/^features\/cdc +refused: /m);
     expect(text).toMatch(/^performance\/nl-cache +passes through: /m);
     expect(text).toMatch(/^storage\/memory +implemented$/m);
     expect(JSON.parse(describeTypes(REGISTRY, "json"))).toHaveLength(REGISTRY.size);

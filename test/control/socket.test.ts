@@ -3,7 +3,7 @@
 import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { QUESTION_BYTES_MAX } from "../../src/control/messages.ts";
 import { ask, type ControlSocket, serveControl } from "../../src/control/socket.ts";
@@ -67,6 +67,16 @@ describe("a control socket", () => {
     writeFileSync(stale, "");
     await expect(ask(mountpoint, "hello", {}, directory)).rejects.toThrow(UserError);
     expect(readdirSync(directory)).toEqual([]);
+  });
+
+  it("begins by removing those of other mounts that were killed, and no others", async () => {
+    using alive = await serving(async () => "alive");
+    writeFileSync(join(directory, `${"0".repeat(24)}-1.sock`), "");
+    const other = await serveControl(join(base, "other"), async () => "other", log, directory);
+    expect(readdirSync(directory).sort()).toEqual(
+      [alive.path, other.path].map((path) => basename(path)).sort(),
+    );
+    other.close();
   });
 
   it("passes refusals on in one line, and logs what is a bug", async () => {
