@@ -42,6 +42,8 @@ export async function setup(): Promise<void> {
   if (process.env["MORTAR_TEST_LAUNCHER"] !== undefined) return;
   const directory = mkdtempSync(join(tmpdir(), "mortar-build-"));
   built = directory;
+  // A run that is broken off ends without teardown.
+  process.once("exit", teardown);
   // Some tests run it as another user.
   chmodSync(directory, 0o755);
   const outdir = join(directory, "src", "cli");
