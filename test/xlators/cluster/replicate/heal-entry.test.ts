@@ -341,6 +341,35 @@ describe("entry heal", () => {
   });
 });
 
+describe("a merge under a rule of quorum", () => {
+  it("does not bring back a name that was removed while a dirty copy was away", async () => {
+    await using copies = await startCopies();
+    const { session } = copies;
+    await copies.file("f");
+    copies.wires[2]!.cut();
+    await session.unlink("f");
+    copies.wires[2]!.mend();
+    await copies.mark(2, session.root, "dirty", [0, 0, 1]);
+    expect((await heal(copies, session.root)).outcome).toBe("healed");
+    for (const index of [0, 1, 2]) expect(await copies.brick(index).exists("f")).toBe(false);
+    await expectUnmarked(copies, session.root);
+  });
+
+  it("keeps what a quorum has, whoever is to blame: it may have been seen, and its removal was no promise", async () => {
+    await using copies = await startCopies();
+    const { session } = copies;
+    const { inode } = await session.create("f");
+    await copies.brick(2).unlink("f");
+    await copies.mark(2, session.root, 0, [0, 0, 1]);
+    await copies.mark(2, session.root, 1, [0, 0, 1]);
+    await copies.mark(0, session.root, "dirty", [0, 0, 1]);
+    await heal(copies, session.root);
+    for (const index of [0, 1, 2])
+      expect((await copies.brick(index).inode("f")).gfid.equals(inode.gfid)).toBe(true);
+    await expectUnmarked(copies, session.root);
+  });
+});
+
 describe("name heal", () => {
   async function nameOn(
     copies: Copies,
