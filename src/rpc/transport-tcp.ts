@@ -255,9 +255,11 @@ export async function connectSocket(target: ConnectTarget): Promise<Transport> {
       try {
         return await connectOnce({ ...options, localPort: local }, where, tuning);
       } catch (error) {
+        const { code } = error as FopError;
         // Not root: any port will do, as stock clients see it; the brick decides.
-        if ((error as FopError).code === "EACCES") break;
-        if ((error as FopError).code !== "EADDRINUSE") throw error;
+        if (code === "EACCES") break;
+        // The latter is a connection from this port that has just ended, to the very same brick.
+        if (code !== "EADDRINUSE" && code !== "EADDRNOTAVAIL") throw error;
       }
     }
   }

@@ -75,8 +75,18 @@ async function shareAndHeal(volume: GlusterVolume, kind: "replica 3" | "arbiter"
       expectSameBytes(await readDirect(agents[which]!, join(place, "shared"), wanted.length), wanted, place);
   }
 
+  /** A client that has not found a brick again would lose its quorum with the next one. */
+  async function untilConnected(): Promise<void> {
+    for (const [which, place] of places.entries())
+      await until("a client reaches all bricks", async () => {
+        const info = await agents[which]!.getXattr(place, "trusted.glusterfs.pathinfo").then(String, String);
+        return volume.bricks.every((brick) => info.includes(brick));
+      });
+  }
+
   await writeTogether(1);
   for (const away of [1, 2]) {
+    await untilConnected();
     await volume.killBrick(away);
     await writeTogether(away + 1);
     await agents[0]!.writeFile(join(ours.mountpoint, `by Mortar ${away}`), pattern(100_000));

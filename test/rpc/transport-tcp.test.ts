@@ -217,4 +217,25 @@ describe("socket transport", () => {
     expect(await resolveHost("localhost")).toContain("127.0.0.1");
     expect(await resolveHost("nobody.invalid")).toEqual([]);
   });
+
+  it("takes another privileged port while the one it just had is still remembered by the kernel", async (context) => {
+    if (process.getuid?.() !== 0) context.skip("ports below 1024 need root");
+    let accepted = 0;
+    const listener = await listenSocket({ kind: "tcp", host: "127.0.0.1", port: 0 }, (transport) => {
+      accepted++;
+      open.push(new End(transport).transport);
+    });
+    open.push(listener);
+    const target: ConnectTarget = {
+      kind: "tcp",
+      host: "127.0.0.1",
+      port: listener.port,
+      tuning: { privilegedPort: true },
+    };
+    for (let connection = 1; connection <= 5; connection++) {
+      const transport = await connectSocket(target);
+      await until(() => accepted === connection);
+      transport.close();
+    }
+  });
 });
