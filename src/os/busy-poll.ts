@@ -11,8 +11,11 @@
 import { availableParallelism } from "node:os";
 import { declare } from "./libc.ts";
 
-/** Longest time without an event that is spent awake, in microseconds; 0 never polls. */
-const POLL_MAX_US = Number(process.env["MORTAR_POLL_MAX_US"] ?? (availableParallelism() > 1 ? 200 : 0));
+/**
+ * Longest time without an event that is spent awake, in microseconds; 0 never polls. A replicated write of
+ * 4 KiB takes 300 to 400, in which each process but one has nothing to do.
+ */
+const POLL_MAX_US = Number(process.env["MORTAR_POLL_MAX_US"] ?? (availableParallelism() > 1 ? 400 : 0));
 const GROW_FROM_US = 8;
 
 /** How often the sources are looked at in one turn of the loop, unless one of them has something. */
