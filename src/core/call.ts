@@ -41,5 +41,5 @@ const NO_OWNER = Buffer.alloc(0);
 
 /** Root, for what Mortar does on its own behalf; `pid` names the kind of internal caller. */
 export function internalCall(pid = 0, client?: ClientIdentity): Call {
-  return { uid: 0, gid: 0, groups: [], pid, lkOwner: NO_OWNER, ...(client ? { client } : {}) };
+  return { uid: 0, gid: 0, groups: [], pid, lkOwner: NO_OWNER, client };
 }

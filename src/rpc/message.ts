@@ -234,7 +234,7 @@ function readCredential(r: XdrReader, xid: number, flavor: number, client: Clien
         const group = r.u32();
         if (i < count) groups.push(group);
       }
-      return { uid, gid, groups, pid, lkOwner, ...(client && { client }) };
+      return { uid, gid, groups, pid, lkOwner, client, time: undefined };
     }
     case FLAVOR_NONE:
       return client ? { ...NOBODY, client } : NOBODY;

@@ -3,26 +3,14 @@
 import { describe, expect, it } from "vitest";
 import type { BrickInfo } from "../../src/cli/heal-info.ts";
 import { Pace, pendingOf, watchInfo, watchText } from "../../src/cli/heal-watch.ts";
-import { parseGfid } from "../../src/core/gfid.ts";
 import type { ListedObject } from "../../xlators/cluster/replicate/crawl/info.ts";
 import type { Inspection } from "../../xlators/cluster/replicate/heal/report.ts";
+import { listedObject } from "../support/listed-object.ts";
 
 const MIB = 2 ** 20;
 
 function object(last: number, bytes: number, status: Inspection["status"] = "heal"): ListedObject {
-  const inspection: Inspection = {
-    exists: true,
-    mode: 0o100644,
-    slots: ["data"],
-    splitBrain: status === "split-brain" ? ["data"] : [],
-    possiblyHealing: status === "possibly-healing",
-    status,
-    pending: true,
-    behind: 4,
-    bytesToHeal: bytes,
-  };
-  const gfid = parseGfid(`be318638-e8a0-4c6d-977d-${String(last).padStart(12, "0")}`)!;
-  return { gfid, path: `/f${last}`, inspection };
+  return listedObject(last, `/f${last}`, status, bytes);
 }
 
 /** Two bricks that list the same, and one that lists nothing. */

@@ -6,14 +6,9 @@ import { durationText, ProgressTable, progressText, sizeText } from "../../src/c
 import { describeObject, describeTotals, type HealedObject, isDone } from "../../src/cli/heal-run.ts";
 import { parseHealWords } from "../../src/cli/heal-words.ts";
 import { healText } from "../../src/cli/status-line.ts";
-import { type Gfid, gfidText, parseGfid } from "../../src/core/gfid.ts";
-import type { ListedObject } from "../../xlators/cluster/replicate/crawl/info.ts";
-import type { Inspection } from "../../xlators/cluster/replicate/heal/report.ts";
+import { gfidText } from "../../src/core/gfid.ts";
 import { parseHealInfo } from "../support/heal-info.ts";
-
-function gfid(last: number): Gfid {
-  return parseGfid(`be318638-e8a0-4c6d-977d-${String(last).padStart(12, "0")}`)!;
-}
+import { gfid, listedObject } from "../support/listed-object.ts";
 
 describe("the words of mortar heal", () => {
   it.each([
@@ -54,38 +49,18 @@ describe("the words of mortar heal", () => {
   });
 });
 
-function object(
-  last: number,
-  path: string | undefined,
-  status: Inspection["status"],
-  bytes = 0,
-): ListedObject {
-  const inspection: Inspection = {
-    exists: true,
-    mode: 0o100644,
-    slots: ["data"],
-    splitBrain: status === "split-brain" ? ["data"] : [],
-    possiblyHealing: status === "possibly-healing",
-    status,
-    pending: true,
-    behind: 4,
-    bytesToHeal: bytes,
-  };
-  return { gfid: gfid(last), path, inspection };
-}
-
 const LISTED: readonly BrickInfo[] = [
   {
     brick: "vm:/b0",
     child: "v-client-0",
     connected: true,
     objects: [
-      object(1, "/d/f", "heal", 10),
-      object(2, undefined, "split-brain", 20),
-      object(3, "/img", "possibly-healing", 30),
+      listedObject(1, "/d/f", "heal", 10),
+      listedObject(2, undefined, "split-brain", 20),
+      listedObject(3, "/img", "possibly-healing", 30),
     ],
   },
-  { brick: "vm:/b1", child: "v-client-1", connected: true, objects: [object(1, "/d/f", "heal", 10)] },
+  { brick: "vm:/b1", child: "v-client-1", connected: true, objects: [listedObject(1, "/d/f", "heal", 10)] },
   { brick: "vm:/b2", child: "v-client-2", connected: false, objects: [] },
 ];
 

@@ -17,6 +17,7 @@ import { MemoryDisk } from "../../xlators/storage/memory/disk.ts";
 import { memoryOn } from "../../xlators/storage/memory.ts";
 import type { Layer } from "../support/build-graph.ts";
 import type { Prng } from "../support/prng.ts";
+import { sectionOf } from "../support/volfiles.ts";
 import { NodeEnv, randomOf, SimClock } from "./clock.ts";
 import { type DiskFaults, diskOver, healthyDisk, losePower } from "./disk.ts";
 import { type InFlight, inFlightOver } from "./in-flight.ts";
@@ -259,7 +260,7 @@ export class SimClient extends Machine {
     for (const brick of bricks) {
       let name = `${VOLUME}-client-${brick.index}`;
       sections.push(
-        section(name, "protocol/client", {
+        sectionOf(name, "protocol/client", {
           "remote-host": brick.name,
           "remote-port": String(brick.port),
           "remote-subvolume": brick.path,
@@ -269,7 +270,7 @@ export class SimClient extends Machine {
       );
       for (const { type } of sabotage) {
         const above = `${name}-${type.replace("/", "-")}`;
-        sections.push(section(above, type, {}, name));
+        sections.push(sectionOf(above, type, {}, [name]));
         name = above;
       }
       tops.push(name);
@@ -284,9 +285,9 @@ export class SimClient extends Machine {
       ...plan.options,
       ...heal,
     };
-    sections.push(section(`${VOLUME}-replicate-0`, "cluster/replicate", options, ...tops));
+    sections.push(sectionOf(`${VOLUME}-replicate-0`, "cluster/replicate", options, tops));
     if (!this.healer)
-      sections.push(section(`${VOLUME}-utime`, "features/utime", {}, `${VOLUME}-replicate-0`));
+      sections.push(sectionOf(`${VOLUME}-utime`, "features/utime", {}, [`${VOLUME}-replicate-0`]));
     return sections.join("\n");
   }
 }
@@ -369,19 +370,7 @@ function build(volfile: string, env: NodeEnv, definitions: readonly XlatorDefini
 function stackText(layers: readonly Layer[]): string {
   return layers
     .map(({ name, type, options = {} }, index) =>
-      section(name, type, options, ...(index > 0 ? [layers[index - 1]!.name] : [])),
+      sectionOf(name, type, options, index > 0 ? [layers[index - 1]!.name] : []),
     )
     .join("\n");
-}
-
-function section(
-  name: string,
-  type: string,
-  options: Readonly<Record<string, string>>,
-  ...children: readonly string[]
-): string {
-  const lines = [`volume ${name}`, `    type ${type}`];
-  for (const [key, value] of Object.entries(options)) lines.push(`    option ${key} "${value}"`);
-  if (children.length > 0) lines.push(`    subvolumes ${children.join(" ")}`);
-  return [...lines, "end-volume", ""].join("\n");
 }

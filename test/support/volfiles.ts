@@ -155,3 +155,14 @@ export function section(
     "",
   ].join("\n");
 }
+
+/** The same from options by key; values are quoted. */
+export function sectionOf(
+  name: string,
+  type: string,
+  options: Readonly<Record<string, string>>,
+  below: readonly string[] = [],
+): string {
+  const lines = Object.entries(options).map(([key, value]) => `${key} "${value}"`);
+  return section(name, type, lines, ...below);
+}

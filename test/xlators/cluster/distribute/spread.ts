@@ -22,6 +22,7 @@ import type { ErrorGen } from "../../../../xlators/debug/error-gen.ts";
 import { type StartedGraph, startGraph } from "../../../support/build-graph.ts";
 import { type FakeEnv, fakeEnv } from "../../../support/fake-env.ts";
 import { Session } from "../../../support/session.ts";
+import { sectionOf } from "../../../support/volfiles.ts";
 import { Wire } from "../replicate/three-copies.ts";
 
 export const LINKTO = "trusted.glusterfs.dht.linkto";
@@ -109,8 +110,8 @@ export class Spread implements AsyncDisposable {
           Record<never, never>
         >),
     });
-    const doors = names.map((name) => section(name, "test/door", {}, []));
-    const top = section("v-dht", "cluster/distribute", options, names);
+    const doors = names.map((name) => sectionOf(name, "test/door", {}, []));
+    const top = sectionOf("v-dht", "cluster/distribute", options, names);
     const graph = await startGraph([...doors, top].join("\n"), { env: this.env, definitions: [door] });
     this.#others.push(graph);
     return new Session(graph.top);
@@ -188,22 +189,6 @@ export class Spread implements AsyncDisposable {
   }
 }
 
-function section(
-  name: string,
-  type: string,
-  given: Readonly<Record<string, string>>,
-  below: readonly string[],
-): string {
-  return [
-    `volume ${name}`,
-    `    type ${type}`,
-    ...Object.entries(given).map(([key, value]) => `    option ${key} "${value}"`),
-    ...(below.length > 0 ? [`    subvolumes ${below.join(" ")}`] : []),
-    "end-volume",
-    "",
-  ].join("\n");
-}
-
 function volfile(
   count: number,
   options: Readonly<Record<string, string>>,
@@ -214,13 +199,13 @@ function volfile(
     const capacity = capacities[index];
     const given: Record<string, string> = capacity === undefined ? {} : { capacity: String(capacity) };
     return [
-      section(`disk-${index}`, "storage/memory", given, []),
-      section(`locks-${index}`, "features/locks", {}, [`disk-${index}`]),
-      section(`errors-${index}`, "debug/error-gen", { failure: "0" }, [`locks-${index}`]),
-      section(`v-client-${index}`, "test/wire", {}, [`errors-${index}`]),
+      sectionOf(`disk-${index}`, "storage/memory", given, []),
+      sectionOf(`locks-${index}`, "features/locks", {}, [`disk-${index}`]),
+      sectionOf(`errors-${index}`, "debug/error-gen", { failure: "0" }, [`locks-${index}`]),
+      sectionOf(`v-client-${index}`, "test/wire", {}, [`errors-${index}`]),
     ];
   });
-  return [...bricks, section("v-dht", "cluster/distribute", options, clients)].join("\n");
+  return [...bricks, sectionOf("v-dht", "cluster/distribute", options, clients)].join("\n");
 }
 
 function range(count: number): number[] {

@@ -22,6 +22,7 @@ import type { ErrorGen } from "../../../../xlators/debug/error-gen.ts";
 import { type StartedGraph, startGraph } from "../../../support/build-graph.ts";
 import { type FakeEnv, fakeEnv } from "../../../support/fake-env.ts";
 import { Session } from "../../../support/session.ts";
+import { sectionOf } from "../../../support/volfiles.ts";
 
 /** Whom bricks see in the set: a connection's calls and locks are one client's. */
 const CLIENT = { id: "first", opVersion: 100_000 };
@@ -185,30 +186,21 @@ export class Copies implements AsyncDisposable {
 }
 
 function volfile(count: number, options: Readonly<Record<string, string>>): string {
-  const section = (name: string, type: string, given: Readonly<Record<string, string>>, below: string[]) =>
-    [
-      `volume ${name}`,
-      `    type ${type}`,
-      ...Object.entries(given).map(([key, value]) => `    option ${key} "${value}"`),
-      ...(below.length > 0 ? [`    subvolumes ${below.join(" ")}`] : []),
-      "end-volume",
-      "",
-    ].join("\n");
   const clients = range(count).map((index) => `v-client-${index}`);
   const arbiter = options["arbiter-count"] === "1" ? count - 1 : -1;
   const bricks = range(count).flatMap((index) => [
-    section(`disk-${index}`, "storage/memory", {}, []),
-    ...(index === arbiter ? [section(`arbiter-${index}`, "features/arbiter", {}, [`disk-${index}`])] : []),
-    section(`locks-${index}`, "features/locks", {}, [
+    sectionOf(`disk-${index}`, "storage/memory", {}, []),
+    ...(index === arbiter ? [sectionOf(`arbiter-${index}`, "features/arbiter", {}, [`disk-${index}`])] : []),
+    sectionOf(`locks-${index}`, "features/locks", {}, [
       index === arbiter ? `arbiter-${index}` : `disk-${index}`,
     ]),
-    section(`index-${index}`, "features/index", {}, [`locks-${index}`]),
-    section(`delays-${index}`, "debug/delay-gen", { "delay-percentage": "0" }, [`index-${index}`]),
-    section(`errors-${index}`, "debug/error-gen", { failure: "0" }, [`delays-${index}`]),
-    section(`v-client-${index}`, "test/wire", {}, [`errors-${index}`]),
+    sectionOf(`index-${index}`, "features/index", {}, [`locks-${index}`]),
+    sectionOf(`delays-${index}`, "debug/delay-gen", { "delay-percentage": "0" }, [`index-${index}`]),
+    sectionOf(`errors-${index}`, "debug/error-gen", { failure: "0" }, [`delays-${index}`]),
+    sectionOf(`v-client-${index}`, "test/wire", {}, [`errors-${index}`]),
   ]);
   const given = { "afr-pending-xattr": clients.join(","), "choose-local": "off", ...options };
-  return [...bricks, section("v-replicate-0", "cluster/replicate", given, clients)].join("\n");
+  return [...bricks, sectionOf("v-replicate-0", "cluster/replicate", given, clients)].join("\n");
 }
 
 function range(count: number): number[] {
