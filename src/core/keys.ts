@@ -87,6 +87,14 @@ export const CHANGED_RANGES_KEY = {
 } as const;
 
 /**
+ * Mortar's own: the id by which marks know the copy on a brick, e.g. `instances-client-1`. An internal caller
+ * sets it on the root of a brick that said child-up with an empty `brickId`; EEXIST when it has another.
+ */
+export const PLACE_XATTR = "trusted.mortar.brick";
+/** The same in the reply to SETVOLUME; empty when it can be set and is not. */
+export const PLACE_SETVOLUME = "mortar.brick";
+
+/**
  * A file `.glusterfs/unlink/mortar-token-UUID` by which features/index knows that nothing else has served the
  * brick since: glusterfsd empties that directory at its start. storage/posix spares such a file once, adding
  * the suffix, so that a start of a brick without features/index counts as something else, too.

@@ -16,8 +16,11 @@ import type { OptionTable, OptionValues } from "./options.ts";
 
 /** Travels up, from a child to its parents (spec translators.md 1.4). */
 export type ChildEvent =
-  /** `volumeId`: of the brick below, where it tells. */
-  | { readonly type: "child-up"; readonly volumeId?: string }
+  /**
+   * Where the brick below tells: `volumeId`, and `brickId`, which copy of a replicated volume it is (see
+   * PLACE_XATTR), empty when that is still to be written down.
+   */
+  | { readonly type: "child-up"; readonly volumeId?: string; readonly brickId?: string }
   | { readonly type: "child-down" }
   | { readonly type: "child-connecting"; readonly why: string }
   | { readonly type: "auth-failed"; readonly why: string }

@@ -1,20 +1,19 @@
 /**
  * The brick directories of an embedded volume: made once, and from then on each known by its place.
  *
- * A brick says which volume it belongs to (trusted.glusterfs.volume-id) but not which copy it is, and marks
- * speak of copies by place: two directories that changed places would have heals run backwards. So each
- * carries its place in an xattr of its `.glusterfs`, which no client sees and no heal copies.
+ * Each carries its place from the start (storage/posix/place.ts): two that are swapped are refused before
+ * they serve, and one that does not say where it belongs is not taken at all.
  */
 
 import { access, mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { createBrickDirectory } from "../../xlators/storage/posix/brick-dir.ts";
-import { getXattr, setXattr } from "../../xlators/storage/posix/target.ts";
+import { readPlace, writePlace } from "../../xlators/storage/posix/place.ts";
+import { getXattr } from "../../xlators/storage/posix/target.ts";
 import { UserError } from "../core/errors.ts";
 import { type Gfid, gfidText } from "../core/gfid.ts";
-import { KEY } from "../core/keys.ts";
+import { KEY, PLACE_XATTR } from "../core/keys.ts";
 
-const PLACE = "trusted.mortar.brick";
 const HIDDEN = ".glusterfs";
 /** What a new file system comes with, and what an interrupted making leaves. */
 const NOT_FILES = ["lost+found", HIDDEN];
@@ -39,10 +38,10 @@ export async function makeBrick(place: BrickPlace, volumeId: Gfid): Promise<void
   if (Buffer.isBuffer(found) && !found.equals(volumeId)) throw otherVolume(directory, found, volumeId);
   try {
     await mkdir(join(directory, HIDDEN), { recursive: true });
-    const present = (await getXattr(join(directory, HIDDEN), PLACE))?.toString();
+    const present = await readPlace(directory);
     if (present !== undefined && present !== id)
       throw new UserError(`brick "${directory}": is "${present}" already; put it back to its place`);
-    await setXattr(join(directory, HIDDEN), PLACE, Buffer.from(id));
+    await writePlace(directory, id);
   } catch (error) {
     if (error instanceof UserError) throw error;
     throw new UserError(`brick "${directory}": cannot be made: ${(error as Error).message}`);
@@ -79,17 +78,16 @@ export async function checkNewBrick({ directory, index }: BrickPlace): Promise<v
 }
 
 async function checkPlace({ directory, id }: BrickPlace, all: readonly BrickPlace[]): Promise<void> {
-  const value = await getXattr(join(directory, HIDDEN), PLACE).catch(() => undefined);
-  const found = value?.toString();
+  const found = await readPlace(directory).catch(() => undefined);
   if (found === id) return;
   const other = all.find((place) => place.id === found);
   const fix = "put the directories back to their places";
   if (other)
     throw new UserError(`brick "${directory}": is the one of "${other.directory}": they are swapped; ${fix}`);
   throw new UserError(
-    `brick "${directory}": does not say which copy it is (${PLACE} of ${HIDDEN} is ` +
+    `brick "${directory}": does not say which copy it is (${PLACE_XATTR} of ${HIDDEN} is ` +
       `${found === undefined ? "missing" : `"${found}"`}); if it is in its place: ` +
-      `setfattr -n ${PLACE} -v ${id} ${join(directory, HIDDEN)}`,
+      `setfattr -n ${PLACE_XATTR} -v ${id} ${join(directory, HIDDEN)}`,
   );
 }
 

@@ -3,12 +3,15 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { rmSync, utimesSync } from "node:fs";
+import { readFileSync, renameSync, rmSync, utimesSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { casts } from "../support/casts.ts";
+import { PLACE_XATTR } from "../../src/core/keys.ts";
+import { cast, casts } from "../support/casts.ts";
 import { describeCopy, namesOf } from "../support/copies.ts";
+import { codeOf } from "../support/file-agent.ts";
+import { listXattrs } from "../support/libc.ts";
 import { type Brick, Lab, LOOPBACK, MORTAR } from "../support/peers.ts";
 import { freePort } from "../support/ports.ts";
 import { describeExit } from "../support/processes.ts";
@@ -16,6 +19,7 @@ import { makeReplicaDirectory, Replica } from "../support/replica.ts";
 import { expectSameBytes } from "../support/same-bytes.ts";
 import { pattern } from "../support/sample-tree.ts";
 import { Scene } from "../support/scene.ts";
+import { until } from "../support/wait.ts";
 
 const KIB = 1024;
 
@@ -85,29 +89,6 @@ describe.each(casts())("%s", (cast) => {
     await other!.process.kill();
   });
 
-  // Nothing on a brick says which copy it is, for GlusterFS' clients as for Mortar's: marks that were made
-  // under one order must be healed under it.
-  it("two bricks that are swapped in the volfile do no harm while the copies are level", async () => {
-    const s = await Scene.open(lab, cast);
-    await agent.writeFile(s.at("before"), pattern(100 * KIB));
-    const [first, second, third] = s.replica.bricks as [Brick, Brick, Brick];
-    const swapped = { copies: [second, first, third] };
-    const mount = await s.replica.mount(cast.client, swapped);
-    const path = (name: string): string => join(mount.mountpoint, name);
-    expectSameBytes(await agent.readFile(path("before")), pattern(100 * KIB));
-    await agent.writeFile(path("swapped"), "one");
-    await s.replica.kill(1);
-    await agent.writeFile(path("swapped"), "two");
-    await lab.unmount(mount);
-    await s.replica.revive(1);
-    await s.replica.heal(cast.healer, swapped);
-    expect(String(await agent.readFile(s.at("swapped")))).toBe("two");
-    await s.without([0], () => agent.writeFile(s.at("swapped"), "three"));
-    await s.heal();
-    expect(String(await agent.readFile(s.at("swapped")))).toBe("three");
-    await s.close();
-  });
-
   it("clocks of bricks that differ decide nothing", async () => {
     const s = await Scene.open(lab, cast);
     for (const name of ["file", "other"]) await agent.writeFile(s.at(name), "old");
@@ -124,6 +105,97 @@ describe.each(casts())("%s", (cast) => {
     await s.heal();
     expect(String(await agent.readFile(s.at("file")))).toBe("new");
     expect(await agent.stat(s.at("other"))).toMatchObject({ mode: "0600", mtime: seen.mtime });
+    await s.close();
+  });
+});
+
+describe("two bricks that changed places", () => {
+  /** Of bricks of Mortar: when each is written down as the copy it is. */
+  async function untilWrittenDown({ replica }: Scene): Promise<void> {
+    const written = (directory: string): boolean =>
+      listXattrs(join(directory, ".glusterfs")).includes(PLACE_XATTR);
+    await until("each brick is written down as a copy", () =>
+      replica.bricks.every(({ directory }) => written(directory)),
+    );
+  }
+
+  async function expectRefused(...args: readonly string[]): Promise<void> {
+    const exit = await lab.processes.tryRun(MORTAR, args);
+    expect(exit.code, describeExit(exit)).not.toBe(0);
+    expect(exit.stderr.trimEnd().split("\n").at(-1)).toMatch(
+      /^mortar: .*-client-[01]": its brick is the copy "r\d+-client-[01]", not "r\d+-client-[01]": bricks of/,
+    );
+  }
+
+  it("are refused before anything is changed on them, with marks pending, and taken again in their places", async () => {
+    const s = await Scene.open(lab, cast("mortar", "mortar", "mortar"));
+    const { replica } = s;
+    await agent.writeFile(s.at("file"), "old");
+    await untilWrittenDown(s);
+    // Under a swapped order this mark would say that the new content is the stale one.
+    await replica.kill(1);
+    await agent.writeFile(s.at("file"), "new");
+    await lab.unmount(s.mount);
+    await replica.revive(1);
+    const [first, second, third] = replica.bricks as [Brick, Brick, Brick];
+    const swapped = replica.volfile({ copies: [second, first, third] });
+    const before = [replica.marks(), replica.bricks.map(({ directory }) => describeCopy(directory))];
+    await expectRefused("mount", swapped, lab.makeDirectory("refused"), "--foreground");
+    await expectRefused("heal", swapped);
+    await expectRefused("heal", swapped, "info");
+    expect([replica.marks(), replica.bricks.map(({ directory }) => describeCopy(directory))]).toEqual(before);
+    await replica.heal("mortar");
+    const mount = await replica.mount("mortar");
+    expect(String(await agent.readFile(join(mount.mountpoint, "file")))).toBe("new");
+    await lab.unmount(mount);
+    await replica.kill(0, 1, 2);
+  });
+
+  it("are refused as well when their directories were exchanged under a mount, which waits for the right ones", async () => {
+    const s = await Scene.open(lab, cast("mortar", "mortar", "mortar"));
+    const { replica } = s;
+    await agent.writeFile(s.at("file"), "content");
+    await untilWrittenDown(s);
+    const exchange = async (): Promise<void> => {
+      await replica.kill(0, 1);
+      const [one, two] = [replica.directory(0), replica.directory(1)];
+      renameSync(one, `${one}.aside`);
+      renameSync(two, one);
+      renameSync(`${one}.aside`, two);
+      await replica.revive(0, 1);
+    };
+    await exchange();
+    await until("the mount has looked at both", () => {
+      const log = readFileSync(s.mount.logFile, "utf8");
+      return [0, 1].every((index) => log.includes(`not \\"${replica.name}-client-${index}\\"`));
+    });
+    expect(await codeOf(agent.writeFile(s.at("file"), "lost"))).toBe("ENOTCONN");
+    await exchange();
+    await s.untilConnected();
+    expect(String(await agent.readFile(s.at("file")))).toBe("content");
+    await s.heal();
+    await s.close();
+  });
+
+  // Their bricks do not say which copy they are: what was marked under one order must be healed under it.
+  it("do no harm on bricks of GlusterFS while the copies are level", async () => {
+    const s = await Scene.open(lab, cast("mortar", "glusterfs", "mortar"));
+    await agent.writeFile(s.at("before"), pattern(100 * KIB));
+    const [first, second, third] = s.replica.bricks as [Brick, Brick, Brick];
+    const swapped = { copies: [second, first, third] };
+    const mount = await s.replica.mount("mortar", swapped);
+    const path = (name: string): string => join(mount.mountpoint, name);
+    expectSameBytes(await agent.readFile(path("before")), pattern(100 * KIB));
+    await agent.writeFile(path("swapped"), "one");
+    await s.replica.kill(1);
+    await agent.writeFile(path("swapped"), "two");
+    await lab.unmount(mount);
+    await s.replica.revive(1);
+    await s.replica.heal("mortar", swapped);
+    expect(String(await agent.readFile(s.at("swapped")))).toBe("two");
+    await s.without([0], () => agent.writeFile(s.at("swapped"), "three"));
+    await s.heal();
+    expect(String(await agent.readFile(s.at("swapped")))).toBe("three");
     await s.close();
   });
 });

@@ -14,6 +14,7 @@ import { Dict } from "../../src/core/dict.ts";
 import type { Env, Timer } from "../../src/core/env.ts";
 import { errnoName, FopError } from "../../src/core/errors.ts";
 import { gfidOf, gfidText } from "../../src/core/gfid.ts";
+import { PLACE_SETVOLUME } from "../../src/core/keys.ts";
 import type { Logger } from "../../src/core/log.ts";
 import { RpcClient } from "../../src/rpc/client.ts";
 import {
@@ -49,8 +50,7 @@ const CLIENT_VERSION = "mortar-0.1";
 export interface SessionEvents {
   /** Connected and identified: open files again through `rpc`. The session is up when this settles. */
   onReopen(rpc: RpcClient): Promise<void>;
-  /** `volumeId`: of the brick, where it tells. */
-  onUp(volumeId: string | undefined): void;
+  onUp(told: BrickIdentity): void;
   onDown(): void;
   /** The connection has ended, and all that the brick kept for it. */
   onLost(): void;
@@ -60,6 +60,12 @@ export interface SessionEvents {
   onPing(latencyMs: number): void;
   /** A callback of the brick other than child up and down. May throw XdrError. */
   onCallback(procedure: number, reader: XdrReader): void;
+}
+
+/** What a brick tells of itself, where it does: its volume, and which copy it is (see ChildEvent). */
+export interface BrickIdentity {
+  readonly volumeId?: string;
+  readonly brickId?: string;
 }
 
 export interface SessionInit {
@@ -95,6 +101,7 @@ export class ClientSession {
   #brickUp = true;
   #wasUp = false;
   #volumeId: string | undefined;
+  #brickId: string | undefined;
   #reconnects = 0;
   #lastXid = 1;
   #retry: Timer | undefined;
@@ -192,7 +199,7 @@ export class ClientSession {
       this.rpc = this.#ready;
       this.#wasUp = true;
       this.#retryMs = RETRY_FIRST_MS;
-      events.onUp(this.#volumeId);
+      events.onUp(this.#identityOfBrick());
     } else if (!this.#brickUp) {
       if (this.rpc !== undefined) {
         this.rpc = undefined;
@@ -297,7 +304,16 @@ export class ClientSession {
     if (volumeId !== undefined && this.#volumeId !== undefined && volumeId !== this.#volumeId)
       throw new AttemptFailed(`${where} belongs to volume ${volumeId} now, not to ${this.#volumeId}`);
     this.#volumeId ??= volumeId;
+    this.#brickId = reply.dict?.text(PLACE_SETVOLUME);
     return reply.dict?.text("child_up") !== "0";
+  }
+
+  #identityOfBrick(): BrickIdentity {
+    const [volumeId, brickId] = [this.#volumeId, this.#brickId];
+    return {
+      ...(volumeId === undefined ? {} : { volumeId }),
+      ...(brickId === undefined ? {} : { brickId }),
+    };
   }
 
   /** All options of the volfile section, and what identifies this connection (wire.md 3.3). */

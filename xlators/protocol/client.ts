@@ -74,7 +74,7 @@ class ProtocolClient extends ForwardingXlator<typeof CLIENT_OPTIONS> {
       options: () => this.options,
       events: {
         onReopen: (rpc) => this.#reopen(rpc),
-        onUp: (volumeId) => this.notifyParents({ type: "child-up", ...(volumeId ? { volumeId } : {}) }),
+        onUp: (told) => this.notifyParents({ type: "child-up", ...told }),
         onDown: () => this.notifyParents({ type: "child-down" }),
         onLost: () => this.#fds.invalidate(),
         onConnecting: (why) => this.notifyParents({ type: "child-connecting", why }),

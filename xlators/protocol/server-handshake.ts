@@ -11,6 +11,7 @@ import { ERRNO, type ErrnoName, toFopError } from "../../src/core/errors.ts";
 import { ROOT_GFID } from "../../src/core/gfid.ts";
 import { isDir } from "../../src/core/iatt.ts";
 import { Inode } from "../../src/core/inode.ts";
+import { PLACE_SETVOLUME } from "../../src/core/keys.ts";
 import type { Logger } from "../../src/core/log.ts";
 import {
   dumpCall,
@@ -136,6 +137,8 @@ export class HandshakeProgram implements ServedProgram {
       dict.setStr("clnt-lk-version", "0").setStr("transport-ptr", "0");
       const volumeId = this.#init.volumeIdOf(session.brick);
       if (volumeId !== undefined) dict.setStr("volume-id", volumeId);
+      const { place } = session.brick;
+      if (place !== undefined) dict.setStr(PLACE_SETVOLUME, place);
       log.info("client connected", {
         peer: host,
         port,

@@ -27,6 +27,8 @@ export class Brick {
   readonly inodes: InodeTable;
   /** It has said that it can serve. */
   up = false;
+  /** Which copy of a replicated volume it says it is; undefined when it does not say. */
+  place: string | undefined;
 
   constructor(top: XlatorBase, inodesMax: number) {
     this.name = top.name;

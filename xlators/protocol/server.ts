@@ -126,6 +126,9 @@ export class ProtocolServer extends ForwardingXlator<typeof SERVER_OPTIONS> {
     const brick = this.#bricks.get(from.name);
     if (brick === undefined) return;
     if (event.type === "child-up" || event.type === "child-down") {
+      if (event.type === "child-up") brick.place = event.brickId;
+      // A brick that says more of itself is no news for its clients.
+      if (brick.up === (event.type === "child-up")) return;
       brick.up = event.type === "child-up";
       const procedure = brick.up ? CALLBACK_PROC.CHILD_UP : CALLBACK_PROC.CHILD_DOWN;
       for (const [peer, session] of this.#sessions)

@@ -15,6 +15,8 @@ export class ReplicaSet {
   /** Instance name of the translator: the domain of its locks (spec translators.md 4.4). */
   readonly name: string;
   readonly children: readonly XlatorBase[];
+  /** By child: what marks call it. */
+  readonly brickIds: readonly string[];
   /** By child: the xattr in which others record what it missed. */
   readonly pendingKeys: readonly string[];
   /** Index of the arbiter, -1 when there is none: it has names and marks, no data. */
@@ -45,6 +47,7 @@ export class ReplicaSet {
   }) {
     this.name = init.name;
     this.children = init.children;
+    this.brickIds = init.brickIds;
     this.pendingKeys = init.brickIds.map((id) => AFR_PREFIX + id);
     this.options = init.options;
     this.env = init.env;

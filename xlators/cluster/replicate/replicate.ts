@@ -39,6 +39,7 @@ import { Lookups } from "./lookup.ts";
 import { Membership } from "./membership.ts";
 import { OpenFiles } from "./open-files.ts";
 import { options, type ReplicateOptions } from "./options.ts";
+import { Places } from "./places.ts";
 import { QuorumGate } from "./quorum-gate.ts";
 import { type ReadContext, Reads } from "./read.ts";
 import { checkNamedCopy, ReadPolicy } from "./read-policy.ts";
@@ -59,6 +60,7 @@ class SingleCopy extends Xlator<typeof options> {}
 export class Replicate extends XlatorBase<typeof options> {
   readonly set: ReplicaSet;
   readonly #membership: Membership;
+  readonly #places: Places;
   readonly #states: InodeStates;
   readonly #policy: ReadPolicy;
   readonly #gate: QuorumGate;
@@ -88,6 +90,7 @@ export class Replicate extends XlatorBase<typeof options> {
       log: this.log,
     });
     this.#membership = new Membership(this.set, (event) => this.notifyParents(event));
+    this.#places = new Places(this.set);
     this.#states = new InodeStates(this.set);
     this.#policy = new ReadPolicy(this.set);
     this.set.watch(() => this.#policy.discoverLocal());
@@ -145,6 +148,7 @@ export class Replicate extends XlatorBase<typeof options> {
       return;
     }
     this.#membership.stop();
+    this.#places.stop();
     this.#gate.stop();
     this.#stopping = this.#stop(event);
   }
@@ -158,8 +162,10 @@ export class Replicate extends XlatorBase<typeof options> {
 
   override onChildEvent(event: ChildEvent, from: XlatorBase): void {
     const child = this.children.indexOf(from);
-    if (event.type === "child-up") this.#membership.childUp(child, event.volumeId);
-    else if (event.type === "child-down") this.#membership.childDown(child);
+    if (event.type === "child-up") {
+      this.#places.heard(child, event.brickId);
+      this.#membership.childUp(child, event);
+    } else if (event.type === "child-down") this.#membership.childDown(child);
     else if (event.type === "child-connecting") this.#membership.childConnecting(child, event.why);
     else if (event.type === "auth-failed") this.#membership.childRefused(child, event.why);
     else if (event.type === "child-ping") this.set.latencyMs[child] = event.latencyMs;

@@ -26,6 +26,7 @@ import {
 } from "../../../src/os/files.ts";
 import { HIDDEN, ifAbsent, isCode } from "./handle.ts";
 import { lockDirectory } from "./lock.ts";
+import { readPlace } from "./place.ts";
 import { getXattr, setXattr, XATTR_CREATE } from "./target.ts";
 import { openCompanions, UNPRIVILEGED } from "./unprivileged.ts";
 
@@ -40,6 +41,8 @@ export interface BrickDirectory {
   readonly base: string;
   /** Kept open while the brick runs: holds the lock and keeps the file system mounted. */
   readonly lockFd: number;
+  /** Which copy of a replicated volume it is; empty when nobody has said so. */
+  readonly place: string;
 }
 
 /** What people are told for an errno that a brick's directory may give. */
@@ -75,11 +78,12 @@ export async function openBrickDirectory(
     if (UNPRIVILEGED) await explained(directory, () => openCompanions(base));
     if (owner.uid !== -1 || owner.gid !== -1)
       await explained(directory, () => lchown(base, owner.uid, owner.gid));
+    const place = (await explained(directory, () => readPlace(base))) ?? "";
+    return { base, lockFd, place };
   } catch (error) {
     await close(lockFd);
     throw error;
   }
-  return { base, lockFd };
 }
 
 /**

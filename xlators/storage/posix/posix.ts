@@ -14,6 +14,7 @@ import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
 import { gfidText } from "../../../src/core/gfid.ts";
 import { S_IFREG } from "../../../src/core/iatt.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
+import { PLACE_XATTR } from "../../../src/core/keys.ts";
 import { O_DIRECT } from "../../../src/core/open-flags.ts";
 import { type Dump, defineXlator, exactly, type ParentEvent, XlatorBase } from "../../../src/core/xlator.ts";
 import { openDiskIo } from "../../../src/os/disk-io.ts";
@@ -38,6 +39,7 @@ import { Janitor } from "./janitor.ts";
 import { lookupFop } from "./lookup.ts";
 import { accessFop, opendirFop, openFop, readlinkFop, setAttributes, statOf } from "./metadata.ts";
 import { type PosixOptions, posixOptions } from "./options.ts";
+import { writePlace } from "./place.ts";
 import { putFop } from "./put.ts";
 import { readdirFop, readdirpFop } from "./readdir.ts";
 import { renameFop, rmdirFop, unlinkFop } from "./remove.ts";
@@ -58,12 +60,15 @@ class Posix extends XlatorBase<typeof posixOptions> {
   #janitor: Janitor | undefined;
   #health: HealthCheck | undefined;
   #failed = false;
+  /** Which copy this is; empty while nobody has said so. */
+  #place = "";
 
   override async init(): Promise<void> {
     const { options } = this;
     const owner = { uid: options["brick-uid"], gid: options["brick-gid"] };
-    const { base, lockFd } = await openBrickDirectory(options.directory, options["volume-id"], owner);
+    const { base, lockFd, place } = await openBrickDirectory(options.directory, options["volume-id"], owner);
     this.#lockFd = lockFd;
+    this.#place = place;
     // What a client asks for is what a new file gets; whoever wants a umask has applied it.
     process.umask(0);
     const io = openDiskIo(options["linux-io_uring"] ? "auto" : "pool");
@@ -109,7 +114,20 @@ class Posix extends XlatorBase<typeof posixOptions> {
   }
 
   override onParentEvent(event: ParentEvent): void {
-    if (event.type === "parent-up" && !this.#failed) this.notifyParents({ type: "child-up" });
+    if (event.type === "parent-up" && !this.#failed) this.#sayUp();
+  }
+
+  /** Says so to those above, a server among them, as they will not ask again. */
+  async #takePlace(place: string): Promise<Reply<"setxattr">> {
+    await writePlace(this.#brick.base, place);
+    this.log.info("the brick is written down as this copy", { copy: place });
+    this.#place = place;
+    if (!this.#failed) this.#sayUp();
+    return {};
+  }
+
+  #sayUp(): void {
+    this.notifyParents({ type: "child-up", brickId: this.#place });
   }
 
   override dump(): Dump {
@@ -231,6 +249,8 @@ class Posix extends XlatorBase<typeof posixOptions> {
   }
 
   override setxattr(call: Call, args: Args<"setxattr">): Promise<Reply<"setxattr">> {
+    const place = call.pid < 0 ? args.xattrs.text(PLACE_XATTR) : undefined;
+    if (place !== undefined) return this.#in("setxattr", this.#takePlace(place));
     return this.#in(
       "setxattr",
       this.#brick.withLoc(args.loc, (subject) => setxattr(this.#brick, call, subject, args)),

@@ -79,21 +79,67 @@ describe("a replica set", () => {
     ["the first brick's", ""],
   ])("takes no brick of another volume than %s, until it is one of this volume", (_, volumeId) => {
     const { set, members, heard } = membership({ "volume-id": volumeId });
-    members.childUp(0, "aaaa-volume");
-    members.childUp(1, "bbbb-volume");
+    members.childUp(0, { volumeId: "aaaa-volume" });
+    members.childUp(1, { volumeId: "bbbb-volume" });
     members.childUp(2);
     expect(set.up).toBe(0b101);
     expect(heard).toEqual(["child-up"]);
     members.childDown(1);
-    members.childUp(1, "aaaa-volume");
+    members.childUp(1, { volumeId: "aaaa-volume" });
     expect(set.up).toBe(0b111);
   });
 
   it("says why when all its bricks are another volume's", () => {
     const { members, heard, whys } = membership({ "volume-id": "a" });
-    for (const child of [0, 1, 2]) members.childUp(child, "b");
+    for (const child of [0, 1, 2]) members.childUp(child, { volumeId: "b" });
     expect(heard).toEqual(["auth-failed"]);
     expect(whys).toEqual(["its brick belongs to volume b, not to a"]);
+  });
+
+  it("takes no brick that is another copy than its place says, and says how to mend it", () => {
+    const { set, members, heard } = membership();
+    members.childUp(0, { brickId: "c0" });
+    members.childUp(1, { brickId: "c2" });
+    members.childUp(2, { brickId: "" });
+    expect(set.up).toBe(0b101);
+    expect(heard).toEqual(["child-up"]);
+    members.childDown(1);
+    members.childUp(1, { brickId: "c1" });
+    expect(set.up).toBe(0b111);
+  });
+
+  it("is not up when two bricks are swapped: the third alone can never be a quorum", () => {
+    const { set, members, heard, whys } = membership();
+    members.childUp(0, { brickId: "c1" });
+    members.childUp(1, { brickId: "c0" });
+    members.childUp(2, { brickId: "c2" });
+    expect(set.up).toBe(0b100);
+    expect(heard).toEqual(["auth-failed"]);
+    expect(whys[0]).toMatch(
+      /^subvolume "c1": its brick is the copy "c0", not "c1": bricks of this volume are swapped; put /,
+    );
+  });
+
+  it("waits on when it has served before, whoever is refused later", () => {
+    const { members, heard } = membership();
+    for (const child of [0, 1, 2]) members.childUp(child, { brickId: `c${child}` });
+    for (const child of [0, 1, 2]) members.childDown(child);
+    heard.length = 0;
+    members.childUp(0, { brickId: "c1" });
+    members.childUp(1, { brickId: "c0" });
+    expect(heard).toEqual([]);
+    members.childDown(0);
+    members.childUp(0, { brickId: "c0" });
+    expect(heard).toEqual(["child-up"]);
+  });
+
+  it("does not give up while children that have not been heard of may be a quorum", async () => {
+    const { env, members, heard } = membership();
+    members.childRefused(0, "wrong volume");
+    await env.clock.advance(10_000);
+    expect(heard).toEqual([]);
+    members.childUp(1);
+    expect(heard).toEqual(["child-up"]);
   });
 
   it("tells of single children as descendents, and is down with the last", () => {
