@@ -17,6 +17,7 @@ import { pause, until } from "../test/support/wait.ts";
 import { runCaches } from "./cache-trial.ts";
 import type { Figure } from "./figures.ts";
 import { runMemory } from "./memory.ts";
+import { runScale, runScaleReplica } from "./scale-trial.ts";
 import { runSwitches } from "./switches.ts";
 
 export interface TrialScale {
@@ -29,11 +30,13 @@ export interface TrialScale {
   readonly switches: number;
   /** Small files of the trial of caches. */
   readonly files: number;
+  /** Of sharded images, in the trial of scale. */
+  readonly blocks: number;
 }
 
 export const TRIAL_SCALES = {
-  full: { imageMiB: 1024, changedMiB: 128, cycles: 200, switches: 600, files: 1000 },
-  quick: { imageMiB: 64, changedMiB: 8, cycles: 6, switches: 20, files: 200 },
+  full: { imageMiB: 1024, changedMiB: 128, cycles: 200, switches: 600, files: 1000, blocks: 16_000 },
+  quick: { imageMiB: 64, changedMiB: 8, cycles: 6, switches: 20, files: 200, blocks: 160 },
 } as const satisfies Record<string, TrialScale>;
 
 export interface TrialRun {
@@ -66,6 +69,8 @@ export const TRIALS: readonly Trial[] = [
   { id: "caches", title: "what the caching translators are good for", run: runCaches },
   { id: "memory", title: "memory of the mount while bricks come and go", once: true, run: runMemory },
   { id: "switches", title: "switches of graphs under a writer", once: true, run: runSwitches },
+  { id: "scale", title: "16,000 blocks of sharded images", once: true, run: runScale },
+  { id: "scale-replica", title: "the same on a replica 3", once: true, run: runScaleReplica },
 ];
 
 async function runHeal({ lab, scale, makes, progress }: TrialRun): Promise<Figure[]> {

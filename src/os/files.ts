@@ -113,6 +113,12 @@ export function open(path: OsPath, flags: number, mode = 0): Promise<number> {
   return pooled("open", c.open, cString(path), flags | fs.constants.O_NOFOLLOW | 0o2000000, mode);
 }
 
+/** How many fds this process may have: the soft limit, which node raises to the hard one when it starts. */
+export function openFilesMax(): number {
+  const found = /^Max open files\s+(\d+)/m.exec(fs.readFileSync("/proc/self/limits", "utf8"));
+  return found === null ? Number.MAX_SAFE_INTEGER : Number(found[1]);
+}
+
 export const close = (fd: number): Promise<void> => node((done) => fs.close(fd, done));
 export const mkdir = (path: OsPath, mode: number): Promise<void> =>
   node((done) => fs.mkdir(raw(path), mode, done));

@@ -40,9 +40,9 @@ export function replicaVolfile(volume: ReplicaVolfile): string {
   ].join("\n");
 }
 
-/** What a mount of a sharded volume with `group virt` runs. */
+/** What a mount of a sharded volume with `group virt` runs; of one copy there is nothing to replicate. */
 export function virtVolfile(volume: ReplicaVolfile): string {
-  const { name } = volume;
+  const { name, copies } = volume;
   const layers: readonly (readonly [suffix: string, type: string, options: readonly string[]])[] = [
     ["dht", "cluster/distribute", ["lookup-optimize off"]],
     ["shard", "features/shard", []],
@@ -52,7 +52,7 @@ export function virtVolfile(volume: ReplicaVolfile): string {
     ["md-cache", "performance/md-cache", []],
   ];
   const sections: string[] = [];
-  let below = replicateName(name);
+  let below = copies.length > 1 ? replicateName(name) : clientName(name, 0);
   for (const [suffix, type, options] of layers) {
     sections.push(section(`${name}-${suffix}`, type, [...options], below));
     below = `${name}-${suffix}`;
@@ -60,7 +60,7 @@ export function virtVolfile(volume: ReplicaVolfile): string {
   const virt = { ...volume, replicate: ["eager-lock enable", "quorum-type auto", "choose-local off"] };
   return [
     ...clients(volume),
-    replicate(virt, []),
+    ...(copies.length > 1 ? [replicate(virt, [])] : []),
     ...sections,
     section(name, "debug/io-stats", ["log-level WARNING"], below),
   ].join("\n");

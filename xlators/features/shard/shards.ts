@@ -43,6 +43,11 @@ export class Shard {
     this.#directFd ??= Fd.anonymous(this.inode, O_RDWR | O_LARGEFILE | O_DIRECT);
     return this.#directFd;
   }
+
+  /** By which it was last reached, so that a brick need not open it in another way for a sync. */
+  get syncFd(): Fd {
+    return this.#directFd ?? this.fd;
+  }
 }
 
 export interface ShardsInit {
@@ -148,7 +153,7 @@ export class Shards {
 
   #syncEvicted(shard: Shard): void {
     const { file } = shard;
-    const sync = this.#below.fsync(ROOT_CALL, { fd: shard.fd, datasync: true }).then(
+    const sync = this.#below.fsync(ROOT_CALL, { fd: shard.syncFd, datasync: true }).then(
       () => void file.dirty.delete(shard),
       (error) => {
         if (isGone(error)) file.dirty.delete(shard);

@@ -57,7 +57,7 @@ export class Syncer {
     const root = asRoot(call);
     const sync = eachOf(shards, async (shard) => {
       try {
-        await this.#context.below.fsync(root, { fd: shard.fd, datasync });
+        await this.#context.below.fsync(root, { fd: shard.syncFd, datasync });
       } catch (error) {
         // A block that was taken away has nothing to sync.
         if (!isGone(error)) throw error;

@@ -1,7 +1,7 @@
 /**
  * OS fds behind Fds. A named Fd (a client's open) has one until it is released; anonymous Fds share one per
  * inode and O_DIRECT, kept open in an LRU because shards are written through them without an open (spec
- * translators.md 1.5).
+ * translators.md 1.5): as many as a large image has shards, as long as the process has room for other fds.
  *
  * Invariant: an OS fd is closed only when no fop uses it (`enter` ... `leave`): a number that is closed early
  * may name another file by the time a pool thread gets to it.
@@ -13,14 +13,28 @@ import type { Gfid } from "../../../src/core/gfid.ts";
 import { S_IFMT, S_IFREG } from "../../../src/core/iatt.ts";
 import type { Fd } from "../../../src/core/inode.ts";
 import { O_DIRECT, O_RDWR } from "../../../src/core/open-flags.ts";
-import { close, open } from "../../../src/os/files.ts";
+import { close, open, openFilesMax } from "../../../src/os/files.ts";
 import type { Handles } from "./handle.ts";
 import type { InodeState, InodeStates } from "./inode-state.ts";
 import type { Listing } from "./listing.ts";
 import type { MdataStore } from "./mdata-store.ts";
 
-/** OS fds kept for anonymous access. */
-const ANONYMOUS_MAX = 512;
+/** What may be kept open for anonymous access. */
+export interface Room {
+  readonly files: number;
+  /** From this fd number on an old one is closed for each that is opened: the process runs out of numbers. */
+  readonly fdFull: number;
+}
+
+/** A shard of 64 MiB each: a tebibyte. */
+const KEPT_MAX = 16384;
+/** Fds left to what clients open, and to connections. */
+const OTHER_FDS = 4096;
+
+/** Under a limit of fds of the process, which other bricks may share: the kernel gives low numbers first. */
+export function roomUnder(fdsMax: number): Room {
+  return { files: KEPT_MAX, fdFull: Math.max(fdsMax - OTHER_FDS, Math.floor(fdsMax / 2)) };
+}
 
 export class OpenFile {
   readonly osFd: number;
@@ -57,10 +71,8 @@ export class OpenFiles {
   readonly #mdata: MdataStore;
   readonly #named = new WeakMap<Fd, OpenFile>();
   readonly #all = new Set<OpenFile>();
-  readonly #anonymous = new LRUCache<string, OpenFile>({
-    max: ANONYMOUS_MAX,
-    dispose: (file) => this.#closeWhenIdle(file),
-  });
+  readonly #room: Room;
+  readonly #anonymous: LRUCache<string, OpenFile>;
   readonly #opening = new Map<string, Promise<OpenFile>>();
 
   /** Open descriptors of files and directories. */
@@ -68,10 +80,12 @@ export class OpenFiles {
     return this.#all.size;
   }
 
-  constructor(handles: Handles, states: InodeStates, mdata: MdataStore) {
+  constructor(handles: Handles, states: InodeStates, mdata: MdataStore, room = roomUnder(openFilesMax())) {
     this.#handles = handles;
     this.#states = states;
     this.#mdata = mdata;
+    this.#room = room;
+    this.#anonymous = new LRUCache({ max: room.files, dispose: (file) => this.#closeWhenIdle(file) });
   }
 
   /**
@@ -179,6 +193,7 @@ export class OpenFiles {
     // What has no name left is not kept; unlink may have come in between and found nothing to drop.
     if (state.removed) file.once = true;
     else this.#anonymous.set(key, file);
+    if (osFd >= this.#room.fdFull && this.#anonymous.size > 1) this.#anonymous.pop();
     return file;
   }
 
