@@ -5,6 +5,9 @@
 
 import type { Upcall } from "./fops.ts";
 
+/** `op` of the ipc fop that tells bricks of which xattrs a client wants to hear (GF_IPC_TARGET_UPCALL). */
+export const IPC_UPCALL = 2;
+
 export const UPCALL = {
   NLINK: 0x1,
   MODE: 0x2,

@@ -29,7 +29,7 @@ import { ZERO_IATT } from "../../src/core/iatt.ts";
 import type { Fd, Inode, Loc } from "../../src/core/inode.ts";
 import { KEY } from "../../src/core/keys.ts";
 import { O_TRUNC } from "../../src/core/open-flags.ts";
-import { invalidates, UPCALL } from "../../src/core/upcall-flags.ts";
+import { IPC_UPCALL, invalidates, UPCALL } from "../../src/core/upcall-flags.ts";
 import {
   type ChildEvent,
   type Dump,
@@ -45,8 +45,6 @@ import { cachedXattrs, type MdCacheOptions, mdCacheOptions } from "./md-cache/op
 
 /** Without bricks that tell of changes nothing is kept for longer. */
 const UNTOLD_MAX_SEC = 60;
-/** `ipc` by which bricks hear which xattrs a client wants to be told about (GF_IPC_TARGET_UPCALL). */
-const IPC_UPCALL = 2;
 
 export const mdCache = defineXlator({
   type: "performance/md-cache",

@@ -16,6 +16,7 @@ import type { Args, FopName, Reply, Upcall } from "../../../src/core/fops.ts";
 import type { Gfid } from "../../../src/core/gfid.ts";
 import { type Fd, Inode } from "../../../src/core/inode.ts";
 import { O_TRUNC } from "../../../src/core/open-flags.ts";
+import { UPCALL } from "../../../src/core/upcall-flags.ts";
 import {
   type ChildEvent,
   type Dump,
@@ -35,6 +36,7 @@ import type { BackgroundHeals } from "./heal/background.ts";
 import { healOnAccess } from "./heal-on-access.ts";
 import { InodeStates } from "./inode-state.ts";
 import { InodeWrites } from "./inode-writes.ts";
+import { ipc } from "./ipc.ts";
 import { Lookups } from "./lookup.ts";
 import { Membership } from "./membership.ts";
 import { OpenFiles } from "./open-files.ts";
@@ -170,7 +172,11 @@ export class Replicate extends XlatorBase<typeof options> {
     else if (event.type === "auth-failed") this.#membership.childRefused(child, event.why);
     else if (event.type === "child-ping") this.set.latencyMs[child] = event.latencyMs;
     else if (event.type === "upcall" && isContention(event.upcall)) this.#contended(event.upcall);
-    else this.notifyParents(event);
+    else {
+      if (event.type === "upcall" && isOfXattrs(event.upcall))
+        this.#states.expire(new Inode(event.upcall.gfid));
+      this.notifyParents(event);
+    }
   }
 
   /** The layers above know nothing of the locks that are held here; in other domains they have their own. */
@@ -387,8 +393,8 @@ export class Replicate extends XlatorBase<typeof options> {
 
   // The rest.
 
-  override ipc(): Promise<never> {
-    return this.#notHere("ipc");
+  override ipc(call: Call, args: Args<"ipc">): Promise<Reply<"ipc">> {
+    return ipc(this.set, call, args);
   }
 
   #forgetCached(gfid: Gfid): void {
@@ -401,6 +407,11 @@ export class Replicate extends XlatorBase<typeof options> {
   #notHere(fop: FopName): Promise<never> {
     return Promise.reject(new FopError("EOPNOTSUPP", { fop, xlator: this.name }));
   }
+}
+
+/** The xattrs that bricks tell of are the marks of this set, too: another client may blame a copy (ipc.ts). */
+function isOfXattrs(upcall: Upcall): boolean {
+  return upcall.kind === "cache-invalidation" && (upcall.flags & (UPCALL.XATTR | UPCALL.XATTR_REMOVED)) !== 0;
 }
 
 function isContention({ kind }: Upcall): boolean {
