@@ -27,6 +27,8 @@ export const KEY = {
   OPEN_FD_COUNT: "glusterfs.open-fd-count",
   /** Number of fds of an inode that a fop is using. */
   ACTIVE_FD_COUNT: "glusterfs.open-active-fd-count",
+  /** xdata of fsync: the graph is about to go; nothing may be put off any more. */
+  LAST_FSYNC: "last-fsync",
   /** xdata of writev: say whether the write only appended. */
   WRITE_IS_APPEND: "glusterfs.write-is-append",
 } as const;

@@ -158,6 +158,14 @@ export abstract class XlatorBase<T extends OptionTable = OptionTable> implements
   }
 
   /**
+   * Whether bytes of the fd's file that were acknowledged here are not with the layers below yet, and would
+   * be lost if this graph ended now.
+   */
+  hasUnwritten(fd: Fd): boolean {
+    return this.children.some((child) => child.hasUnwritten(fd));
+  }
+
+  /**
    * What `mortar statedump` shows of this translator: counts, queues, states. Cheap, without secrets and
    * without side effects; called at any time of its life.
    */

@@ -8,8 +8,8 @@
  * connection, same owner: no moment without the lock), lets the calls go on and ends what is not needed any
  * more. Whatever fails on the way leaves the old graph serving, and is told in one line.
  *
- * Refused: while somebody waits for a lock, and a brick reached in another way while locks are held through
- * the old one (`busy`; it may work later). It also measures: calls, bytes and times of every fop at the top.
+ * Refused: while somebody waits for a lock or acknowledged bytes cannot be written, and a brick reached in
+ * another way while locks are held through the old one (`busy`; it may work later). It also measures: calls, bytes and times of every fop at the top.
  */
 
 import { type Call, internalCall } from "../core/call.ts";
@@ -215,6 +215,10 @@ export class LiveGraph extends Xlator {
       for (const { open, to } of moves) open.now = to;
       this.#retiring = this.#retire(before, fresh, moves);
       await this.#within(RETIRE_MS, this.#retiring);
+    } catch (error) {
+      // From now on calls look for failures that have to be told.
+      if (this.#files.all().some(({ failure }) => failure !== undefined)) this.#moved = true;
+      throw error;
     } finally {
       this.#lastPauseMs = this.env.clock.nowMs() - beganMs;
       this.#maxPauseMs = Math.max(this.#maxPauseMs, this.#lastPauseMs);

@@ -12,6 +12,7 @@ import { Dict } from "../core/dict.ts";
 import { toFopError, UserError } from "../core/errors.ts";
 import { gfidText } from "../core/gfid.ts";
 import { Fd, type Inode } from "../core/inode.ts";
+import { KEY } from "../core/keys.ts";
 import type { Logger } from "../core/log.ts";
 import { O_ACCMODE, O_CREAT, O_EXCL, O_NOCTTY, O_RDONLY, O_TRUNC } from "../core/open-flags.ts";
 import type { Graph } from "./graph.ts";
@@ -41,7 +42,10 @@ export interface Move {
   readonly to: Fd;
 }
 
-/** Rejects with SwitchBusy; what was opened is closed again then, and the old graph has all locks. */
+/**
+ * Rejects with SwitchBusy; what was opened is closed again then, and the old graph has all locks. Failures of
+ * syncs are in `files` either way.
+ */
 export async function moveOpen(before: Graph, fresh: Graph, holdings: Holdings): Promise<Move[]> {
   const { files, locks, isLent, log } = holdings;
   const all = files.all();
@@ -65,15 +69,25 @@ export async function moveOpen(before: Graph, fresh: Graph, holdings: Holdings):
   }
 }
 
-/** What a layer that goes away has acknowledged reaches the bricks before. */
+/**
+ * What a layer that goes away has acknowledged reaches the bricks before. Where it cannot, the layer stays: it
+ * has the only copy. Any other failure was told to nobody yet; the next call that may report it does.
+ */
 async function sync(graph: Graph, open: OpenFd, log: Logger): Promise<void> {
   if (open.isDirectory || (open.fd.flags & O_ACCMODE) === O_RDONLY) return;
-  const xdata = new Dict().setInt("last-fsync", 1);
+  const xdata = new Dict().setInt(KEY.LAST_FSYNC, 1);
   try {
     await graph.top.fsync(internalCall(), { fd: open.now, datasync: false, xdata });
   } catch (error) {
-    open.failure = toFopError(error, { fop: "fsync" });
-    log.warn("data could not be synced before a switch", { gfid: open.fd.inode.gfid, error });
+    const failure = toFopError(error, { fop: "fsync" });
+    const { gfid } = open.fd.inode;
+    if (graph.top.hasUnwritten(open.now))
+      throw new SwitchBusy(
+        `acknowledged bytes of open file ${gfidText(gfid)} cannot be written: ${failure.code}; possible when ` +
+          "they are, or when it is closed",
+      );
+    open.failure = failure;
+    log.warn("data could not be synced before a switch", { gfid, error });
   }
 }
 

@@ -287,6 +287,17 @@ describe("open files", () => {
     await scene.live.fsync(call, { fd, datasync: false });
   });
 
+  it("report what a switch that was put off could not sync", async () => {
+    await using scene = await Scene.start();
+    const fd = await scene.user.create("file");
+    scene.xlator<ErrorGen>("fails").failNext("fsync", "EIO");
+    scene.xlator<ErrorGen>("fails").failNext("open", "EIO");
+    await expect(scene.live.take(WITH)).rejects.toThrow(SwitchBusy);
+    const { call } = scene.user;
+    await expect(scene.live.fsync(call, { fd, datasync: false })).rejects.toMatchObject({ code: "EIO" });
+    await scene.live.fsync(call, { fd, datasync: false });
+  });
+
   it("of readers are not synced", async () => {
     await using scene = await Scene.start();
     await scene.user.release(await scene.user.create("file"));
@@ -295,6 +306,62 @@ describe("open files", () => {
     await scene.live.take(WITH);
     undo();
     await scene.live.fsync(scene.user.call, { fd, datasync: false });
+  });
+});
+
+describe("acknowledged bytes that cannot be written", () => {
+  const behind = (extra: readonly Layer[]): Volfile =>
+    volfile(...KEPT, { name: "behind", type: "performance/write-behind" }, ...extra, TOP);
+  const trees = [
+    { to: "a graph without write-behind", volfile: WITHOUT },
+    { to: "a graph with another layer over it", volfile: behind([EXTRA]) },
+  ];
+
+  async function failing(): Promise<{ scene: Scene; fd: Fd; undo: () => void }> {
+    const scene = await Scene.start(behind([]));
+    const fd = await scene.user.create("file");
+    const fails = scene.xlator<ErrorGen>("fails");
+    const undo = fails.failWhere((fop) => (fop === "writev" ? "ENOSPC" : undefined));
+    await scene.user.write(fd, "only copy");
+    await settle();
+    return { scene, fd, undo };
+  }
+
+  it.each(trees)(
+    "keep the graph that has them from becoming $to, until they are",
+    async ({ volfile: next }) => {
+      const { scene, fd, undo } = await failing();
+      await using _end = scene;
+      const { call } = scene.user;
+      const change = scene.live.take(next);
+      await expect(change).rejects.toThrow(SwitchBusy);
+      await expect(change).rejects.toThrow(/acknowledged bytes .* cannot be written: ENOSPC; possible when/);
+      await expect(scene.live.fsync(call, { fd, datasync: false })).rejects.toMatchObject({ code: "ENOSPC" });
+      await expect(scene.live.take(next)).rejects.toThrow(SwitchBusy);
+      undo();
+      expect(await scene.live.take(next)).toMatchObject({ kind: "switched" });
+      await scene.live.fsync(call, { fd, datasync: false });
+      expect(await scene.user.text(fd)).toBe("only copy");
+    },
+  );
+
+  it("are told to the next writer even if a switch met them first", async () => {
+    const { scene, fd, undo } = await failing();
+    await using _end = scene;
+    await expect(scene.live.take(WITHOUT)).rejects.toThrow(SwitchBusy);
+    await expect(scene.user.write(fd, "more", 100)).rejects.toMatchObject({ code: "ENOSPC" });
+    undo();
+  });
+
+  it("do not keep it when their file is closed", async () => {
+    const { scene, fd } = await failing();
+    await using _end = scene;
+    await expect(scene.live.take(WITHOUT)).rejects.toThrow(SwitchBusy);
+    const { call } = scene.user;
+    await expect(scene.live.flush(call, { fd })).rejects.toMatchObject({ code: "ENOSPC" });
+    await scene.user.close(fd).catch(() => {});
+    await scene.live.release(fd);
+    expect(await scene.live.take(WITHOUT)).toMatchObject({ kind: "switched" });
   });
 });
 

@@ -20,6 +20,7 @@ import { gfidEquals, gfidKey, gfidOf, gfidText } from "../../../src/core/gfid.ts
 import { ZERO_IATT } from "../../../src/core/iatt.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
 import { iovSize } from "../../../src/core/iovec.ts";
+import { KEY } from "../../../src/core/keys.ts";
 import { O_ACCMODE, O_DIRECT, O_RDONLY, O_SYNC, O_TRUNC } from "../../../src/core/open-flags.ts";
 import {
   type ChildEvent,
@@ -127,6 +128,10 @@ class WriteBehind extends Xlator<typeof WRITE_BEHIND_OPTIONS> implements Host {
     return osFd;
   }
 
+  override hasUnwritten(fd: Fd): boolean {
+    return this.#backlogs.find(fd.inode)?.isDirty === true || super.hasUnwritten(fd);
+  }
+
   /** What the fd wrote is settled before it goes: nobody could hear of a failure after that. */
   override async release(fd: Fd): Promise<void> {
     const backlog = this.#backlogs.find(fd.inode);
@@ -199,7 +204,12 @@ class WriteBehind extends Xlator<typeof WRITE_BEHIND_OPTIONS> implements Host {
   override async fsync(call: Call, args: Args<"fsync">): Promise<Reply<"fsync">> {
     const { fd } = args;
     const backlog = this.#backlogs.find(fd.inode);
-    if (backlog !== undefined) this.#tell("fsync", fd, backlog, await backlog.settle());
+    if (backlog !== undefined) {
+      const failure = await backlog.settle();
+      // Before a switch nobody hears of it, and nothing may be given up.
+      if (failure !== undefined && args.xdata?.has(KEY.LAST_FSYNC)) throw failure;
+      this.#tell("fsync", fd, backlog, failure);
+    }
     return this.child.fsync(call, args);
   }
 
