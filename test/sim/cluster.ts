@@ -18,6 +18,7 @@ import { memoryOn } from "../../xlators/storage/memory.ts";
 import type { Layer } from "../support/build-graph.ts";
 import type { Prng } from "../support/prng.ts";
 import { sectionOf } from "../support/volfiles.ts";
+import { clientGraph, type StackPlan } from "./client-graph.ts";
 import { NodeEnv, randomOf, SimClock } from "./clock.ts";
 import { type DiskFaults, diskOver, healthyDisk, losePower } from "./disk.ts";
 import { type InFlight, inFlightOver } from "./in-flight.ts";
@@ -25,7 +26,6 @@ import { type Delays, type NetNode, SimNetwork } from "./network.ts";
 import { Trace } from "./trace.ts";
 
 export const VOLUME = "vol";
-const VOLUME_ID = "5c1b7a60-0000-4000-8000-00000000a1a1";
 const PORT_BASE = 49152;
 
 /** What a cluster is made of. */
@@ -42,6 +42,8 @@ export interface ClusterPlan {
   readonly disk: { readonly latencyMs: number; readonly jitterMs: number };
   /** Wall clocks differ by up to this much. */
   readonly skewMs: number;
+  /** What clients have over replicate; absent: features/utime alone. */
+  readonly stack?: StackPlan;
 }
 
 /** Deliberate bugs: where they sit in the graphs (mutants.ts). */
@@ -52,6 +54,10 @@ export interface Sabotage {
   readonly client?: readonly XlatorDefinition[];
   /** The same for heal daemons; those of clients when absent. */
   readonly healer?: readonly XlatorDefinition[];
+  /** The same between features/shard (or what would be above it) and what is below. */
+  readonly belowShard?: readonly XlatorDefinition[];
+  /** The same between performance/write-behind and what is below. */
+  readonly belowWriteBehind?: readonly XlatorDefinition[];
   /** Changes a client's graph once it is built. */
   readonly onClient?: (graph: Graph) => void;
 }
@@ -233,9 +239,9 @@ export class SimClient extends Machine {
     const { sabotage, trace } = this.cluster;
     this.calls = new Map();
     const sabotaged = (this.healer ? sabotage.healer : undefined) ?? sabotage.client ?? [];
-    const layers = [inFlightOver(this.calls), ...sabotaged];
-    const definitions = [clientOver(this.node!.connect), ...layers];
-    const graph = build(this.#volfile(layers), env, definitions);
+    const connections = [inFlightOver(this.calls), ...sabotaged];
+    const { text, definitions } = clientGraph(this.cluster, connections, this.healer);
+    const graph = build(text, env, [clientOver(this.node!.connect), ...definitions]);
     sabotage.onClient?.(graph);
     this.graph = graph;
     trace.add(this.name, "starts");
@@ -252,55 +258,7 @@ export class SimClient extends Machine {
     await this.graph?.stop();
     this.end(false);
   }
-
-  #volfile(sabotage: readonly XlatorDefinition[]): string {
-    const { bricks, plan } = this.cluster;
-    const sections: string[] = [];
-    const tops: string[] = [];
-    for (const brick of bricks) {
-      let name = `${VOLUME}-client-${brick.index}`;
-      sections.push(
-        sectionOf(name, "protocol/client", {
-          "remote-host": brick.name,
-          "remote-port": String(brick.port),
-          "remote-subvolume": brick.path,
-          "ping-timeout": String(plan.pingTimeoutSec),
-          "frame-timeout": "120",
-        }),
-      );
-      for (const { type } of sabotage) {
-        const above = `${name}-${type.replace("/", "-")}`;
-        sections.push(sectionOf(above, type, {}, [name]));
-        name = above;
-      }
-      tops.push(name);
-    }
-    if (!plan.replicate) return sections.join("\n");
-    const ids = bricks.map(({ index }) => `${VOLUME}-client-${index}`).join(",");
-    const heal = this.healer ? HEALER_OPTIONS : {};
-    const options = {
-      "afr-pending-xattr": ids,
-      "volume-id": VOLUME_ID,
-      ...(plan.arbiter ? { "arbiter-count": "1" } : {}),
-      ...plan.options,
-      ...heal,
-    };
-    sections.push(sectionOf(`${VOLUME}-replicate-0`, "cluster/replicate", options, tops));
-    if (!this.healer)
-      sections.push(sectionOf(`${VOLUME}-utime`, "features/utime", {}, [`${VOLUME}-replicate-0`]));
-    return sections.join("\n");
-  }
 }
-
-/** What glusterd gives its heal daemon. */
-const HEALER_OPTIONS = {
-  "iam-self-heal-daemon": "yes",
-  "data-self-heal": "on",
-  "metadata-self-heal": "on",
-  "entry-self-heal": "on",
-  "background-self-heal-count": "0",
-  "heal-timeout": "10",
-};
 
 export class Cluster {
   readonly seed: number;

@@ -12,18 +12,18 @@ import { LOCK_KEY } from "../../src/core/keys.ts";
 import { listBrick } from "../../xlators/cluster/replicate/crawl/info.ts";
 import type { ReplicaSet } from "../../xlators/cluster/replicate/replica-set.ts";
 import type { MemNode } from "../../xlators/storage/memory/node.ts";
+import { accountOf, bytesOf, leftovers, miscounted } from "./blocks.ts";
 import { type Cluster, type SimBrick, VOLUME } from "./cluster.ts";
-import { ABSENT, CELL_BYTES, type Model, modeText } from "./model.ts";
-import { shortId } from "./workload.ts";
+import { ABSENT, CELL_BYTES, type Model, modeText, shortId } from "./model.ts";
 
 const PID_SELF_HEAL = -6;
 const MARKS = /^trusted\.afr\./;
 /** What bricks keep for themselves. */
 const OWN_NAMES = /^(\.glusterfs|\.glusterfs-anonymous-inode.*|\.trashcan)$/;
-const OWN_XATTRS = /^trusted\.(afr\.|glusterfs\.|gfid|mortar\.)/;
+const OWN_XATTRS = /^trusted\.(afr\.|glusterfs\.(?!shard\.)|gfid|mortar\.)/;
 
 /** Everything below the root of a brick, by path. */
-function walk(brick: SimBrick): Map<string, MemNode> {
+export function walk(brick: SimBrick): Map<string, MemNode> {
   const found = new Map<string, MemNode>();
   const visit = (path: string, node: MemNode): void => {
     found.set(path, node);
@@ -162,6 +162,20 @@ export function openFiles(cluster: Cluster): string[] {
   );
 }
 
+/** Blocks and markers of files that are gone. */
+export function blocksLeft(cluster: Cluster): string[] {
+  return cluster.bricks.flatMap((brick) => leftovers(brick, walk(brick)));
+}
+
+/** Files whose block count is not what their blocks take. */
+export function miscounts(cluster: Cluster): string[] {
+  const brick = cluster.bricks.find(({ arbiter }) => !arbiter)!;
+  return [...walk(brick)].flatMap(([path, node]) => {
+    const what = accountOf(node) && miscounted(brick, node);
+    return what === undefined || path.startsWith("/.shard/") ? [] : [`${path}: ${what}`];
+  });
+}
+
 /** The last copy against the model: what is on the disks is what a read now may return. */
 export function judgeDisks(cluster: Cluster, model: Model): void {
   const brick = cluster.bricks.find(({ arbiter }) => !arbiter)!;
@@ -173,8 +187,13 @@ export function judgeDisks(cluster: Cluster, model: Model): void {
       model.fail(`${file.name} is gone from ${brick.name}`);
       continue;
     }
-    const bytes = node.data.read(0, node.size);
-    model.judgeBytes(`${brick.name} in the end`, file, 0, file.cellCount, bytes, tick);
+    const bytes = bytesOf(brick, node);
+    const reader = { startTick: tick };
+    model.judgeBytes(`${brick.name} in the end`, file, [0, file.cellCount], bytes, reader);
+    if (bytes.length > file.cellsMax * CELL_BYTES)
+      model.fail(
+        `${file.name} has ${bytes.length} bytes in the end, and nobody made it longer than cell ${file.cellsMax}`,
+      );
     model.judge(`in the end mode of ${file.name}`, file.mode, modeText(node.mode), tick);
     const xattr = node.xattrs.get("user.sim")?.toString() ?? ABSENT;
     model.judge(`in the end xattr of ${file.name}`, file.xattr, xattr, tick);
@@ -182,5 +201,7 @@ export function judgeDisks(cluster: Cluster, model: Model): void {
   for (const [path, register] of model.names) {
     const node = tree.get(`/${path}`);
     model.judge(`in the end ${path}`, register, node ? shortId(node.gfid) : ABSENT, tick);
+    const image = node?.data && model.images.get(shortId(node.gfid));
+    if (image) model.judgeImage(`in the end ${path}`, image, bytesOf(brick, node), image.isWhole);
   }
 }

@@ -7,7 +7,7 @@ import { spawnSync } from "node:child_process";
 import Table from "cli-table3";
 import { Command, InvalidArgumentError } from "commander";
 import { MUTANTS, type Mutant } from "./mutants.ts";
-import { planOf, SHAPES, type Shape } from "./plan.ts";
+import { planOf, SHAPES, type Shape, STACKS, type Stack } from "./plan.ts";
 import { type RunResult, runSeed } from "./run.ts";
 import { keepSeed } from "./seeds.ts";
 
@@ -21,6 +21,7 @@ interface Options {
   readonly minutes?: number;
   readonly from: number;
   readonly shape?: Shape;
+  readonly stack?: Stack;
   readonly mutants?: boolean;
   readonly mutant?: string;
   readonly history: boolean;
@@ -34,6 +35,7 @@ const program = new Command("npm run sim --")
   .option("--minutes <number>", "run seeds for so long", count)
   .option("--from <number>", "first seed of several", count, 1)
   .option("--shape <shape>", `only such clusters: ${[...new Set(SHAPES)].join(", ")}`, shape)
+  .option("--stack <stack>", `only such clients: ${STACKS.join(", ")}`, stack)
   .option("--mutants", "run deliberate bugs until each is found, and print how soon that was")
   .option("--mutant <name>", "with --seed, --runs or --minutes: run with this bug; else search for it alone")
   .option("--no-history", "print verdicts only")
@@ -49,6 +51,12 @@ function count(text: string): number {
 function shape(text: string): Shape {
   const found = SHAPES.find((known) => known === text);
   if (!found) throw new InvalidArgumentError(`one of ${[...new Set(SHAPES)].join(", ")}`);
+  return found;
+}
+
+function stack(text: string): Stack {
+  const found = STACKS.find((known) => known === text);
+  if (!found) throw new InvalidArgumentError(`one of ${STACKS.join(", ")}`);
   return found;
 }
 
@@ -75,10 +83,12 @@ function run(
   mutant: Mutant | undefined,
   wholeTrace = false,
 ): Promise<RunResult> {
-  const shapes = options.shape ? [options.shape] : mutant?.shapes;
-  const plan = shapes && planOf(seed, shapes);
+  const plan = planOf(seed, {
+    shapes: options.shape ? [options.shape] : mutant?.shapes,
+    stacks: options.stack ? [options.stack] : mutant?.stacks,
+  });
   const sabotage = mutant?.sabotage();
-  return runSeed(seed, { wholeTrace, ...(plan ? { plan } : {}), ...(sabotage ? { sabotage } : {}) });
+  return runSeed(seed, { wholeTrace, plan, ...(sabotage ? { sabotage } : {}) });
 }
 
 async function oneSeed(seed: number, options: Options, mutant: Mutant | undefined): Promise<void> {

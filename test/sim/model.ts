@@ -6,7 +6,8 @@
  * Each write fills its cells with its own number, which tells whose bytes a read found.
  */
 
-import { type Change, Register } from "./register.ts";
+import { type Gfid, gfidText } from "../../src/core/gfid.ts";
+import { type Change, type Reading, Register } from "./register.ts";
 import type { Trace } from "./trace.ts";
 
 export const CELL_BYTES = 512;
@@ -14,6 +15,8 @@ export const CELL_BYTES = 512;
 export const EMPTY = "-";
 /** A name that leads nowhere. */
 export const ABSENT = "absent";
+/** FRESH_MS of features/shard. */
+const STALE_SIZE_MS = 1000;
 
 export class FileModel {
   readonly name: string;
@@ -22,6 +25,10 @@ export class FileModel {
   readonly xattr = new Register<string>(ABSENT);
   /** Data changes, for syncs and power losses. */
   readonly changes: Change[] = [];
+  /** Those of them that cut the file off. */
+  readonly cuts: Change[] = [];
+  /** No file is longer than that, in cells. */
+  cellsMax = 0;
   readonly #cells: Register<string>[];
 
   constructor(name: string, number: number, cellCount: number, mode: number) {
@@ -35,19 +42,70 @@ export class FileModel {
     return this.#cells.length;
   }
 
-  /** A data change of cells `from` to `to` (exclusive). */
-  write(change: Change, from: number, to: number, value: string): void {
-    this.changes.push(change);
-    for (let i = from; i < to; i++) this.#cells[i]!.write(change, value);
+  /** A data change of these cells. */
+  write(change: Change, span: Span, value: string): void {
+    this.mayReach(span[1]);
+    this.#enter(change, span, value);
+  }
+
+  /** The file is to end before that cell. */
+  cut(change: Change, cell: number): void {
+    this.cuts.push(change);
+    this.mayReach(cell);
+    this.#enter(change, [cell, this.cellCount], EMPTY);
+  }
+
+  /** Something was tried that may make the file so many cells long. */
+  mayReach(cells: number): void {
+    this.cellsMax = Math.max(this.cellsMax, cells);
   }
 
   cell(index: number): Register<string> {
     return this.#cells[index]!;
   }
+
+  #enter(change: Change, [from, to]: Span, value: string): void {
+    this.changes.push(change);
+    for (let i = from; i < to; i++) this.#cells[i]!.write(change, value);
+  }
+}
+
+/** A file whose contents are written once, right after it was made. */
+export class ImageModel {
+  /** As shortId has it. */
+  readonly id: string;
+  readonly number: number;
+  readonly cells: number;
+  /** All of it was written and synced. */
+  isWhole = false;
+
+  constructor(id: string, number: number, cells: number) {
+    this.id = id;
+    this.number = number;
+    this.cells = cells;
+  }
+
+  get bytes(): Buffer {
+    return cellBytes(IMAGE_FILE, 0, this.cells, this.number);
+  }
+}
+
+/** Stands for the file's number in the stamps of images. */
+const IMAGE_FILE = 0xffff;
+
+/** Cells, the second one excluded. */
+export type Span = readonly [from: number, to: number];
+
+/** Who read, and when that began. */
+export interface Reader {
+  readonly startTick: number;
+  readonly session?: number;
 }
 
 export class Model {
   readonly files: FileModel[] = [];
+  /** Files with contents that were made under names, by shortId. */
+  readonly images = new Map<string, ImageModel>();
   /** By `directory/name`. */
   readonly names = new Map<string, Register<string>>();
   /** What was wrong, in the order it was seen. */
@@ -55,6 +113,9 @@ export class Model {
   readonly #nowMs: () => number;
   readonly #trace: Trace;
   #ticks = 0;
+  #sessions = 0;
+  /** Changes that were promised, or were and came into doubt. */
+  #promises: Change[] = [];
   /** How many reads and lookups were judged. */
   checks = 0;
 
@@ -76,15 +137,22 @@ export class Model {
     return register;
   }
 
-  begin(client: string, what: string): Change {
+  /** A life of a client. */
+  newSession(): number {
+    return this.#sessions++;
+  }
+
+  begin(client: string, what: string, session: number): Change {
     const now = this.#nowMs();
     return {
       client,
       what,
+      session,
       startTick: this.tick(),
       startMs: now,
       endTick: undefined,
       endMs: now,
+      promisedTick: undefined,
       outcome: "open",
       softUntilMs: 0,
       synced: false,
@@ -97,11 +165,72 @@ export class Model {
     change.outcome = outcome;
   }
 
+  /** It was acknowledged by somebody who has yet to do it. */
+  promise(change: Change): void {
+    change.promisedTick = this.tick();
+    change.endMs = this.#nowMs();
+    change.outcome = "promised";
+    this.#promises.push(change);
+  }
+
+  /** An fsync or a close succeeded: what was promised before is done. */
+  settled(session: number, file: FileModel): void {
+    this.#keep(session, file, (change) => {
+      // What was in doubt is over as well, and may have been given up.
+      this.end(change, change.outcome === "promised" ? "ok" : "failed");
+      return false;
+    });
+  }
+
+  /** An fsync failed: what was promised is tried again, or given up. */
+  doubted(session: number, file: FileModel): void {
+    this.#keep(session, file, (change) => {
+      change.promisedTick = undefined;
+      change.outcome = "open";
+      return true;
+    });
+  }
+
+  /** A close failed: what was promised is written or given up. */
+  givenUp(session: number, file: FileModel): void {
+    this.doubted(session, file);
+    this.#keep(session, file, (change) => {
+      this.end(change, "failed");
+      return false;
+    });
+  }
+
+  /** A client died: what it had promised to its programs may be gone. */
+  sessionLost(session: number): void {
+    this.#promises = this.#promises.filter((change) => {
+      if (change.session !== session) return true;
+      this.end(change, "lost");
+      return false;
+    });
+  }
+
+  #keep(session: number, file: FileModel, keep: (change: Change) => boolean): void {
+    this.#promises = this.#promises.filter(
+      (change) => change.session !== session || !file.changes.includes(change) || keep(change),
+    );
+  }
+
+  #reading(startTick: number, session?: number): Reading {
+    return { startTick, nowMs: this.#nowMs(), session };
+  }
+
   /** Judges one value that a read, begun at `startTick`, found. */
-  judge(what: string, register: Register<string>, value: string, startTick: number): boolean {
+  judge(
+    what: string,
+    register: Register<string>,
+    value: string,
+    startTick: number,
+    session?: number,
+  ): boolean {
     this.checks++;
-    if (register.allows(value, startTick, this.#nowMs())) return true;
-    const allowed = register.allowed(startTick, this.#nowMs()).join(" or ");
+    const reading = this.#reading(startTick, session);
+    if (register.allows(value, reading)) return true;
+    const allowed = register.allowed(reading).join(" or ");
     this.fail(`${what} is ${value}, may be ${allowed}`, register.history());
     return false;
   }
@@ -109,20 +238,36 @@ export class Model {
   /** Judges whether a listing, begun at `startTick`, may have or lack a name. */
   judgeListed(what: string, register: Register<string>, listed: boolean, startTick: number): void {
     this.checks++;
-    const allowed = register.allowed(startTick, this.#nowMs());
+    const allowed = register.allowed(this.#reading(startTick));
     if (allowed.some((value) => (value !== ABSENT) === listed)) return;
     this.fail(`${what} is ${listed ? "" : "not "}listed, may be ${allowed.join(" or ")}`, register.history());
   }
 
   /** Judges the bytes that a read of a file found from a cell on; what is beyond them is empty. */
-  judgeBytes(who: string, file: FileModel, from: number, to: number, bytes: Buffer, startTick: number): void {
+  judgeBytes(who: string, file: FileModel, [from, to]: Span, bytes: Buffer, reader: Reader): void {
     for (let cell = from; cell < to; cell++) {
       const at = (cell - from) * CELL_BYTES;
       const found = bytes.subarray(Math.min(at, bytes.length), at + CELL_BYTES);
       const value = contentOf(file.number, cell, found);
       const what = `${who}: cell ${cell} of ${file.name}`;
-      if (!this.judge(what, file.cell(cell), value, startTick)) return;
+      if (!this.judge(what, file.cell(cell), value, reader.startTick, reader.session)) return;
     }
+  }
+
+  /** Judges what was read of an image from its start on. `mustBeWhole`: nothing of it may be missing. */
+  judgeImage(what: string, image: ImageModel, bytes: Buffer, mustBeWhole: boolean): void {
+    this.checks++;
+    const wanted = writeName(image.number);
+    for (let cell = 0; cell * CELL_BYTES < Math.max(bytes.length, image.cells * CELL_BYTES); cell++) {
+      const at = cell * CELL_BYTES;
+      const found = bytes.subarray(Math.min(at, bytes.length), at + CELL_BYTES);
+      const value = contentOf(IMAGE_FILE, cell, found);
+      if (value === wanted || (value === EMPTY && !mustBeWhole)) continue;
+      this.fail(`${what}: cell ${cell} of image ${image.id} is ${value}, was written as ${wanted}`);
+      return;
+    }
+    if (bytes.length > image.cells * CELL_BYTES)
+      this.fail(`${what}: ${bytes.length} bytes of image ${image.id}`);
   }
 
   fail(what: string, details: readonly string[] = []): void {
@@ -131,10 +276,24 @@ export class Model {
     for (const detail of details) this.#trace.add("", `  ${detail}`);
   }
 
-  /** An acknowledged fsync that began at `startTick`: what was acknowledged before is on disk. */
-  synced(file: FileModel, startTick: number): void {
+  /**
+   * An acknowledged fsync that began at `startTick`: what was acknowledged before is on disk; with `session`,
+   * what was acknowledged to that one.
+   */
+  synced(file: FileModel, startTick: number, session?: number): void {
     for (const change of file.changes)
-      if (change.outcome === "ok" && change.endTick! < startTick) change.synced = true;
+      if (change.outcome === "ok" && (change.promisedTick ?? change.endTick!) < startTick)
+        if (session === undefined || change.session === session) change.synced = true;
+  }
+
+  /**
+   * What was written soon after another client cut the file may lie beyond its end: a client of features/shard
+   * believes for STALE_SIZE_MS what it knows of the size.
+   */
+  softenAfterCut(file: FileModel, change: Change): void {
+    const isRecent = (cut: Change): boolean =>
+      cut.session !== change.session && change.startMs < cut.endMs + STALE_SIZE_MS;
+    if (file.cuts.some(isRecent)) change.softUntilMs = Number.POSITIVE_INFINITY;
   }
 
   /** Power went: acknowledged and unsynced changes that `where` chooses may be gone until `untilMs`. */
@@ -148,6 +307,11 @@ export class Model {
 
 export function modeText(mode: number): string {
   return (mode & 0o7777).toString(8);
+}
+
+/** Enough of a gfid to know it by. */
+export function shortId(gfid: Gfid): string {
+  return gfidText(gfid).slice(0, 8);
 }
 
 /** The bytes that write `number` puts into cells of a file. */

@@ -21,7 +21,7 @@ import {
   shiftsBlame,
   skipsPostOp,
 } from "./mutant-layers.ts";
-import type { Shape } from "./plan.ts";
+import type { Shape, Stack } from "./plan.ts";
 
 export interface Mutant {
   readonly name: string;
@@ -29,6 +29,8 @@ export interface Mutant {
   readonly about: string;
   /** Clusters that can show it. */
   readonly shapes: readonly Shape[];
+  /** Clients that can show it. */
+  readonly stacks: readonly Stack[];
   sabotage(): Sabotage;
 }
 
@@ -38,7 +40,7 @@ const COPIES: readonly Shape[] = ["replica 3", "arbiter"];
 /** A heal daemon without the layer of its clients. */
 const HONEST_HEALER = { healer: [] };
 
-export const MUTANTS: readonly Mutant[] = [
+const OF_COPIES: readonly Omit<Mutant, "stacks">[] = [
   {
     name: "brick-drops-writes",
     about: "a brick acknowledges one write in fifty without doing it",
@@ -148,6 +150,8 @@ export const MUTANTS: readonly Mutant[] = [
     sabotage: () => ({ client: [answersEntrylk], ...HONEST_HEALER }),
   },
 ];
+
+export const MUTANTS: readonly Mutant[] = OF_COPIES.map((mutant) => ({ ...mutant, stacks: ["copies"] }));
 
 /** Changes a client's replica set once the graph is built. */
 function patched(change: (set: Replicate["set"]) => void): (graph: Graph) => void {

@@ -5,10 +5,12 @@
  */
 
 import type { Prng } from "../support/prng.ts";
+import type { StackPlan } from "./client-graph.ts";
 import { randomOf } from "./clock.ts";
 import type { ClusterPlan } from "./cluster.ts";
 import { FAULTS, type Fault, type FaultPlan } from "./faults.ts";
-import { ACTIONS, type Action, type WorkloadPlan } from "./workload.ts";
+import { CELL_BYTES } from "./model.ts";
+import type { Action, WorkloadPlan } from "./workload.ts";
 
 export interface Plan {
   readonly seed: number;
@@ -24,8 +26,8 @@ export interface Plan {
 /** About as many calls each client makes: more find no more. */
 const CALLS_MAX = 500;
 
-/** How often a kind of call occurs where it does. */
-const ACTION_WEIGHTS: Readonly<Record<Action, number>> = {
+/** How often a kind of call occurs where it does; a file without contents is not peeked at. */
+const ACTION_WEIGHTS: Readonly<Record<Exclude<Action, "peek">, number>> = {
   write: 12,
   read: 10,
   truncate: 1,
@@ -45,14 +47,82 @@ const ACTION_WEIGHTS: Readonly<Record<Action, number>> = {
   lock: 2,
 };
 
+const COPY_ACTIONS = Object.keys(ACTION_WEIGHTS) as (keyof typeof ACTION_WEIGHTS)[];
+
 export const SHAPES = [
   ...(["replica 3", "replica 3", "replica 3", "arbiter", "arbiter", "arbiter"] as const),
   ...(["replica 2", "replica 2", "one brick"] as const),
 ] as const;
 export type Shape = (typeof SHAPES)[number];
 
-/** `shapes`: only these. */
-export function planOf(seed: number, shapes: readonly Shape[] = SHAPES): Plan {
+/** What clients have over replicate. */
+export const STACKS = ["copies", "shard", "write-behind", "virt"] as const;
+export type Stack = (typeof STACKS)[number];
+/** How often each occurs. */
+const STACK_SHARES: readonly Stack[] = [
+  "copies",
+  "copies",
+  "copies",
+  "shard",
+  "write-behind",
+  "virt",
+  "virt",
+];
+
+/** What a plan is drawn from; absent: from everything. */
+export interface Among {
+  readonly shapes?: readonly Shape[] | undefined;
+  readonly stacks?: readonly Stack[] | undefined;
+}
+
+export function planOf(seed: number, { shapes = SHAPES, stacks = STACK_SHARES }: Among = {}): Plan {
+  const plan = copiesPlan(seed, shapes);
+  // Drawn apart: the rest of the plan is the same for every stack.
+  const random = randomOf(seed, "stack");
+  const stack = random.pick(stacks);
+  return stack === "copies" ? plan : withStack(plan, stack, random);
+}
+
+/** Calls that matter more to files in blocks. */
+const STACK_WEIGHTS: Partial<Record<Action, number>> = { truncate: 3, allocate: 2, punch: 2, peek: 4 };
+const STACK_WORK_MS = 20_000;
+/** Sizes of blocks, in cells. */
+const BLOCK_CELLS = [8, 24, 32] as const;
+
+function withStack(plan: Plan, stack: Exclude<Stack, "copies">, random: Prng): Plan {
+  const { workload } = plan;
+  const weights = { ...workload.weights };
+  for (const [action, weight] of Object.entries(STACK_WEIGHTS) as [Action, number][])
+    if (random.chance(0.75)) weights[action] = weight;
+  // A write spans three blocks at most: more than one of usual size never do.
+  const large = BLOCK_CELLS.filter((cells) => 2 * cells >= workload.writeCellsMax);
+  const blockCells = random.pick(large);
+  const isCut = stack !== "write-behind";
+  const shard = {
+    "shard-block-size": String(blockCells * CELL_BYTES),
+    "shard-lru-limit": random.pick(["20", "16384"]),
+  };
+  const bool = (share: number): string => (random.chance(share) ? "on" : "off");
+  const writeBehind = {
+    "aggregate-size": random.pick(["4KB", "128KB"]),
+    "flush-behind": bool(0.5),
+    "trickling-writes": bool(0.8),
+    "strict-write-ordering": bool(0.2),
+    "resync-failed-syncs-after-fsync": bool(0.7),
+  };
+  const over: StackPlan = {
+    ...(isCut ? { shard, freshBlocks: workload.freshReads } : {}),
+    ...(stack === "shard" ? {} : { writeBehind }),
+  };
+  return {
+    ...plan,
+    cluster: { ...plan.cluster, stack: over },
+    workload: { ...workload, weights, ...(isCut ? { imageCells: random.int(1, 3 * blockCells) } : {}) },
+    workMs: Math.min(plan.workMs, STACK_WORK_MS),
+  };
+}
+
+function copiesPlan(seed: number, shapes: readonly Shape[]): Plan {
   const random = randomOf(seed, "plan");
   const shape = random.pick(shapes);
   const bricks = { "replica 3": 3, arbiter: 3, "replica 2": 2, "one brick": 1 }[shape];
@@ -115,8 +185,8 @@ function workloadPlan(
   clients: number,
   { freshReads }: Pick<WorkloadPlan, "freshReads">,
 ): WorkloadPlan {
-  const weights = { ...ACTION_WEIGHTS };
-  for (const action of ACTIONS) if (random.chance(0.25)) weights[action] = 0;
+  const weights: Record<Action, number> = { ...ACTION_WEIGHTS, peek: 0 };
+  for (const action of COPY_ACTIONS) if (random.chance(0.25)) weights[action] = 0;
   if (weights.write + weights.create === 0) weights.write = ACTION_WEIGHTS.write;
   return {
     clients,

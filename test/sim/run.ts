@@ -10,9 +10,11 @@
 import type { XlatorBase } from "../../src/core/xlator.ts";
 import { SetHealer } from "../../xlators/cluster/replicate/crawl/set-healer.ts";
 import { Replicate } from "../../xlators/cluster/replicate/replicate.ts";
+import { Shard } from "../../xlators/features/shard/shard.ts";
 import { randomOf } from "./clock.ts";
 import { Cluster, type Sabotage, type SimClient } from "./cluster.ts";
 import {
+  blocksLeft,
   callsLeft,
   differences,
   healInfo,
@@ -20,8 +22,10 @@ import {
   judgeDisks,
   locksHeld,
   lockTables,
+  miscounts,
   openFiles,
 } from "./copies.ts";
+import { Edge } from "./edge.ts";
 import { Faults } from "./faults.ts";
 import { Guard } from "./guard.ts";
 import { LockModel } from "./lock-model.ts";
@@ -34,6 +38,8 @@ const CALL_MS = 300_000;
 /** How long after the last fault copies may differ. */
 const HEAL_MS = 180_000;
 const START_MS = 30_000;
+/** So many rounds of healing lie between two looks for blocks of removed files. */
+const SWEEP_EVERY = 4;
 /** A marks-and-locks check of a calm run waits for delayed post-ops. */
 const CALM_MS = 5_000;
 
@@ -172,7 +178,10 @@ class Run {
 
   async #heal(): Promise<void> {
     const cluster = this.#cluster;
-    if (!this.#plan.cluster.replicate) return this.#finish();
+    if (!this.#plan.cluster.replicate) {
+      await this.#sweep();
+      return this.#finish();
+    }
     if (this.#healers.length === 0) await this.#startHealer("healer-last");
     const deadlineMs = cluster.clock.nowMs() + HEAL_MS;
     let found = await this.#unhealed();
@@ -181,6 +190,7 @@ class Run {
       // What a client that died left of a call with all copies at hand is marked nowhere: a walk finds it.
       if (round === 3) void this.#healers[0]!.healer?.full();
       await cluster.pass(10_000);
+      if (round % SWEEP_EVERY === 1) await this.#sweep();
       found = await this.#unhealed();
     }
     for (const what of found) this.#model.fail(`not healed: ${what}`);
@@ -189,7 +199,7 @@ class Run {
 
   async #unhealed(): Promise<string[]> {
     const cluster = this.#cluster;
-    const found = [...differences(cluster), ...openFiles(cluster)];
+    const found = [...differences(cluster), ...openFiles(cluster), ...blocksLeft(cluster)];
     found.push(...(await cluster.until(locksHeld(cluster), START_MS, "locks are counted")));
     found.push(...(await cluster.until(indexLeft(cluster), START_MS, "the index is read")));
     const set = replicateOf(this.#healers[0]!.client.graph!.top)?.set;
@@ -197,8 +207,23 @@ class Run {
     return found;
   }
 
+  /** A new client comes, removes what is left of removed files, and goes. */
+  async #sweep(): Promise<void> {
+    const cluster = this.#cluster;
+    if (!cluster.plan.stack?.shard) return;
+    const client = cluster.client(`sweeper-${cluster.clients.length}`);
+    await cluster.until(client.start(), START_MS, `${client.name} starts`);
+    const edge = new Edge(client.graph!.top, randomOf(this.#plan.seed, client.name), client.name);
+    await cluster.until(edge.refresh(edge.root), START_MS, "the sweeper looks at the root");
+    const shard = client.graph!.xlators.find((xlator) => xlator instanceof Shard)!;
+    await cluster.until(shard.removalsDone(), START_MS, "the sweeper is done");
+    await cluster.until(client.stop(), START_MS, "the sweeper stops");
+  }
+
   async #finish(): Promise<void> {
     const cluster = this.#cluster;
+    if (!cluster.plan.replicate) for (const what of blocksLeft(cluster)) this.#model.fail(what);
+    if (isCalm(this.#plan)) for (const what of miscounts(cluster)) this.#model.fail(what);
     if (this.#model.violations.length === 0) judgeDisks(cluster, this.#model);
     const stopped = Promise.all(cluster.clients.map((client) => client.stop()));
     await cluster.until(stopped, START_MS, "the clients stop");

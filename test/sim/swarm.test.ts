@@ -39,7 +39,7 @@ describe("the simulation finds", () => {
   for (const mutant of MUTANTS.filter(({ name }) => MUTANTS_TRIED.includes(name)))
     it(`that ${mutant.about}`, async () => {
       for (let seed = 1; seed <= MUTANT_RUNS; seed++) {
-        const plan = planOf(seed, mutant.shapes);
+        const plan = planOf(seed, mutant);
         const { violations } = await runSeed(seed, { plan, sabotage: mutant.sabotage() });
         if (violations.length > 0) return;
       }
