@@ -116,7 +116,10 @@ async function transact<F extends InodeFop>(context: InodeContext, op: InodeOp<F
   const quorum = gate.enter(op.fop, op.call);
   if (quorum) await quorum;
   const reopening = op.fd && files.ready(op.fd);
-  if (reopening) await reopening;
+  if (reopening) {
+    await reopening;
+    files.checkLocks(op.fd!, op.fop);
+  }
   if (op.slot === "metadata" && !states.isFresh(op.inode)) await states.ensureFresh(op.call, op.inode, op.fd);
   const lock = context.locks.of(op.inode, op.slot);
   const entering = lock.enter(op);

@@ -224,7 +224,7 @@ export class Reads {
     if (refused) throw refused;
     const state = await this.#states.ensureFresh(call, inode, fd);
     const good = this.#goodCopies(state, inode, slot, fop) & set.up & ~tried;
-    const openOn = fd === undefined ? undefined : await this.#openOn(fd);
+    const openOn = fd === undefined ? undefined : await this.#openOn(fd, fop);
     // Without an open file there a copy may still answer, by gfid.
     const child = this.#policy.choose(inode, (openOn !== undefined && good & openOn) || good);
     if (child < 0) throw error ?? noQuorum(set, fop);
@@ -241,8 +241,9 @@ export class Reads {
     }
   }
 
-  async #openOn(fd: Fd): Promise<ChildSet | undefined> {
+  async #openOn(fd: Fd, fop: FopName): Promise<ChildSet | undefined> {
     await this.#files.ready(fd);
+    this.#files.checkLocks(fd, fop);
     return this.#files.openOn(fd);
   }
 

@@ -59,7 +59,10 @@ export class UserLocks {
   }
 
   async #lock(call: Call, args: Args<"lk">): Promise<Reply<"lk">> {
-    return this.#granted("lk", call, args, await this.#oneByOne("lk", call, args));
+    const outcomes = await this.#oneByOne("lk", call, args);
+    const reply = await this.#granted("lk", call, args, outcomes);
+    this.#files.locked(args.fd, successes(outcomes));
+    return reply;
   }
 
   /** In order, up to the first conflict. */

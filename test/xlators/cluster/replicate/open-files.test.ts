@@ -123,6 +123,48 @@ describe("locks of programs", () => {
     expect(copies.wires[0]!.calls.map(({ fop }) => fop)).toEqual(["open", "lk"]);
   });
 
+  it("that too few copies kept end the use of the descriptor, for reads as for writes (EAG-09)", async () => {
+    await using copies = await Copies.start({ options: { "read-subvolume-index": "2" } });
+    const { session } = copies;
+    const inode = await copies.file("f", "content");
+    const fd = await session.open(inode);
+    const unlocked = await session.open(inode);
+    await session.lk(fd, "setlk", "wrlck", 0, 0);
+    /** A child that comes back with strict-locks does not know the descriptor any more. */
+    const lose = (child: number): void => {
+      copies.wires[child]!.cut();
+      copies.wires[child]!.mend();
+      copies.errors[child]!.failWhere((_fop, _call, args) =>
+        (args as { fd?: Fd }).fd === fd ? "EBADFD" : undefined,
+      );
+    };
+    lose(0);
+    await session.write(fd, "CON");
+    expect(String(await session.read(fd))).toBe("CONtent");
+    lose(1);
+    copies.clearCalls();
+    await expect(session.write(fd, "lost")).rejects.toMatchObject({ code: "EBADFD" });
+    await expect(session.read(fd)).rejects.toMatchObject({ code: "EBADFD" });
+    expect(copies.wires.map((wire) => wire.count("writev") + wire.count("readv"))).toEqual([0, 0, 0]);
+    expect(String(await session.read(unlocked))).toBe("CONtent");
+  });
+
+  it("do not matter to a descriptor that is opened again where they were lost", async () => {
+    await using copies = await Copies.start();
+    const { session } = copies;
+    const fd = await session.open(await copies.file("f", "content"));
+    await session.lk(fd, "setlk", "wrlck", 0, 0);
+    for (const wire of copies.wires.slice(0, 2)) {
+      wire.cut();
+      wire.mend();
+    }
+    copies.clearCalls();
+    await session.write(fd, "CON");
+    expect(String(await session.read(fd))).toBe("CONtent");
+    await session.read(fd);
+    expect(copies.wires.map((wire) => wire.count("fstat"))).toEqual([1, 1, 1]);
+  });
+
   it("of other translators: one of two that come at the same time gets it, on all copies", async () => {
     await using copies = await Copies.start();
     const inode = await copies.file("f");
