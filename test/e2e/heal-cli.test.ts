@@ -5,30 +5,22 @@
 
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, afterEach, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import { cast } from "../support/casts.ts";
 import { describeCopy, gfidOf } from "../support/copies.ts";
 import { Lab, MORTAR } from "../support/peers.ts";
 import { describeExit, type Exit } from "../support/processes.ts";
-import { Scene } from "../support/scene.ts";
+import { type Scene, type SceneSpec, sceneOpener } from "../support/scene.ts";
 import { until } from "../support/wait.ts";
 
 const lab = new Lab("heal-cli");
 const agent = lab.agent();
 afterAll(() => lab.close());
 
-let scene: Scene | undefined;
-afterEach(async () => {
-  await scene?.close();
-  scene = undefined;
-});
-
 const CASTS = [cast("mortar", "mortar", "mortar"), cast("glusterfs", "glusterfs", "mortar")];
 
-async function open(who = CASTS[0]!, spec: Parameters<typeof Scene.open>[2] = {}): Promise<Scene> {
-  scene = await Scene.open(lab, who, spec);
-  return scene;
-}
+const openScene = sceneOpener(lab);
+const open = (who = CASTS[0]!, spec: SceneSpec = {}): Promise<Scene> => openScene(who, spec);
 
 /** Standard output of a `mortar heal` that has to go well. */
 async function heal(s: Scene, ...words: readonly string[]): Promise<string> {

@@ -4,8 +4,8 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, afterEach, describe, expect, it } from "vitest";
-import { type Cast, casts } from "../support/casts.ts";
+import { afterAll, describe, expect, it } from "vitest";
+import { casts } from "../support/casts.ts";
 import { describeMarks, gfidOf, pendingMarks } from "../support/copies.ts";
 import { codeOf } from "../support/file-agent.ts";
 import { pendingCount } from "../support/heal-info.ts";
@@ -14,7 +14,7 @@ import { Lab, type Mount } from "../support/peers.ts";
 import type { Replica } from "../support/replica.ts";
 import { expectSameBytes } from "../support/same-bytes.ts";
 import { pattern } from "../support/sample-tree.ts";
-import { Scene } from "../support/scene.ts";
+import { sceneOpener } from "../support/scene.ts";
 import { until } from "../support/wait.ts";
 
 const MIB = 1 << 20;
@@ -23,15 +23,7 @@ const lab = new Lab("replicate-quorum");
 const agent = lab.agent();
 afterAll(() => lab.close());
 
-let scene: Scene | undefined;
-afterEach(async () => {
-  await scene?.close();
-  scene = undefined;
-});
-async function open(cast: Cast, spec?: Parameters<typeof Scene.open>[2]): Promise<Scene> {
-  scene = await Scene.open(lab, cast, spec);
-  return scene;
-}
+const open = sceneOpener(lab);
 
 const write = (mount: Mount, name = "file"): Promise<string> =>
   codeOf(agent.appendFile(join(mount.mountpoint, name), "more"));

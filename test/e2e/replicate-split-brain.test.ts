@@ -4,14 +4,14 @@
  */
 
 import { readFileSync, writeFileSync } from "node:fs";
-import { afterAll, afterEach, describe, expect, it } from "vitest";
-import { type Cast, casts } from "../support/casts.ts";
+import { afterAll, describe, expect, it } from "vitest";
+import { casts } from "../support/casts.ts";
 import { counts, gfidOf, type Marks } from "../support/copies.ts";
 import { codeOf } from "../support/file-agent.ts";
 import { parseHealInfo, pendingCount } from "../support/heal-info.ts";
 import { Lab } from "../support/peers.ts";
 import { describeExit, type Exit } from "../support/processes.ts";
-import { Scene } from "../support/scene.ts";
+import { type Scene, sceneOpener } from "../support/scene.ts";
 
 const MIB = 1 << 20;
 
@@ -19,15 +19,7 @@ const lab = new Lab("replicate-split-brain");
 const agent = lab.agent();
 afterAll(() => lab.close());
 
-let scene: Scene | undefined;
-afterEach(async () => {
-  await scene?.close();
-  scene = undefined;
-});
-async function open(cast: Cast, spec?: Parameters<typeof Scene.open>[2]): Promise<Scene> {
-  scene = await Scene.open(lab, cast, spec);
-  return scene;
-}
+const open = sceneOpener(lab);
 
 /** Writes to a file through each of two copies alone. */
 async function splitData(

@@ -5,6 +5,7 @@
 
 import { linkSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { afterEach } from "vitest";
 import type { Cast } from "./casts.ts";
 import { gfidOf } from "./copies.ts";
 import type { FileAgent } from "./file-agent.ts";
@@ -18,6 +19,22 @@ import { until } from "./wait.ts";
 const PATHINFO = "trusted.glusterfs.pathinfo";
 /** GlusterFS tries to connect every 3 s. */
 const CONNECT_DEADLINE_MS = 20_000;
+
+/** What a scene is opened with; three copies by default. `mount`: options of the mount. */
+export type SceneSpec = Omit<ReplicaSpec, "makes"> & { copies?: 2 | 3; mount?: readonly string[] };
+
+/** Opens scenes, one a test, that are closed when the test ends. To be called where hooks may be. */
+export function sceneOpener(lab: Lab): (cast: Cast, spec?: SceneSpec) => Promise<Scene> {
+  let scene: Scene | undefined;
+  afterEach(async () => {
+    await scene?.close();
+    scene = undefined;
+  });
+  return async (cast, spec) => {
+    scene = await Scene.open(lab, cast, spec);
+    return scene;
+  };
+}
 
 /** One scenario: a volume of a cast, its mount, and what may happen to them. */
 export class Scene {
@@ -33,15 +50,7 @@ export class Scene {
     this.cast = cast;
   }
 
-  static async open(
-    lab: Lab,
-    cast: Cast,
-    {
-      copies = 3,
-      mount,
-      ...spec
-    }: Omit<ReplicaSpec, "makes"> & { copies?: 2 | 3; mount?: readonly string[] } = {},
-  ): Promise<Scene> {
+  static async open(lab: Lab, cast: Cast, { copies = 3, mount, ...spec }: SceneSpec = {}): Promise<Scene> {
     const makes = Array.from({ length: copies }, () => cast.bricks);
     const replica = await Replica.start(lab, { ...spec, makes });
     return new Scene(replica, await replica.mount(cast.client, mount ? { mount } : {}), cast);
