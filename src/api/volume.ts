@@ -22,7 +22,7 @@ import {
   O_RDONLY,
   O_TRUNC,
 } from "../core/open-flags.ts";
-import type { XlatorBase } from "../core/xlator.ts";
+import type { Afterwork, XlatorBase } from "../core/xlator.ts";
 import type { Graph } from "../graph/graph.ts";
 import { File } from "./file.ts";
 import { PathResolver } from "./path.ts";
@@ -64,6 +64,28 @@ export class Volume {
 
   get graph(): Graph {
     return this.#session.graph;
+  }
+
+  /**
+   * What this client still does in the background for calls that were answered: blocks of removed sharded
+   * files. How many pieces it found since it was opened, and how many of them are done.
+   */
+  get afterwork(): { readonly found: number; readonly done: number } {
+    let [found, done] = [0, 0];
+    for (const one of this.#afterworks()) {
+      found += one.found;
+      done += one.done;
+    }
+    return { found, done };
+  }
+
+  /** Resolves when nothing of it is left. A volume that is closed before leaves it to its next client. */
+  async afterworkDone(): Promise<void> {
+    await Promise.all(this.#afterworks().map((one) => one.finished()));
+  }
+
+  #afterworks(): Afterwork[] {
+    return this.graph.xlators.flatMap(({ afterwork }) => (afterwork === undefined ? [] : [afterwork]));
   }
 
   /** The same volume for somebody else. Views share one connection: closing any of them closes all. */

@@ -9,6 +9,7 @@
 import { type MountOptions, parseMountOptions } from "../../mount/options.ts";
 import { parseXlatorOption, type XlatorOption } from "../api/open.ts";
 import { GLUSTERD_PORT, type ServerAddress, type ServerSource, type Source } from "../api/source.ts";
+import { readProfile } from "../control/profiles.ts";
 import { UserError } from "../core/errors.ts";
 import { type LogThreshold, parseLogLevel } from "../process/logging.ts";
 
@@ -203,12 +204,23 @@ function applied(
     logLevel: logLevel === undefined ? undefined : parseLogLevel(logLevel),
     oomScoreAdj: wholeNumber(rest, "oom-score-adj", -1000, 1000),
     processName: rest.get("process-name"),
-    profile: rest.get("profile"),
+    profile: profileOf(rest.get("profile")),
     serverPort: wholeNumber(rest, "server-port", 1, 65535),
     transport: transportOf(rest.get("transport")),
     volumeId: rest.get("volume-id"),
     volumeName: rest.get("volume-name"),
   };
+}
+
+/** Looked at before anything is started, so that an unknown one is told at once. */
+function profileOf(name: string | undefined): string | undefined {
+  if (name === undefined) return undefined;
+  try {
+    readProfile(name);
+  } catch (error) {
+    throw new UserError(`mount: option ${(error as Error).message}`, { cause: error });
+  }
+  return name;
 }
 
 /** `a:b:[::1]` to its hosts. */

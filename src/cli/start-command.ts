@@ -63,7 +63,7 @@ export async function startCommand(flags: StartFlags): Promise<void> {
   const mount = await startMount({
     openGraph: async () => {
       const { xlatorOptions } = options;
-      const profile = profileOf(flags, volume);
+      const profile = profileOf(flags.profile ?? options.profile, volume);
       tuned = await openEmbeddedTuned(volume, { env, xlatorOptions, ...profile });
       const { live } = tuned.volume;
       daemon = healInside(live.graph);
@@ -84,7 +84,7 @@ export async function startCommand(flags: StartFlags): Promise<void> {
 }
 
 /** The profile to set, for good. New volumes with several copies are for images. */
-function profileOf({ profile }: StartFlags, { isNew }: EmbeddedVolume): { profile?: string } {
+function profileOf(profile: string | undefined, { isNew }: EmbeddedVolume): { profile?: string } {
   if (profile !== undefined) return { profile };
   return isNew ? { profile: PROFILE } : {};
 }

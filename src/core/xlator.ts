@@ -53,6 +53,14 @@ export interface XlatorInit<T extends OptionTable = OptionTable> {
   readonly env: Env;
 }
 
+/** Work in the background, in pieces since the start of the graph. A graph that stops leaves the rest. */
+export interface Afterwork {
+  readonly found: number;
+  readonly done: number;
+  /** Resolves when there is nothing more to do. */
+  finished(): Promise<void>;
+}
+
 /** Events that say whether a translator can serve; the last one stands. */
 const STATES: ReadonlySet<ChildEvent["type"]> = new Set([
   "child-up",
@@ -163,6 +171,11 @@ export abstract class XlatorBase<T extends OptionTable = OptionTable> implements
    */
   hasUnwritten(fd: Fd): boolean {
     return this.children.some((child) => child.hasUnwritten(fd));
+  }
+
+  /** What calls that were answered left to be done in the background; undefined where that never happens. */
+  get afterwork(): Afterwork | undefined {
+    return undefined;
   }
 
   /**

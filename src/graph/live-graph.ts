@@ -9,7 +9,8 @@
  * more. Whatever fails on the way leaves the old graph serving, and is told in one line.
  *
  * Refused: while somebody waits for a lock or acknowledged bytes cannot be written, and a brick reached in
- * another way while locks are held through the old one (`busy`; it may work later). It also measures: calls, bytes and times of every fop at the top.
+ * another way while locks are held through the old one (`busy`; it may work later). It also measures: calls,
+ * bytes and times of every fop at the top.
  */
 
 import { type Call, internalCall } from "../core/call.ts";

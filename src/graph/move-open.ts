@@ -70,8 +70,8 @@ export async function moveOpen(before: Graph, fresh: Graph, holdings: Holdings):
 }
 
 /**
- * What a layer that goes away has acknowledged reaches the bricks before. Where it cannot, the layer stays: it
- * has the only copy. Any other failure was told to nobody yet; the next call that may report it does.
+ * What a layer that goes away has acknowledged reaches the bricks before. Where it cannot, the layer stays:
+ * it has the only copy. Any other failure was told to nobody yet; the next call that may report it does.
  */
 async function sync(graph: Graph, open: OpenFd, log: Logger): Promise<void> {
   if (open.isDirectory || (open.fd.flags & O_ACCMODE) === O_RDONLY) return;

@@ -55,6 +55,12 @@ describe("mount options", () => {
     });
   });
 
+  it("name a profile to begin with", () => {
+    expect(parseOptionLists(["ro,profile=virt"]).profile).toBe("virt");
+    expect(parseOptionLists(["profile=virt", "profile=virt-2013"]).profile).toBe("virt-2013");
+    expect(parseOptionLists(["ro"]).profile).toBeUndefined();
+  });
+
   it("let a later one win", () => {
     expect(parseOptionLists(["ro", "rw"]).edge["read-only"]).toBe(false);
     expect(parseOptionLists(["entry-timeout=1,entry-timeout=2"]).edge["entry-timeout"]).toBe(2);
@@ -82,6 +88,9 @@ describe("mount options", () => {
     ["log-level=LOUD", /log level "LOUD"/],
     ["xlator-option=a", /is not PATTERN\.KEY=VALUE/],
     ["volume-name", /volume-name: a value is missing/],
+    ["profile=vrit", /^mount: option profile "vrit": unknown; did you mean "virt"\?$/],
+    ["profile=../virt", /^mount: option profile "..\/virt": unknown; there are virt, virt-2013$/],
+    ["profile", /profile: a value is missing/],
     ["toString", /^mount: option toString: unknown/],
   ])("refuse %s with its reason", (text, message) => {
     expect(() => parseOptionLists([text])).toThrow(message);

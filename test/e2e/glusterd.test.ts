@@ -14,7 +14,7 @@ import { freePort } from "../support/ports.ts";
 import { describeExit, type Running } from "../support/processes.ts";
 import { expectSameBytes } from "../support/same-bytes.ts";
 import { pattern, writeSampleTree } from "../support/sample-tree.ts";
-import { embeddedVolfile } from "../support/volfiles.ts";
+import { clientVolfile } from "../support/volfiles.ts";
 import { until } from "../support/wait.ts";
 
 const SOCKET = "/var/run/glusterd.socket";
@@ -176,11 +176,13 @@ describe.each(MAKES)("libgfapi of GlusterFS on a %s brick", (make) => {
 });
 
 it("mount -t mortar and umount work through the helper, with options as in fstab", async () => {
-  const volfile = lab.writeFile("embedded.vol", embeddedVolfile(lab.makeDirectory("brick")));
+  const brick = await lab.startBrick("mortar", lab.makeBrickDirectory("helped"));
+  const volfile = lab.writeFile("client.vol", clientVolfile(brick));
   const mountpoint = lab.makeDirectory("mnt");
   // The helper goes over /sbin in a namespace of its own: the machine's stays as it is.
   const overlay = `lowerdir=/usr/sbin,upperdir=${mountpoint}/upper,workdir=${mountpoint}/work`;
   const options = `rw,noatime,_netdev,attribute-timeout=0,log-file=${lab.path("log")}`;
+  const fstab = lab.writeFile("fstab", `${volfile} ${mountpoint} mortar ${options},profile=virt-2013 0 0\n`);
   const script = `
     mount -t tmpfs none ${mountpoint}
     mkdir ${mountpoint}/upper ${mountpoint}/work
@@ -190,11 +192,21 @@ it("mount -t mortar and umount work through the helper, with options as in fstab
     mount -t mortar ${volfile} ${mountpoint} -o ${options}
     echo content > ${mountpoint}/file
     findmnt -n -o FSTYPE,OPTIONS ${mountpoint}
+    ${MORTAR} get ${mountpoint} network.remote-dio
     umount ${mountpoint}
-    ls ${mountpoint}`;
+    ls ${mountpoint}
+    mount --fstab ${fstab} ${mountpoint}
+    ${MORTAR} get ${mountpoint} network.remote-dio
+    umount ${mountpoint}
+    mount -t mortar ${volfile} ${mountpoint} -o profile=vrit 2>&1 || echo refused`;
   const output = await lab.processes.run("unshare", [
     ...["--mount", "--propagation", "private", "sh", "-ec", script],
   ]);
   expect(output).toMatch(/fuse\.mortar .*noatime/);
   expect(output).not.toContain("file\n");
+  expect(output.match(/network\.remote-dio.*/g)).toEqual([
+    expect.stringMatching(/(off|disable)/),
+    expect.stringMatching(/(on|enable)/),
+  ]);
+  expect(output).toMatch(/profile "vrit": unknown; did you mean "virt"\?\s+refused/);
 });

@@ -8,8 +8,12 @@ import { catPlaces } from "./cat-command.ts";
 import { below, type CopyPlan, copy, copyFromStream, existing, type Spot } from "./copy.ts";
 import { type Place, parsePlace, type VolumePlace } from "./place.ts";
 import { ProgressBar } from "./progress.ts";
+import { waitForRemovals } from "./removals.ts";
 import { each, FileSession } from "./session.ts";
 import { shownName } from "./words.ts";
+
+/** How long blocks of replaced files have to go; the next client removes what is left. */
+const REPLACED_WAIT_SEC = 60;
 
 export interface CpFlags {
   readonly recursive?: boolean;
@@ -32,7 +36,12 @@ export function cpCommand(words: readonly string[], flags: CpFlags): Promise<voi
     const bar = new ProgressBar(process.stderr, { enabled: flags.progress });
     const plan = planOf(session, flags, bar);
     try {
-      return await each(places, session, (place) => copyOne(session, place, to, into, plan, bar));
+      const well = await each(places, session, (place) => copyOne(session, place, to, into, plan, bar));
+      bar.end();
+      // What was replaced had blocks, too.
+      const wait = { seconds: REPLACED_WAIT_SEC, signal: session.signal, enabled: flags.progress };
+      await waitForRemovals(await session.opened(), wait);
+      return well;
     } finally {
       bar.end();
     }

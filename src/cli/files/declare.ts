@@ -76,6 +76,7 @@ function addRm(mortar: Command): void {
     .description("remove files of a volume")
     .option("-r, --recursive", "directories with all that is in them")
     .option("-f, --force", "say nothing of what is not there")
+    .option("--wait <seconds>", "at most, until the blocks of sharded files are gone too", "60")
     .addHelpText("after", PLACES_HELP)
     .action(async (words, flags) => (await import("./rm-command.ts")).rmCommand(words, flags));
 }

@@ -4,18 +4,38 @@ import type { Volume } from "../../api/volume.ts";
 import { FopError, UserError } from "../../core/errors.ts";
 import { isDir } from "../../core/iatt.ts";
 import { parseVolumePlace, type VolumePlace } from "./place.ts";
+import { waitForRemovals } from "./removals.ts";
 import { each, FileSession } from "./session.ts";
 import { reason } from "./words.ts";
+
+const WAIT_MAX_SEC = 86_400;
 
 export interface RmFlags {
   readonly recursive?: boolean;
   /** What is not there is no failure. */
   readonly force?: boolean;
+  /** Seconds for the blocks of removed files to go. */
+  readonly wait: string;
 }
 
 export function rmCommand(words: readonly string[], flags: RmFlags): Promise<void> {
   const places = words.map(parseVolumePlace);
-  return FileSession.run((session) => each(places, session, (place) => removeOne(session, place, flags)));
+  const seconds = parseWait(flags.wait);
+  return FileSession.run(async (session) => {
+    const well = await each(places, session, (place) => removeOne(session, place, flags));
+    const { signal } = session;
+    if (seconds > 0 && !(await waitForRemovals(await session.opened(), { seconds, signal })))
+      process.stderr.write("mortar: rm: blocks of removed files are left; the next client removes them\n");
+    return well;
+  });
+}
+
+/** Throws UserError. */
+export function parseWait(text: string): number {
+  const seconds = text.trim() === "" ? Number.NaN : Number(text);
+  if (!(seconds >= 0) || seconds > WAIT_MAX_SEC)
+    throw new UserError(`rm: --wait "${text}": is not a number of seconds from 0 to ${WAIT_MAX_SEC}`);
+  return seconds;
 }
 
 async function removeOne(session: FileSession, place: VolumePlace, flags: RmFlags): Promise<void> {

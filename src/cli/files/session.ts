@@ -66,6 +66,12 @@ export class FileSession {
     return volume;
   }
 
+  /** The volumes that were opened. */
+  async opened(): Promise<Volume[]> {
+    const opened = await Promise.allSettled(this.#volumes.values());
+    return opened.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+  }
+
   async tree(place: Exclude<Place, { kind: "stream" }>): Promise<Tree> {
     if (place.kind === "local") return LOCAL;
     return new VolumeTree(await this.volume(place), sourceText(place.source));

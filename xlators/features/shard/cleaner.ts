@@ -14,6 +14,7 @@ import type { Timer } from "../../../src/core/env.ts";
 import { FopError } from "../../../src/core/errors.ts";
 import { type Gfid, gfidText, parseGfid } from "../../../src/core/gfid.ts";
 import { Inode, type Loc } from "../../../src/core/inode.ts";
+import type { Afterwork } from "../../../src/core/xlator.ts";
 import { askingAll, blockSizeOf, extentOf } from "./attributes.ts";
 import { type Context, eachOf } from "./context.ts";
 import { isGone, ROOT_CALL } from "./directories.ts";
@@ -35,6 +36,9 @@ export class Cleaner {
   #started = false;
   #stopped = false;
   #retry: Timer | undefined;
+  /** Blocks that were found to be removed, and those of them that are gone, since the start. */
+  #found = 0;
+  #gone = 0;
 
   constructor(context: Context) {
     this.#context = context;
@@ -43,6 +47,11 @@ export class Cleaner {
 
   get isRunning(): boolean {
     return this.#running !== undefined;
+  }
+
+  /** Counts blocks. What could not be removed is found again by the next run. */
+  get afterwork(): Afterwork {
+    return { found: this.#found, done: this.#gone, finished: () => this.idle() };
   }
 
   /** The graph serves: what earlier clients left is looked for, once. */
@@ -74,7 +83,7 @@ export class Cleaner {
     await this.#running;
   }
 
-  /** Resolves when the present run and those asked for are over; for tests. */
+  /** Resolves when the present run and those asked for are over. */
   async idle(): Promise<void> {
     while (this.#running !== undefined) await this.#running;
   }
@@ -175,8 +184,11 @@ export class Cleaner {
 
   async #remove(base: Gfid, blocks: readonly number[]): Promise<boolean> {
     const { shards, options } = this.#context;
+    this.#found += blocks.length;
     const remove = async (block: number): Promise<void> => {
-      if (!this.#stopped) await shards.remove(base, block, this.#call);
+      if (this.#stopped) return;
+      await shards.remove(base, block, this.#call);
+      this.#gone++;
     };
     await eachOf(blocks, remove, options()["shard-deletion-rate"]);
     return !this.#stopped;

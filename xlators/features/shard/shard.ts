@@ -21,6 +21,7 @@ import { type Fd, Inode, type Loc } from "../../../src/core/inode.ts";
 import { KEY } from "../../../src/core/keys.ts";
 import { O_TRUNC } from "../../../src/core/open-flags.ts";
 import {
+  type Afterwork,
   type ChildEvent,
   type Dump,
   defineXlator,
@@ -101,6 +102,11 @@ export class Shard extends Xlator<ShardOptionTable> {
   /** Blocks whose gfid is remembered. */
   get shardCount(): number {
     return this.#shards.count;
+  }
+
+  /** Blocks of removed files. */
+  override get afterwork(): Afterwork {
+    return this.#cleaner.afterwork;
   }
 
   /** Resolves when no removal runs in the background. */
