@@ -1,10 +1,11 @@
 /**
  * The channel: /dev/fuse as a source of requests and a sink for their answers.
  *
- * Messages are read from Node's own epoll loop into requests that are used again, one a wake-up: reading on
- * until nothing is left was measured, and only delays the answers to the first. An answer is one writev(2),
- * made at once (it copies into pages of the waiting process and never blocks). An answer that the kernel no
- * longer wants (ENOENT) is dropped. When the mount is gone, reading fails and `closed` resolves.
+ * Messages are read from Node's own epoll loop into requests that are used again. While others are in flight
+ * it reads on, so that what came together goes to the bricks together; a lone request never waits for a read
+ * that finds nothing. An answer is one writev(2), made at once (it copies into pages of the waiting process
+ * and never blocks). An answer that the kernel no longer wants (ENOENT) is dropped. When the mount is gone,
+ * reading fails and `closed` resolves.
  */
 
 import { Deferred } from "../../src/core/concurrency.ts";
@@ -82,6 +83,7 @@ export class Channel implements ReplySink {
     this.#stream = watchFd(this.#fd, {
       buffer: () => this.#prepare(),
       polled: true,
+      expectsMore: () => this.#inFlight > 1,
       onData: (count, buffer) => this.#received(count, buffer),
       onError: (error) => this.#ended(error),
       onEnd: () => this.#ended(undefined),

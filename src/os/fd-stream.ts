@@ -3,8 +3,9 @@
  * own epoll loop.
  *
  * A net.Socket is made on the read end of a pipe, then the descriptor is duplicated over it: from there on
- * Node polls the real thing and reads it into buffers of ours, one read(2) a wake-up, with no pool thread and
- * no copy between.
+ * Node polls the real thing and reads it into buffers of ours, with no pool thread and no copy between. One
+ * read(2) a wake-up, and more only where the handler expects more: what is read in one turn of the event loop
+ * leaves in one turn too.
  */
 
 import { closeSync } from "node:fs";
@@ -13,6 +14,9 @@ import { EVENT_LOOP } from "./busy-poll.ts";
 import { addressOf, declare, duplicateOnto, makePipe } from "./libc.ts";
 
 const readCall = declare("int64_t read(int fd, uintptr_t at, size_t size)");
+
+/** Reads in one wake-up, at most: others want their turn. */
+const BURST_MAX = 16;
 
 export interface FdHandler {
   /** Where a read(2) to come goes; its length bounds the read. Two may be out, one a way of reading. */
@@ -24,6 +28,8 @@ export interface FdHandler {
   onEnd?(): void;
   /** Also read while the loop is awake, without epoll. */
   readonly polled?: boolean;
+  /** Asked after `onData`: whether to look for another message at once. Absent: never. */
+  expectsMore?(): boolean;
 }
 
 export interface FdStream {
@@ -55,6 +61,7 @@ export function watchFd(fd: number, handler: FdHandler): FdStream {
       callback: (count: number) => {
         EVENT_LOOP.touch();
         handler.onData(count, current);
+        readOn();
         return true;
       },
     },
@@ -63,15 +70,25 @@ export function watchFd(fd: number, handler: FdHandler): FdStream {
   closeSync(writeEnd);
   // The socket keeps a buffer for its next read, so a read beside it needs another one.
   let spare: Buffer | undefined;
+  let closed = false;
+  function readOne(): boolean {
+    spare ??= handler.buffer();
+    const buffer = spare;
+    const count = readCall(readEnd, addressOf(buffer), buffer.length);
+    if (count <= 0) return false;
+    spare = undefined;
+    EVENT_LOOP.touch();
+    handler.onData(count, buffer);
+    return true;
+  }
+  function readOn(): void {
+    for (let reads = 1; reads < BURST_MAX && !closed && handler.expectsMore?.() === true; reads++)
+      if (!readOne()) return;
+  }
   const source = {
     poll: (): boolean => {
-      spare ??= handler.buffer();
-      const buffer = spare;
-      const count = readCall(readEnd, addressOf(buffer), buffer.length);
-      if (count <= 0) return false;
-      spare = undefined;
-      EVENT_LOOP.touch();
-      handler.onData(count, buffer);
+      if (!readOne()) return false;
+      readOn();
       return true;
     },
   };
@@ -82,6 +99,7 @@ export function watchFd(fd: number, handler: FdHandler): FdStream {
   return {
     fd: readEnd,
     close: () => {
+      closed = true;
       EVENT_LOOP.remove(source);
       socket.destroy();
     },
