@@ -4,7 +4,7 @@
  */
 
 import { internalCall } from "../../src/core/call.ts";
-import { Deferred } from "../../src/core/concurrency.ts";
+import { Deferred, within } from "../../src/core/concurrency.ts";
 import { FopError, UserError } from "../../src/core/errors.ts";
 import type { FopMeter } from "../../src/core/fop-meter.ts";
 import type { Upcall } from "../../src/core/fops.ts";
@@ -20,7 +20,7 @@ import { checkMountpoint, endMount, type Mounted, makeMount } from "./mounting.t
 import { Notifier } from "./notify.ts";
 import { kernelBackings, Passthrough } from "./passthrough.ts";
 
-/** How long `unmount` waits for requests in flight before it gives the connection up. */
+/** How long `unmount` waits for requests in flight before it gives the connection up, and then for releases. */
 const DRAIN_MS = 5000;
 const DRAIN_POLL_MS = 10;
 
@@ -160,10 +160,12 @@ class DevFuseEdge implements Edge, EventSink {
     const { top, handles, log } = this.#state;
     this.#notifier.close();
     this.#guard?.dismiss();
-    for (const handle of handles.all()) {
+    const releases = [...handles.all()].map((handle) => {
       const released = handle.kind === "file" ? top.release(handle.fd) : top.releasedir(handle.fd);
-      await released.catch((error) => log.warn("release failed", { error }));
-    }
+      return released.catch((error) => log.warn("release failed", { error }));
+    });
+    const inTime = await within(this.#state.env.clock, DRAIN_MS, Promise.all(releases));
+    if (!inTime) log.warn("the volume hangs: files are left open for it to close", { open: releases.length });
     top.removeParent(this);
     this.#closed.resolve();
   }

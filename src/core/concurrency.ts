@@ -2,6 +2,7 @@
  * Few tools for promises: a fop on many children with all outcomes, and one-at-a-time sections.
  */
 
+import type { Clock } from "./env.ts";
 import { FopError, toFopError } from "./errors.ts";
 
 /** How one child answered. */
@@ -78,6 +79,17 @@ export class Deferred<R> {
       this.reject = reject;
     });
   }
+}
+
+/** Waits for `work`, which goes on in any case and must not reject, for `ms` at most; says whether it is done. */
+export function within(clock: Clock, ms: number, work: Promise<unknown>): Promise<boolean> {
+  return new Promise((resolve) => {
+    const timer = clock.after(ms, () => resolve(false));
+    void work.then(() => {
+      timer.cancel();
+      resolve(true);
+    });
+  });
 }
 
 /** Rejects with EINTR (told to be from `where`) when the signal fires first; `onAbort` undoes the wait. */

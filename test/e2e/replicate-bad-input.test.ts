@@ -89,6 +89,22 @@ describe.each(casts())("%s", (cast) => {
     await other!.process.kill();
   });
 
+  it("a brick that hangs holds up the end of a mount for seconds, and not for its ping timeout", async () => {
+    const s = await Scene.open(lab, cast);
+    const fd = await agent.open(s.at("file"), "O_RDWR|O_CREAT");
+    await agent.write(fd, "content", 0);
+    s.replica.bricks[1]!.process.signal("SIGSTOP");
+    try {
+      // As `umount -l` leaves it: the file is open, and its marks are to be cleared.
+      await s.mount.process.stop("SIGTERM");
+    } finally {
+      s.replica.bricks[1]!.process.signal("SIGCONT");
+    }
+    await agent.close(fd).catch(() => {});
+    await s.replica.heal(cast.healer);
+    await s.replica.kill(0, 1, 2);
+  });
+
   it("clocks of bricks that differ decide nothing", async () => {
     const s = await Scene.open(lab, cast);
     for (const name of ["file", "other"]) await agent.writeFile(s.at(name), "old");

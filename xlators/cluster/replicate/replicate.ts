@@ -11,6 +11,7 @@
  */
 
 import type { Call } from "../../../src/core/call.ts";
+import { within } from "../../../src/core/concurrency.ts";
 import { FopError } from "../../../src/core/errors.ts";
 import type { Args, FopName, Reply, Upcall } from "../../../src/core/fops.ts";
 import type { Gfid } from "../../../src/core/gfid.ts";
@@ -48,6 +49,9 @@ import { checkNamedCopy, ReadPolicy } from "./read-policy.ts";
 import { ReplicaSet } from "./replica-set.ts";
 import { UserLocks } from "./user-locks.ts";
 import { VirtualXattrs } from "./virtual-xattrs.ts";
+
+/** How long the end of a graph waits for delayed post-ops and for heals to stop. */
+const STOP_MS = 5000;
 
 export const replicate = defineXlator({
   type: "cluster/replicate",
@@ -125,7 +129,7 @@ export class Replicate extends XlatorBase<typeof options> {
     await this.#stopping;
     this.#gate.stop();
     this.#virtual.stop();
-    await this.#entries.settled();
+    await within(this.env.clock, STOP_MS, this.#entries.settled());
   }
 
   override reconfigure(given: ReplicateOptions): void {
@@ -155,11 +159,19 @@ export class Replicate extends XlatorBase<typeof options> {
     this.#stopping = this.#stop(event);
   }
 
-  /** Delayed post-ops need the children: those hear of the end when the marks are cleared. */
+  /**
+   * Delayed post-ops need the children: those hear of the end when the marks are cleared. A brick that hangs
+   * does not hold up the end for as long as its ping timeout: what is not cleared stays for a heal to find.
+   */
   async #stop(event: ParentEvent): Promise<void> {
-    await this.#background.stop();
-    await this.#locks.settleAll();
+    const inTime = await within(this.env.clock, STOP_MS, this.#settle());
+    if (!inTime) this.log.warn("a copy does not answer: what was written last may stay marked for a heal");
     super.onParentEvent(event);
+  }
+
+  async #settle(): Promise<void> {
+    await this.#background.stop();
+    await Promise.all([this.#locks.settleAll(), this.#entries.settled()]);
   }
 
   override onChildEvent(event: ChildEvent, from: XlatorBase): void {

@@ -174,6 +174,25 @@ describe("a lock that is kept", () => {
     expect(copies.wires[0]!.calls.map(({ fop }) => fop)).toEqual(["fsync", "fxattrop", "finodelk"]);
   });
 
+  it("holds up the end of the graph for five seconds at most, when a copy hangs", async () => {
+    const copies = await Copies.start({ contracts: false });
+    const fd = await copies.session.open(await copies.file("image", "0000"));
+    await copies.session.write(fd, "1");
+    copies.delays[1]!.hold("fxattrop");
+    let ended = false;
+    const end = copies.graph[Symbol.asyncDispose]().then(() => {
+      ended = true;
+    });
+    await copies.env.clock.advance(4999);
+    expect(ended).toBe(false);
+    await copies.env.clock.advance(1);
+    expect(ended).toBe(true);
+    await end;
+    expect(copies.env.log.lines.map(({ message }) => message)).toContain(
+      "a copy does not answer: what was written last may stay marked for a heal",
+    );
+  });
+
   it("is one for all objects of an inode", async () => {
     await using copies = await Copies.start();
     const fd = await copies.session.create("image");
