@@ -44,6 +44,8 @@ const BUSY_LOAD = 1;
 const GOALS: readonly { row: string; than: string; loads: readonly string[]; wanted: number }[] = [
   { row: "embedded", than: "fuse-native", loads: ["4k-read", "4k-write"], wanted: 2 },
   { row: "embedded", than: PEER_ROW, loads: ["seq-write", "seq-read"], wanted: 1.5 },
+  { row: "embedded", than: BASE_ROW, loads: ["seq-read", "4k-read", "4k-write"], wanted: 0.8 },
+  { row: "embedded", than: BASE_ROW, loads: ["seq-write"], wanted: 0.4 },
   { row: "tcp", than: PEER_ROW, loads: ["seq-write", "seq-read"], wanted: 1 },
   { row: "tcp", than: PEER_ROW, loads: ["4k-read", "4k-write"], wanted: 1.5 },
   { row: "replica-tcp", than: REPLICA_PEER_ROW, loads: ["seq-write"], wanted: 1.3 },

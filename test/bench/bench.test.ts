@@ -86,6 +86,15 @@ describe("ratios", () => {
     expect(speedRatio(results(), "embedded", "base", "4k-read")).toBeUndefined();
   });
 
+  it("hold one local brick against the bare directory", () => {
+    const { values } = results();
+    const local = results({ values: { base: values["base"]!, embedded: values["tcp"]! } });
+    expect(goalLines(local)).toEqual([
+      "MISSED: embedded against base, seq-read: 0.50, wanted 0.8",
+      "MISSED: embedded against base, 4k-read: 0.50, wanted 0.8",
+    ]);
+  });
+
   it("decide whether a promise is kept", () => {
     const reached = goalLines(results());
     expect(reached).toEqual([
