@@ -24,6 +24,7 @@ import { type Fd, Inode, type Loc } from "../core/inode.ts";
 import { type ChildEvent, type Dump, wind, Xlator } from "../core/xlator.ts";
 import { buildGraph, type Graph, type GraphInit } from "./graph.ts";
 import { type Move, moveOpen, released, SwitchBusy } from "./move-open.ts";
+import { notUp } from "./newcomers.ts";
 import { HeldLocks, OpenFds } from "./open-fds.ts";
 import type { Volfile } from "./volfile.ts";
 
@@ -186,6 +187,7 @@ export class LiveGraph extends Xlator {
       this.#checkLocks(fresh);
       await fresh.start({ timeoutMs: this.#init.startTimeoutMs ?? START_TIMEOUT_MS });
       await this.#checkRoot(fresh);
+      await this.#meetNewcomers(fresh);
       await this.#changeOver(before, fresh);
     } catch (error) {
       await fresh.stop();
@@ -194,6 +196,19 @@ export class LiveGraph extends Xlator {
     this.#switches++;
     this.log.info("a new graph has taken over", { open: this.#files.size, locks: this.#locks.size });
     for (const listener of [...this.#onGraph]) listener(fresh);
+  }
+
+  /** The old graph serves meanwhile: nobody waits for a new brick but the switch. */
+  async #meetNewcomers(fresh: Graph): Promise<void> {
+    const newcomers = fresh.nodes
+      .filter(({ taken, xlator }) => !taken && xlator.children.length === 0)
+      .map(({ xlator }) => xlator);
+    const timeoutMs = this.#init.startTimeoutMs ?? START_TIMEOUT_MS;
+    const missing = await notUp(newcomers, this.env.clock, timeoutMs);
+    if (missing.length > 0)
+      this.log.warn("a new graph takes over without some bricks", {
+        missing: missing.map(({ name }) => name),
+      });
   }
 
   /** Holds calls back, moves what is open, and lets them go on: on the new graph, or on the old one. */

@@ -145,7 +145,7 @@ describe.each([
     await expect(kept.stat()).rejects.toMatchObject({ code: "EBADF", message: "the file is closed" });
   });
 
-  it("shows what a truncate by path did", async () => {
+  it("shows what a truncate by path did (API-01)", async () => {
     await file.write(0, pattern(4096));
     await volume.truncate("/image", 1234);
     expect((await file.stat()).size).toBe(1234);

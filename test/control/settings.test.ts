@@ -212,6 +212,31 @@ describe("a translator", () => {
   });
 });
 
+describe("values", () => {
+  /** Of each kind that there is. */
+  const GOOD: readonly (readonly [key: string, value: string])[] = [
+    ["cluster.eager-lock", "on"],
+    ["cluster.quorum-type", "auto"],
+    ["cluster.quorum-count", "2"],
+    ["cluster.data-self-heal-algorithm", "full"],
+    ["cluster.locking-scheme", "granular"],
+    ["cluster.choose-local", "off"],
+    ["cluster.post-op-delay-secs", "3"],
+    ["cluster.favorite-child-policy", "mtime"],
+    ["network.ping-timeout", "20"],
+    ["network.remote-dio", "disable"],
+  ];
+
+  it.each(GOOD)("VOL-09: of %s are refused when empty or blank, and %s is taken and shown", (key, value) => {
+    for (const bad of ["", " ", "\t  "])
+      expect(() => checkSetting(key, bad, REPLICA, REGISTRY), `"${bad}"`).toThrow(key);
+    const settings = new Map([[key, value]]);
+    const shown = showOne(key, applySettings(REPLICA, settings, REGISTRY), settings, REGISTRY);
+    expect(new Set(shown.map((one) => one.value)).size).toBe(1);
+    expect(["on", "off", value]).toContain(shown[0]!.value);
+  });
+});
+
 describe("profiles", () => {
   it("are virt and virt-2013, and every line of them leads somewhere", () => {
     expect(profileNames()).toEqual(["virt", "virt-2013"]);

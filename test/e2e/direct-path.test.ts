@@ -83,7 +83,7 @@ describe("the library on a volume of glusterd", () => {
     await volume.unlink("/cut");
   });
 
-  it("is left at once when it cannot be opened, or nobody wants it any more", async () => {
+  it("is left at once when it cannot be opened, or nobody wants it any more (API-07)", async () => {
     await expect(openVolume(`gluster://${gluster.host}/mortar-no-such-volume`)).rejects.toThrow(
       /no such volume/,
     );

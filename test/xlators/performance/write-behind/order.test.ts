@@ -297,6 +297,29 @@ describe("order", () => {
     await session.end();
   });
 
+  it("of two writers is that in which they were issued, block by block (WB-01)", async () => {
+    await using r = await rig();
+    const { session, delays } = r;
+    const fd = await session.create("f");
+    const hold = delays.hold("writev");
+    const expected = Buffer.alloc(40);
+    const writes: Promise<unknown>[] = [];
+    // Each begins in the middle of the one before, or right behind it; nobody waits for an answer.
+    for (let step = 0; step < 16; step++) {
+      const offset = step * 2 + (step % 3);
+      const block = Buffer.alloc(4, 0x61 + step);
+      block.copy(expected, offset);
+      writes.push(session.write(fd, block, offset, step % 2 === 0 ? 0 : O_SYNC));
+    }
+    await settle();
+    delays.unhold(hold);
+    await Promise.all(writes);
+    const text = await session.text(fd);
+    expect(text).toBe(expected.subarray(0, text.length).toString());
+    expect(text.length).toBe(15 * 2 + 0 + 4);
+    await session.end();
+  });
+
   it("holds for writes that are all answered by the brick", async () => {
     await using r = await rig({ "strict-O_DIRECT": "on" });
     const { session, delays } = r;
