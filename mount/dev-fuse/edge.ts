@@ -20,7 +20,7 @@ import { checkMountpoint, endMount, type Mounted, makeMount } from "./mounting.t
 import { Notifier } from "./notify.ts";
 import { kernelBackings, Passthrough } from "./passthrough.ts";
 
-/** How long `unmount` waits for requests in flight before it gives the connection up, and then for releases. */
+/** How long an unmount waits for requests in flight before it gives the connection up, and for releases. */
 const DRAIN_MS = 5000;
 const DRAIN_POLL_MS = 10;
 

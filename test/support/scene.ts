@@ -84,15 +84,20 @@ export class Scene {
     await this.untilConnected(...indexes);
   }
 
-  /** Waits until the mount reaches these bricks (all by default), by where it says that its root lies. */
-  async untilConnected(...indexes: readonly number[]): Promise<void> {
+  /** Waits until the mount reaches these bricks, all by default. */
+  untilConnected(...indexes: readonly number[]): Promise<void> {
+    return this.untilReached(this.mount, ...indexes);
+  }
+
+  /** The same for any mount of the volume, by where it says that its root lies. */
+  async untilReached(mount: Mount, ...indexes: readonly number[]): Promise<void> {
     const all = this.replica.bricks.map((_, index) => index);
     const wanted = (indexes.length > 0 ? indexes : all).map((index) => this.replica.directory(index));
     let seen = "";
     await until(
       "the mount reaches its bricks",
       async () => {
-        seen = await this.#agent.getXattr(this.at("."), PATHINFO).then(String, String);
+        seen = await this.#agent.getXattr(mount.mountpoint, PATHINFO).then(String, String);
         return wanted.every((directory) => seen.includes(directory));
       },
       { deadlineMs: CONNECT_DEADLINE_MS, detail: () => seen },

@@ -4,8 +4,8 @@
  *
  * An fd that was opened while a child was away is opened there before an operation on it goes to that child,
  * without what would make or empty the file again. A connection that breaks and returns is the client
- * translator's business: it opens its files again by itself, with `strict-locks` not those that held locks. Of
- * those the children answer EBADFD; an fd whose locks are kept by too few for a quorum is good for nothing
+ * translator's business: it opens its files again by itself, with `strict-locks` not those that held locks.
+ * Of those the children answer EBADFD; an fd whose locks are kept by too few for a quorum is good for nothing
  * any more, reads included: who holds the lock by now may be changing what is read.
  */
 
@@ -31,8 +31,9 @@ interface OpenFile {
   reopening: Promise<void> | undefined;
   /** Children that granted locks of programs through it. */
   lockedOn: ChildSet;
-  /** The set's generation in which it was last looked whether they have them still, and whether too few do. */
+  /** The set's generation in which it was last looked whether they have them still. */
   locksSeenAt: number;
+  /** Too few of them have. */
   locksLost: boolean;
 }
 

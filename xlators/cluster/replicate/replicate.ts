@@ -421,7 +421,7 @@ export class Replicate extends XlatorBase<typeof options> {
   }
 }
 
-/** The xattrs that bricks tell of are the marks of this set, too: another client may blame a copy (ipc.ts). */
+/** Among the xattrs that bricks tell of are the marks of this set: another client blames a copy (ipc.ts). */
 function isOfXattrs(upcall: Upcall): boolean {
   return upcall.kind === "cache-invalidation" && (upcall.flags & (UPCALL.XATTR | UPCALL.XATTR_REMOVED)) !== 0;
 }
