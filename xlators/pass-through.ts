@@ -158,12 +158,6 @@ const ROWS: readonly Row[] = [
     refuse: refuseWhenOn(["trash"], "removed files would be gone instead of in the trash directory"),
   },
   {
-    type: "features/upcall",
-    reason: "tells caching clients of changes only when cache-invalidation is on; on is refused",
-    options: { "cache-invalidation": off("Notify clients of changes made by others.") },
-    refuse: refuseWhenOn(["cache-invalidation"], "clients would keep stale caches for up to ten minutes"),
-  },
-  {
     type: "features/worm",
     reason: "makes files immutable only when worm is on; on is refused",
     options: { worm: off("Write once, read many."), "worm-file-level": off("The same, a file at a time.") },

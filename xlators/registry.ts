@@ -20,6 +20,7 @@ import { readOnly } from "./features/read-only.ts";
 import { remoteDio } from "./features/remote-dio.ts";
 import { selinux } from "./features/selinux.ts";
 import { shard } from "./features/shard/shard.ts";
+import { upcall } from "./features/upcall.ts";
 import { utime } from "./features/utime.ts";
 import { PASS_THROUGH } from "./pass-through.ts";
 import { ioCache } from "./performance/io-cache.ts";
@@ -51,6 +52,7 @@ const IMPLEMENTED: readonly XlatorDefinition[] = [
   remoteDio,
   selinux,
   shard,
+  upcall,
   utime,
   ioCache,
   mdCache,

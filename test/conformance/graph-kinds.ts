@@ -31,6 +31,7 @@ const MEMORY: Layer = { name: "brick", type: "storage/memory" };
 const LOCKS: Layer = { name: "locks", type: "features/locks" };
 const STATS: Layer = { name: "stats", type: "debug/io-stats", options: { "latency-measurement": "on" } };
 const TRACE: Layer = { name: "trace", type: "debug/trace" };
+const UPCALL: Layer = { name: "upcall", type: "features/upcall", options: { "cache-invalidation": "on" } };
 const WRITE_BEHIND: Layer = { name: "write-behind", type: "performance/write-behind" };
 const OPEN_BEHIND: Layer = { name: "open-behind", type: "performance/open-behind" };
 const CACHES: readonly Layer[] = [
@@ -73,6 +74,11 @@ export const GRAPH_KINDS: readonly GraphKind[] = [
     name: "posix, locks and io-stats, contracts between all layers",
     lacks: {},
     make: () => inDirectory((directory) => local([posix(directory), LOCKS, STATS], { contracts: true })),
+  },
+  {
+    name: "upcall over memory and locks, contracts between all layers",
+    lacks: {},
+    make: () => local([MEMORY, LOCKS, UPCALL], { contracts: true }),
   },
   {
     name: "replicate of three, memory, locks and index below, contracts between all layers",

@@ -112,7 +112,6 @@ describe("refusal", () => {
     ["features/marker", "xtime"],
     ["features/quota", "server-quota"],
     ["features/trash", "trash"],
-    ["features/upcall", "cache-invalidation"],
     ["features/worm", "worm"],
     ["features/worm", "worm-file-level"],
   ];
