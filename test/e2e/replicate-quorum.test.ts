@@ -86,6 +86,38 @@ describe.each(casts())("%s", (cast) => {
     for (const mount of [two, one, auto]) await lab.unmount(mount);
   });
 
+  it.each([
+    { arbiter: true, refused: ["create", "mkdir"] },
+    { arbiter: false, refused: ["create", "mkdir", "write"] },
+  ])("QUO-10 a copy that is full is what the caller hears of, arbiter: $arbiter", async (spec) => {
+    const { arbiter } = spec;
+    const s = await open(cast, { arbiter, sizes: ["16m", "16m", "16m"] });
+    await agent.writeFile(s.at("file"), "content");
+    await s.replica.kill(2);
+    const filler = ["if=/dev/zero", `of=${s.brick(2, ".glusterfs/filler")}`, "bs=64k"];
+    expect((await lab.processes.tryRun("dd", filler)).stderr).toContain("No space left");
+    await s.revive(2);
+    await s.replica.kill(1);
+    const codes = {
+      create: await codeOf(agent.writeFile(s.at("new"), "content")),
+      mkdir: await codeOf(agent.mkdir(s.at("directory"))),
+      write: await codeOf(agent.appendFile(s.at("file"), pattern(64 * 1024))),
+    };
+    expect(codes).toEqual(
+      Object.fromEntries(
+        Object.keys(codes).map((fop) => [fop, spec.refused.includes(fop) ? "ENOSPC" : "ok"]),
+      ),
+    );
+  });
+
+  it("ARB-04 the room that is shown is that of the data copies", async () => {
+    const s = await open(cast, { arbiter: true, sizes: ["160m", "128m", "16m"] });
+    const shown = await lab.processes.run("df", ["--output=size,avail", "-B1M", s.mount.mountpoint]);
+    const [size, available] = shown.trimEnd().split("\n").at(-1)!.trim().split(/\s+/).map(Number);
+    expect(size).toBe(128);
+    expect(available).toBeGreaterThan(120);
+  });
+
   it("ARB-02 an arbiter that alone is good serves nobody, and heals when the other data copy is back", async () => {
     const s = await open(cast, { arbiter: true });
     await agent.writeFile(s.at("file"), "one");

@@ -30,6 +30,8 @@ export interface ReplicaSpec {
   readonly client?: readonly string[];
   /** Files are cut into blocks of this size. */
   readonly shardBlockSize?: string;
+  /** By brick: size of a file system of its own, in memory, e.g. "64m". By default they share one. */
+  readonly sizes?: readonly string[];
 }
 
 let volumes = 0;
@@ -57,11 +59,12 @@ export class Replica {
     const volumeId = randomUUID();
     const last = spec.makes.length - 1;
     const bricks = await Promise.all(
-      spec.makes.map((make, index) =>
-        lab.startBrick(make, newDirectory(lab, `${name}-brick-${index}`, volumeId), {
+      spec.makes.map(async (make, index) => {
+        const directory = await newDirectory(lab, `${name}-brick-${index}`, volumeId, spec.sizes?.[index]);
+        return lab.startBrick(make, directory, {
           copyOf: { name, arbiter: spec.arbiter === true && index === last },
-        }),
-      ),
+        });
+      }),
     );
     return new Replica(lab, spec, name, volumeId, bricks);
   }
@@ -226,8 +229,12 @@ export function makeReplicaDirectory(directory: string, volumeId: string): void 
   setXattr(directory, "trusted.glusterfs.volume-id", Buffer.from(volumeId.replaceAll("-", ""), "hex"));
 }
 
-function newDirectory(lab: Lab, name: string, volumeId: string): string {
+async function newDirectory(lab: Lab, name: string, volumeId: string, size?: string): Promise<string> {
   const directory = lab.path(name);
+  if (size !== undefined) {
+    mkdirSync(directory);
+    await lab.processes.run("mount", ["-t", "tmpfs", "-o", `size=${size}`, "none", directory]);
+  }
   makeReplicaDirectory(directory, volumeId);
   return directory;
 }
