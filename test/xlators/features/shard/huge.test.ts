@@ -51,6 +51,29 @@ describe("a sparse file of a tebibyte in small blocks", () => {
   });
 });
 
+describe("an image with far more blocks than are remembered", () => {
+  const LIMIT = 25;
+  const BLOCKS = 400;
+
+  it("leaves no more of them than the limit, in none of the places where they are kept", async () => {
+    await using rig = await Rig.start({ options: { "shard-lru-limit": `${LIMIT}` } });
+    const forgotten = new Set<unknown>();
+    rig.a.wire.forget = (inode) => void forgotten.add(inode);
+    const fd = await rig.a.create("f");
+    for (let block = 1; block <= BLOCKS; block++) await rig.a.write(fd, bytes(10), block * BLOCK);
+    await rig.pass();
+    expect(rig.blocksOf(fd.inode.gfid)).toHaveLength(BLOCKS);
+    const dump = rig.a.shard.dump() as Record<string, number>;
+    expect(dump["blocksRemembered"]).toBe(LIMIT);
+    expect(dump["blocksUnsynced"]).toBeLessThanOrEqual(LIMIT);
+    // One idle inode is kept beside those of the blocks that are remembered.
+    expect(forgotten.size).toBeGreaterThanOrEqual(BLOCKS - LIMIT - 1);
+    for (let block = 1; block <= BLOCKS; block++)
+      expect(await rig.a.read(fd, block * BLOCK, 10)).toEqual(bytes(10));
+    expect(rig.a.shard.shardCount).toBe(LIMIT);
+  });
+});
+
 describe("what a failed write left", () => {
   it("stays while another client has the file open, as it may be that client's", async () => {
     await using rig = await Rig.start({ clients: 2 });
