@@ -42,10 +42,10 @@ export function replicaVolfile(volume: ReplicaVolfile): string {
 
 /** What a mount of a sharded volume with `group virt` runs; of one copy there is nothing to replicate. */
 export function virtVolfile(volume: ReplicaVolfile): string {
-  const { name, copies } = volume;
+  const { name, copies, shardBlockSize } = volume;
   const layers: readonly (readonly [suffix: string, type: string, options: readonly string[]])[] = [
     ["dht", "cluster/distribute", ["lookup-optimize off"]],
-    ["shard", "features/shard", []],
+    ["shard", "features/shard", shardBlockSize === undefined ? [] : [`shard-block-size ${shardBlockSize}`]],
     ["utime", "features/utime", ["noatime on"]],
     ["write-behind", "performance/write-behind", ["strict-O_DIRECT on"]],
     ["open-behind", "performance/open-behind", []],
