@@ -6,6 +6,7 @@
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Figures } from "../../src/control/figures.ts";
 import { codeOf, type FileAgent } from "../support/file-agent.ts";
 import { mountAt, unmountBelow } from "../support/mounts.ts";
 import { Lab, MORTAR, type Mount } from "../support/peers.ts";
@@ -98,6 +99,32 @@ describe("attributes", () => {
     expect((await agent.stat(mountpoint)).ino).toBe("1");
     const birth = (of: string) => lab.processes.run("stat", ["-c", "%w", of]);
     expect(await birth(path)).toBe(await birth(join(brick, "f")));
+  });
+});
+
+describe("a small write", () => {
+  const WRITES = 256;
+  /** Opening, closing, and what the kernel asks when a second has passed: none of it once a write. */
+  const OTHERS_MAX = 16;
+
+  /** Calls of a fop that the kernel's requests made, and all the others. */
+  async function requests(mountpoint: string): Promise<{ writes: number; others: number }> {
+    const text = await lab.processes.run(MORTAR, ["stats", mountpoint, "--json"]);
+    const { writev, ...rest } = (JSON.parse(text) as Figures).edge;
+    const others = Object.values(rest).reduce((sum, { calls }) => sum + calls, 0);
+    return { writes: writev?.calls ?? 0, others };
+  }
+
+  it.each(["oflag=direct", "oflag=append", "conv=notrunc"])("is one request, with dd %s", async (how) => {
+    const { mountpoint } = await embedded();
+    const path = join(mountpoint, "image");
+    const dd = ["if=/dev/zero", `of=${path}`, "bs=4k", `count=${WRITES}`, how];
+    await lab.processes.run("dd", dd);
+    const before = await requests(mountpoint);
+    await lab.processes.run("dd", dd);
+    const after = await requests(mountpoint);
+    expect(after.writes - before.writes).toBe(WRITES);
+    expect(after.others - before.others).toBeLessThan(OTHERS_MAX);
   });
 });
 

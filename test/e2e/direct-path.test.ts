@@ -217,18 +217,18 @@ describe("commands on an embedded volume", () => {
 describe("mortar compare", () => {
   const QUICK = ["--quick", "--rounds", "1", "--no-fio"];
 
-  it("measures the disk, the library and the mount, and takes everything away again", async () => {
+  it("measures the disk, the library and mounts of both edges, and takes everything away again", async () => {
     const before = await names(url);
     const output = lab.path("output");
-    const loads = ["--loads", "seq-write,4k-read,dd", "--output", output];
-    const stdout = await well("compare", url, ...QUICK, ...loads);
-    for (const row of ["Base", "Direct", "FUSE"])
+    const loads = ["--loads", "seq-write,dd", "--output", output];
+    const stdout = await well("compare", url, "--all-edges", ...QUICK, ...loads);
+    for (const row of ["Base", "Direct", "FUSE", "FUSE \\(fuse-native\\)"])
       expect(stdout).toMatch(new RegExp(`│ +${row} +│ +[0-9 .]+ │`));
     expect(stdout).toContain("what FUSE leaves of Direct");
     const result = JSON.parse(readFileSync(join(output, "compare.json"), "utf8"));
     expect(result).toMatchObject({ format: "mortar-compare-1", rounds: 1 });
-    for (const row of ["base", "direct", "fuse"])
-      for (const load of ["seq-write", "4k-read", "dd"]) {
+    for (const row of ["base", "direct", "fuse", "fuse-native"])
+      for (const load of ["seq-write", "dd"]) {
         const [sample] = result.samples[row][load];
         expect(sample.aggrb).toBeGreaterThan(0);
         expect(sample.maxb).toBeGreaterThanOrEqual(sample.minb);
