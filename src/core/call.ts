@@ -32,9 +32,18 @@ export interface Call {
   /** Undefined above protocol/server; bricks see the connection here. */
   readonly client?: ClientIdentity | undefined;
   /** Aborted when the caller gave up: only waits for locks and connections honour it. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Client's time of the operation and TIME_FLAGS, when the ctime feature is on. */
   readonly time?: { readonly sec: number; readonly nsec: number; readonly flags: number } | undefined;
+}
+
+/**
+ * The same call at a time. Field by field: a spread of calls that were made in several ways is read slowly by
+ * everybody below.
+ */
+export function stampedCall(call: Call, time: NonNullable<Call["time"]>): Call {
+  const { uid, gid, groups, pid, lkOwner, client, signal } = call;
+  return { uid, gid, groups, pid, lkOwner, client, signal, time };
 }
 
 const NO_OWNER = Buffer.alloc(0);

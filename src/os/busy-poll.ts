@@ -13,13 +13,17 @@ import { declare } from "./libc.ts";
 
 /**
  * Longest time without an event that is spent awake, in microseconds; 0 never polls. A replicated write of
- * 4 KiB takes 300 to 400, in which each process but one has nothing to do.
+ * 4 KiB takes 200 to 600, in which each process but one has nothing to do; a window that is shorter than the
+ * write makes it longer still, for then everybody sleeps.
  */
-const POLL_MAX_US = Number(process.env["MORTAR_POLL_MAX_US"] ?? (availableParallelism() > 1 ? 400 : 0));
+const POLL_MAX_US = Number(process.env["MORTAR_POLL_MAX_US"] ?? (availableParallelism() > 1 ? 1000 : 0));
 const GROW_FROM_US = 8;
 
-/** How often the sources are looked at in one turn of the loop, unless one of them has something. */
-const LOOKS = 2;
+/**
+ * How long sources alone are looked at before Node gets its turn, in microseconds: what only Node knows of
+ * (timers, signals, its pool, new connections) waits so long at most.
+ */
+const STAY_US = 50;
 
 /** Where events come from, asked while the loop is awake: cheaper than to wait for epoll. */
 export interface PollSource {
@@ -34,6 +38,8 @@ export interface PollWorld {
   nowMs(): number;
   /** Runs `task` in the next turn of the loop, which then does not sleep. */
   nextTurn(task: () => void): void;
+  /** Runs what waits for the end of a turn (promises, nextTick), as between two turns. */
+  settle(): void;
   /** Gives the core to whoever waits for it. */
   yieldCore(): void;
 }
@@ -54,11 +60,6 @@ export class BusyPoll {
   /** From now on `source` is asked while the loop is awake. */
   add(source: PollSource): void {
     this.#sources.push(source);
-  }
-
-  remove(source: PollSource): void {
-    const at = this.#sources.indexOf(source);
-    if (at >= 0) this.#sources.splice(at, 1);
   }
 
   /** Whether the sources are being asked. */
@@ -85,19 +86,31 @@ export class BusyPoll {
 
   /** One turn of the loop while it polls; before the next one Node asks epoll without waiting. */
   readonly #turn = (): void => {
-    if (!this.#look() && (this.#world.nowMs() - this.#lastMs) * 1000 > this.#windowUs && this.#rest()) {
-      this.#awake = false;
-      return;
+    try {
+      this.#awake = this.#stay();
+    } finally {
+      // Also after something threw: a loop that is taken for awake must be.
+      if (this.#awake) this.#world.nextTurn(this.#turn);
     }
-    this.#world.yieldCore();
-    this.#world.nextTurn(this.#turn);
   };
 
-  /** What was found is answered when the turn ends: promises wait for that. */
+  /** Looks at the sources for a while; false when the loop may go to sleep. */
+  #stay(): boolean {
+    const world = this.#world;
+    const untilMs = world.nowMs() + STAY_US / 1000;
+    for (;;) {
+      const found = this.#look();
+      const nowMs = world.nowMs();
+      if (!found && (nowMs - this.#lastMs) * 1000 > this.#windowUs && this.#rest()) return false;
+      if (nowMs >= untilMs) return true;
+      if (found) world.settle();
+      else world.yieldCore();
+    }
+  }
+
   #look(): boolean {
     let found = false;
-    for (let look = 0; look < LOOKS && !found; look++)
-      for (const source of this.#sources) if (source.poll()) found = true;
+    for (const source of this.#sources) if (source.poll()) found = true;
     return found;
   }
 
@@ -109,10 +122,13 @@ export class BusyPoll {
 }
 
 const yieldCall = declare("int sched_yield()");
+/** What Node itself calls between two immediates of one turn. */
+const settle = (process as unknown as { _tickCallback(): void })._tickCallback;
 
 /** The process' one event loop. */
 export const EVENT_LOOP = new BusyPoll(POLL_MAX_US, {
   nowMs: () => performance.now(),
   nextTurn: setImmediate,
+  settle,
   yieldCore: () => void yieldCall(),
 });

@@ -12,6 +12,7 @@ import { closeSync } from "node:fs";
 import { Socket } from "node:net";
 import { EVENT_LOOP } from "./busy-poll.ts";
 import { addressOf, declare, duplicateOnto, makePipe } from "./libc.ts";
+import { READINESS } from "./readiness.ts";
 
 const readCall = declare("int64_t read(int fd, uintptr_t at, size_t size)");
 
@@ -85,14 +86,12 @@ export function watchFd(fd: number, handler: FdHandler): FdStream {
     for (let reads = 1; reads < BURST_MAX && !closed && handler.expectsMore?.() === true; reads++)
       if (!readOne()) return;
   }
-  const source = {
-    poll: (): boolean => {
-      if (!readOne()) return false;
-      readOn();
-      return true;
-    },
-  };
-  if (handler.polled) EVENT_LOOP.add(source);
+  function reader(): boolean {
+    if (!readOne()) return false;
+    readOn();
+    return true;
+  }
+  if (handler.polled) READINESS.watch(readEnd, reader);
   socket.on("error", (error) => handler.onError?.(error));
   socket.on("end", () => handler.onEnd?.());
   socket.unref();
@@ -100,7 +99,7 @@ export function watchFd(fd: number, handler: FdHandler): FdStream {
     fd: readEnd,
     close: () => {
       closed = true;
-      EVENT_LOOP.remove(source);
+      READINESS.unwatch(readEnd, reader);
       socket.destroy();
     },
     ref: () => void socket.ref(),

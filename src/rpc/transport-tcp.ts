@@ -16,6 +16,8 @@ import { createServer, Socket, type SocketConstructorOpts } from "node:net";
 import { FopError, toFopError } from "../core/errors.ts";
 import type { IoVec, Lease } from "../core/iovec.ts";
 import { EVENT_LOOP } from "../os/busy-poll.ts";
+import { addressOf, declare } from "../os/libc.ts";
+import { READINESS } from "../os/readiness.ts";
 import { rest, writevNow } from "../os/send.ts";
 import { sendWithoutPacing, setSocketOption } from "../os/socket.ts";
 import { RecordReceiver } from "./record.ts";
@@ -38,9 +40,13 @@ const KEEPALIVE_SEC = 20;
  */
 const BATCH_BYTES = 1024 * 1024;
 const BATCH_PARTS = 512;
+/** A request of 4 KiB with its head. */
+const DOORBELL_BYTES = 8192;
 const PRIVILEGED_PORT_MAX = 1023;
 /** Below this port are services that a client must not squat on. */
 const PRIVILEGED_PORT_MIN = 512;
+
+const readCall = declare("int64_t read(int fd, uintptr_t at, size_t size)");
 
 /** What net.Socket keeps to itself: the handle that owns the descriptor. */
 interface WithHandle {
@@ -90,14 +96,18 @@ class SocketTransport implements Transport {
   #closed = false;
   #why: string | undefined;
   #broken = false;
+  /** What Node reads into while the event loop is awake and most is read past it. */
+  readonly #doorbell = Buffer.allocUnsafeSlow(DOORBELL_BYTES);
+  /** Node's next read goes there, and not to the receiver. */
+  #ringing = false;
 
   constructor(options: SocketConstructorOpts & { handle?: unknown }) {
     this.receiver.pause();
     this.#socket = new Socket({
       ...options,
       onread: {
-        buffer: () => this.receiver.nextBuffer(),
-        callback: (count: number) => this.#onRead(count),
+        buffer: () => this.#nextBuffer(),
+        callback: (count: number) => this.#onNodeRead(count),
       },
     } as SocketConstructorOpts);
     this.#socket.on("error", (error) => this.#fail(describe(error)));
@@ -192,12 +202,15 @@ class SocketTransport implements Transport {
   pause(): void {
     this.receiver.pause();
     this.#socket.pause();
+    READINESS.unwatch(this.#fd, this.#readNow);
   }
 
   resume(): void {
     if (this.#closed) return;
     this.receiver.resume();
-    if (!this.receiver.paused) this.#socket.resume();
+    if (this.receiver.paused) return;
+    this.#socket.resume();
+    READINESS.watch(this.#fd, this.#readNow);
   }
 
   close(): void {
@@ -211,12 +224,41 @@ class SocketTransport implements Transport {
     this.flush();
   };
 
+  /**
+   * Where Node's next read goes. It is asked for long before: a place in the receiver would keep all others
+   * from reading until then.
+   */
+  #nextBuffer(): Buffer {
+    this.#ringing = EVENT_LOOP.awake;
+    return this.#ringing ? this.#doorbell : this.receiver.nextBuffer();
+  }
+
   /** False stops reading. */
-  #onRead(count: number): boolean {
+  #onNodeRead(count: number): boolean {
+    if (!this.#ringing) return this.#received(count, undefined);
+    const goOn = this.#received(count, this.#doorbell.subarray(0, count));
+    if (goOn && count === DOORBELL_BYTES) this.#readNow();
+    return !this.#closed && !this.receiver.paused;
+  }
+
+  /** Reads past Node, while the event loop is awake. */
+  readonly #readNow = (): boolean => {
+    if (!this.#ringing || this.#closed || this.#socket.destroyed || this.receiver.paused) return false;
+    const buffer = this.receiver.nextBuffer();
+    const count = readCall(this.#fd, addressOf(buffer), buffer.length);
+    // Nothing, the end or an error: Node meets the latter two as well.
+    if (count <= 0) return false;
+    this.#received(count, undefined);
+    return true;
+  };
+
+  /** `count` bytes arrived in the receiver's buffer, or in `elsewhere`. */
+  #received(count: number, elsewhere: Buffer | undefined): boolean {
     this.arrivals++;
     EVENT_LOOP.touch();
     try {
-      this.receiver.received(count);
+      if (elsewhere) this.receiver.feed(elsewhere);
+      else this.receiver.received(count);
     } catch (error) {
       this.#broken = true;
       this.#fail((error as Error).message);
@@ -227,6 +269,7 @@ class SocketTransport implements Transport {
   #fail(why: string | undefined): void {
     if (this.#closed) return;
     this.#closed = true;
+    READINESS.unwatch(this.#fd, this.#readNow);
     this.#why = why;
     this.receiver.close();
     this.#socket.destroy();

@@ -1,8 +1,9 @@
 import { existsSync, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { createServer, connect as netConnect } from "node:net";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { EVENT_LOOP } from "../../src/os/busy-poll.ts";
 import { isAligned } from "../../src/os/memory.ts";
 import { LAST_FRAGMENT, RECORD_BYTES_MAX, type ReceivedRecord } from "../../src/rpc/record.ts";
 import type { ConnectTarget, Listener, ListenTarget, Transport } from "../../src/rpc/transport.ts";
@@ -133,6 +134,37 @@ describe("socket transport", () => {
       await until(() => server.records.length === i + 1);
     }
     expect(aligned.slice(1)).toEqual(new Array(19).fill(true));
+  });
+
+  it("keeps bytes in order when it is read past Node and by Node in turn, whatever their sizes", async () => {
+    let wasAwake = false;
+    const { client, server } = await pair(V4, (record, transport) => {
+      wasAwake ||= EVENT_LOOP.awake;
+      transport.send(marked(Buffer.concat(record.from(record.start) as Buffer[])));
+    });
+    const sizes = [1, 100, 4200, 8184, 8188, 8189, 9000, 70_000, 300_000];
+    const sent: Buffer[] = [];
+    for (let round = 0; round < 600; round++) {
+      const burst = round % 7 === 0 ? 3 : 1;
+      for (let i = 0; i < burst; i++) {
+        const message = Buffer.alloc(sizes[(round * 5 + i) % sizes.length]!, round % 251);
+        message.writeUInt8(i);
+        sent.push(message);
+        client.transport.send(marked(message));
+      }
+      // Now and then both ends go to sleep, or do not read for a while.
+      if (round % 50 === 49) await new Promise((resolve) => setTimeout(resolve, 3));
+      if (round % 60 === 59) {
+        server.transport.pause();
+        client.transport.send(marked(Buffer.alloc(20_000, 9)));
+        sent.push(Buffer.alloc(20_000, 9));
+        await new Promise((resolve) => setImmediate(resolve));
+        server.transport.resume();
+      }
+      await until(() => client.records.length === sent.length);
+    }
+    expect(client.records.every((record, i) => record.equals(sent[i]!))).toBe(true);
+    expect(wasAwake).toBe(availableParallelism() > 1);
   });
 
   it("releases leases and tells of the end when the peer goes away under a backlog", async () => {

@@ -11,7 +11,7 @@
  * its stat.
  */
 
-import { type Call, internalCall, TIME_FLAGS } from "../../src/core/call.ts";
+import { type Call, internalCall, stampedCall, TIME_FLAGS } from "../../src/core/call.ts";
 import { Dict } from "../../src/core/dict.ts";
 import type { Args, Reply } from "../../src/core/fops.ts";
 import type { Iatt } from "../../src/core/iatt.ts";
@@ -152,5 +152,5 @@ class Utime extends Xlator<typeof options> {
 }
 
 function withTime(call: Call, sec: number, nsec: number, flags: number): Call {
-  return { ...call, time: { sec, nsec, flags } };
+  return stampedCall(call, { sec, nsec, flags });
 }

@@ -13,7 +13,7 @@ import type { InodeState } from "./inode-state.ts";
 import type { MdataStore } from "./mdata-store.ts";
 import type { OpenFile, OpenFiles } from "./open-files.ts";
 
-const DELAY_MS = 10;
+const DELAY_MS = 100;
 
 interface Pending {
   /** In use until the times are written, so that its OS fd stays open. */

@@ -155,7 +155,7 @@ describe("readv and writev", () => {
     expect(seen.stat.mtime).toBe(2);
     expect(Number(seen.xdata!.bytes("trusted.glusterfs.mdata")!.readBigUInt64BE(25))).toBe(2);
     expect(mtimeOnDisk(brick.path("f"))).toBe(1);
-    await env.clock.advance(10);
+    await env.clock.advance(100);
     await until("the time is on disk", () => mtimeOnDisk(brick.path("f")) === 2);
     await write(3);
     await brick.top.flush(CALL, { fd });
