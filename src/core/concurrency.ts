@@ -81,7 +81,7 @@ export class Deferred<R> {
   }
 }
 
-/** Waits for `work`, which goes on in any case and must not reject, for `ms` at most; says whether it ended. */
+/** Waits for `work` (which goes on, and must not reject) for `ms` at most; says whether it has ended. */
 export function within(clock: Clock, ms: number, work: Promise<unknown>): Promise<boolean> {
   return new Promise((resolve) => {
     const timer = clock.after(ms, () => resolve(false));

@@ -1,6 +1,6 @@
 /**
- * Names on a volume of three copies under a rule of quorum, changed by clients of both makes in turn while one
- * brick after the other is away: healed by either make, no removed name returns and no new one is lost.
+ * Names on a volume of three copies under a rule of quorum, changed by clients of both makes in turn while
+ * one brick after the other is away: healed by either make, no removed name returns and no new one is lost.
  */
 
 import { join } from "node:path";

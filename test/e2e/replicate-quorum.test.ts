@@ -82,6 +82,15 @@ describe.each(casts())("%s", (cast) => {
     await s.replica.revive(1);
     await s.replica.kill(0);
     expect(await locks(auto)).not.toBe("ok");
+    await s.replica.kill(1);
+    for (const mount of [two, one, auto]) expect(await locks(mount)).not.toBe("ok");
+    await s.replica.revive(0, 1);
+    for (const mount of [two, one, auto]) {
+      await s.untilReached(mount);
+      const fd = await agent.open(join(mount.mountpoint, "file"), "O_RDWR");
+      expect(await agent.flock(fd, "exclusive")).toBe(true);
+      await agent.close(fd);
+    }
     for (const fd of files.values()) await agent.close(fd).catch(() => {});
     for (const mount of [two, one, auto]) await lab.unmount(mount);
   });

@@ -4,6 +4,7 @@
  */
 
 import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { casts } from "../support/casts.ts";
 import { counts, gfidOf, type Marks } from "../support/copies.ts";
@@ -12,6 +13,7 @@ import { parseHealInfo, pendingCount } from "../support/heal-info.ts";
 import { Lab } from "../support/peers.ts";
 import { describeExit, type Exit } from "../support/processes.ts";
 import { type Scene, sceneOpener } from "../support/scene.ts";
+import { until } from "../support/wait.ts";
 
 const MIB = 1 << 20;
 
@@ -166,8 +168,8 @@ describe.each(casts())("%s", (cast) => {
     expect(await codeOf(agent.readFile(s.at("file")))).toBe("EIO");
   });
 
-  it("SB-07 a policy resolves what heals meet; directories are merged without one", async () => {
-    const s = await open(cast, { copies: 2, replicate: ["favorite-child-policy mtime"] });
+  it("SB-07 what is EIO without a policy is read and healed with one; directories are merged", async () => {
+    const s = await open(cast, { copies: 2 });
     await agent.writeFile(s.at("file"), "");
     await agent.mkdir(s.at("d"));
     await splitData(
@@ -181,6 +183,12 @@ describe.each(casts())("%s", (cast) => {
         await agent.writeFile(s.at("d/second"), "2");
       },
     );
+    expect(await codeOf(agent.readFile(s.at("file")))).toBe("EIO");
+    const policy = { replicate: ["favorite-child-policy mtime", "data-self-heal on"] };
+    const resolving = await s.replica.mount(cast.client, policy);
+    expect(String(await agent.readFile(join(resolving.mountpoint, "file")))).toBe("newer!");
+    await until("the read had it healed", () => readFileSync(s.brick(0, "file"), "utf8") === "newer!");
+    await lab.unmount(resolving);
     await s.heal();
     expect(String(await agent.readFile(s.at("file")))).toBe("newer!");
     expect(await agent.list(s.at("d"))).toEqual(["first", "second"]);

@@ -6,6 +6,7 @@
 import type { Inode } from "../../../src/core/inode.ts";
 import { BackgroundHeals } from "./heal/background.ts";
 import { healInode, healName } from "./heal/heal.ts";
+import type { HealOutcome } from "./heal/report.ts";
 import type { HealName } from "./lookup.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 
@@ -17,9 +18,14 @@ export interface HealsOnAccess {
   readonly background: BackgroundHeals;
 }
 
+/** Another process that settles the same split brain is waited for so often, and so long each time. */
+const BUSY_TRIES_MAX = 20;
+const BUSY_WAIT_MS = 100;
+
 export function healOnAccess(set: ReplicaSet): HealsOnAccess {
+  const background = new BackgroundHeals(set);
   return {
-    background: new BackgroundHeals(set),
+    background,
     healName: async (call, parent, name, gfid): Promise<void> => {
       try {
         const { outcome, why } = await healName(set, call, parent, name, gfid ? { gfid } : {});
@@ -32,12 +38,23 @@ export function healOnAccess(set: ReplicaSet): HealsOnAccess {
     settle: async (inode: Inode): Promise<boolean> => {
       if (set.options["favorite-child-policy"] === "none") return false;
       try {
-        const { outcome } = await healInode(set, inode, {});
-        return outcome === "healed" || outcome === "partial" || outcome === "clean";
+        return SETTLED.has(await settle(set, inode, background));
       } catch (error) {
         set.log.error("a split brain could not be settled", { error: String(error) });
         return false;
       }
     },
   };
+}
+
+const SETTLED: ReadonlySet<HealOutcome> = new Set(["healed", "partial", "clean", "not-needed"]);
+
+/** The lookup that found the split brain may have had a heal begun, here or, by the daemon, elsewhere. */
+async function settle(set: ReplicaSet, inode: Inode, background: BackgroundHeals): Promise<HealOutcome> {
+  for (let tries = 1; ; tries++) {
+    await background.running(inode.gfid);
+    const { outcome } = await healInode(set, inode, {});
+    if (outcome !== "busy" || tries === BUSY_TRIES_MAX) return outcome;
+    await new Promise<void>((resolve) => set.env.clock.after(BUSY_WAIT_MS, resolve));
+  }
 }

@@ -147,12 +147,17 @@ export class InodeStates {
     state.proven = children;
   }
 
-  /** Takes what replies to a lookup told of the object with this gfid. */
+  /**
+   * Takes what replies to a lookup told of the object with this gfid. Of a split brain that a policy can
+   * settle it is no more than a name: the first operation asks again, and has it settled.
+   */
   learn(inode: Inode, gfid: Gfid, outcomes: Outcomes<CopyReply>, asked: Asked): Readable {
     const readable = readableOf(this.#set, outcomes);
     this.#noticePending(outcomes);
     this.noticed?.(gfid, outcomes);
-    this.#take(this.#of(inode, gfid), readable, asked);
+    const state = this.#of(inode, gfid);
+    this.#take(state, readable, asked);
+    if (!hasGoodCopies(state) && this.#set.options["favorite-child-policy"] !== "none") state.generation = 0;
     return readable;
   }
 

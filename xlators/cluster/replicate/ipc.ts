@@ -11,7 +11,7 @@ import { IPC_UPCALL } from "../../../src/core/upcall-flags.ts";
 import { fanoutTo, noQuorum } from "./fan-out.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 
-/** A brick that refuses fails the call, as it will not tell; one that is away is asked again when it comes. */
+/** A brick that refuses fails the call, as it will not tell; one that is away is asked when it comes. */
 export async function ipc(set: ReplicaSet, call: Call, args: Args<"ipc">): Promise<Reply<"ipc">> {
   if (args.op !== IPC_UPCALL) return set.children[0]!.ipc(call, args);
   const xdata = args.xdata?.clone() ?? new Dict();

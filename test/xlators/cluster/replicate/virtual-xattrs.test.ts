@@ -165,9 +165,15 @@ describe("split brain", () => {
     await expect(ending).rejects.toMatchObject({ code: "ENOTCONN" });
   });
 
-  it("is settled by the volume's policy when somebody reads", async () => {
-    await using copies = await startCopies({ options: { "favorite-child-policy": "mtime" } });
+  it.each([
+    ["without a lookup before", false, "off"],
+    ["after a lookup", true, "off"],
+    ["after a lookup that has it healed", true, "on"],
+  ])("is settled by the volume's policy when somebody reads, %s", async (_, looks, heals) => {
+    const policy = { "favorite-child-policy": "mtime", "data-self-heal": heals };
+    await using copies = await startCopies({ options: policy });
     const inode = await splitBrain(copies);
+    if (looks) await copies.session.lookup("f");
     // The last one that was written to has the newest time.
     const found = await runClock(copies, read(copies, inode));
     expect(found).toBe("copy 2");

@@ -51,6 +51,11 @@ export class BackgroundHeals {
     return this.#running.size;
   }
 
+  /** Resolves when the heal of this object that is running has ended; undefined when none is. */
+  running(gfid: Gfid): Promise<void> | undefined {
+    return this.#running.get(gfidKey(gfid));
+  }
+
   /**
    * What replies to a lookup told of an object: heals it soon when options and marks ask for it. Costs next
    * to nothing while all three options are off. Never throws.
