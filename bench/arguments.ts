@@ -27,7 +27,7 @@ export const USAGE = `npm run bench -- [options]
   --rounds N       measurements of each cell or trial, the median counts (default 3)
   --only A,B       only these rows: ${ROWS.map(({ id }) => id).join(", ")}
   --loads A,B      only these loads: ${LOADS.map(({ id }) => id).join(", ")}
-  --trials A,B     instead of loads, what happens when bricks of a replica 3 die and return:
+  --trials A,B     instead of loads: what happens when bricks die and return, graphs change, images are many:
                    ${TRIALS.map(({ id }) => id).join(", ")}; with --peers GlusterFS does the same
   --quick          small files and short runs: to see that it works, not to quote
   --dir DIR        measure on this file system (default: the directory for temporary files)

@@ -36,7 +36,7 @@ const PASSES = 3;
 /** What a large image may cost of a small one. */
 const RATIO = 1.2;
 /** 150 MB. */
-const RSS_MIB = 150e6 / MIB;
+const RSS_MIB = Math.floor(150e6 / MIB);
 const ALL = "all of them";
 const DEADLINE_MS = 600_000;
 
@@ -114,12 +114,12 @@ async function measure(
   const [near, far] = [await lab.mount(make, volfile), await lab.mount(make, volfile)];
   const all = spotsOf(large);
   const targets: Target[] = [
-    { text: SMALL.text, mount: near, spots: spotsOf(SMALL, all.length / BLOCKS_PER_GIB), latencies: [] },
+    { text: SMALL.text, mount: near, spots: spotsOf(SMALL, REQUESTS / BLOCKS_PER_GIB), latencies: [] },
     { text: ALL, mount: far, spots: all, latencies: [] },
   ];
   if (copies > 1) {
     const used = { ...large, names: large.names.slice(0, 1), blocksEach: BLOCKS_PER_GIB };
-    const spots = spotsOf(used, all.length / BLOCKS_PER_GIB);
+    const spots = spotsOf(used, REQUESTS / BLOCKS_PER_GIB);
     targets.push({ text: "16 of them", mount: far, spots, latencies: [] });
   }
   const holder = lab.agent({ timeoutMs: DEADLINE_MS });
@@ -133,13 +133,16 @@ async function measure(
     tell(`first writes: ${target.text}`);
     await replay(lab, target, { depth: FILL_DEPTH, reads: 0, seed: 0, requests: target.spots.length });
   }
-  for (let pass = 0; pass <= PASSES; pass++)
+  for (let pass = 0; pass <= PASSES; pass++) {
     for (const target of targets) {
-      const latency = await replay(lab, target, { depth: 1, reads: 0.5, seed: pass, requests: REQUESTS });
-      const { read, write } = latency;
-      tell(`pass ${pass}: ${target.text}: read ${shortNumber(read)} us, write ${shortNumber(write)} us`);
+      const load = { depth: 1, reads: 0.5, seed: pass, requests: REQUESTS };
+      const latency = await replay(lab, target, load);
+      const [read, write] = [shortNumber(latency.read), shortNumber(latency.write)];
+      tell(`pass ${pass} of ${PASSES}: ${target.text}: read ${read} us, write ${write} us`);
       if (pass > 0) target.latencies.push(latency);
     }
+    tell(`pass ${pass} of ${PASSES}: ${shortNumber(residentMiB(far))} MiB resident`);
+  }
   const resident = residentMiB(far);
   await holder.process.kill();
   await lab.unmount(near);

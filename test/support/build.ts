@@ -33,7 +33,7 @@ const LAUNCHER = `#!/bin/sh
 self=$(readlink -f -- "$0") || exit 1
 : "\${UV_THREADPOOL_SIZE:=64}"
 export UV_THREADPOOL_SIZE
-exec "\${MORTAR_NODE:-node}" "\${self%/mortar}/main.js" "$@"
+exec "\${MORTAR_NODE:-node}" --max-semi-space-size=2 --heap-growing-percent=40 "\${self%/mortar}/main.js" "$@"
 `;
 
 let built: string | undefined;
