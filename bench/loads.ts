@@ -27,8 +27,8 @@ export interface Scale {
 }
 
 /**
- * 4k requests of the unmeasured first pass: a mount runs for months, and Mortar's is being compiled in its
- * first seconds.
+ * How long each load runs unmeasured, at least: a mount runs for months, and Mortar's is being compiled in
+ * its first seconds.
  */
 export const WARM_UP_SEC = 10;
 
@@ -81,7 +81,7 @@ export function describeLoads(scale: Scale): string[] {
     `seq write, seq read: fio libaio direct=1 bs=128k, 4 files of ${scale.fileMiB} MiB, iodepth 4/32/8/16, overwriting`,
     `4k read, 4k write: fio libaio direct=1 bs=4k iodepth=1, random in one ${scale.fileMiB} MiB file, ${scale.randomSec} s, mean latency`,
     `dd: dd if=/dev/zero bs=1024 count=${scale.ddBlocks} into a new file, no sync`,
-    `before the first round every load runs once unmeasured, 4k requests for ${WARM_UP_SEC} s`,
+    `before the first round every load runs unmeasured for at least ${WARM_UP_SEC} s`,
   ];
 }
 
