@@ -9,6 +9,11 @@ export const KEY = {
   GFID_REQ: "gfid-req",
   /** The call comes from a translator, not from a user; text "yes" or a number. */
   INTERNAL_FOP: "glusterfs-internal-fop",
+  /**
+   * Of a lookup by gfid: "no" only if every copy says so. Mortar's own; spelled so that bricks take it for an
+   * xattr that no object has.
+   */
+  GONE_EVERYWHERE: "trusted.mortar.gone-everywhere",
   /** Names a key K: K's value must equal the parent's xattr K, or nothing is made. */
   PREOP_PARENT: "glusterfs.preop.parent.key",
   /** Reply: the guard above refused. */

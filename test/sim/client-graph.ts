@@ -7,9 +7,10 @@
 import type { XlatorDefinition } from "../../src/core/xlator.ts";
 import { shardWith } from "../../xlators/features/shard/shard.ts";
 import { sectionOf } from "../support/volfiles.ts";
-import { type Cluster, VOLUME } from "./cluster.ts";
+import type { Cluster } from "./cluster.ts";
 import { freshBlocks } from "./fresh-blocks.ts";
 
+export const VOLUME = "vol";
 const VOLUME_ID = "5c1b7a60-0000-4000-8000-00000000a1a1";
 /** Less than any volume may have, so that small files have many blocks. */
 const BLOCK_BYTES_MIN = 512;
@@ -74,6 +75,7 @@ export function clientGraph(
   }
   chain.layers(sabotage.belowWriteBehind ?? []);
   if (writeBehind) chain.over(`${VOLUME}-write-behind`, "performance/write-behind", writeBehind);
+  chain.layers(sabotage.aboveAll ?? []);
   return chain;
 }
 

@@ -18,14 +18,13 @@ import { memoryOn } from "../../xlators/storage/memory.ts";
 import type { Layer } from "../support/build-graph.ts";
 import type { Prng } from "../support/prng.ts";
 import { sectionOf } from "../support/volfiles.ts";
-import { clientGraph, type StackPlan } from "./client-graph.ts";
+import { clientGraph, type StackPlan, VOLUME } from "./client-graph.ts";
 import { NodeEnv, randomOf, SimClock } from "./clock.ts";
 import { type DiskFaults, diskOver, healthyDisk, losePower } from "./disk.ts";
 import { type InFlight, inFlightOver } from "./in-flight.ts";
 import { type Delays, type NetNode, SimNetwork } from "./network.ts";
 import { Trace } from "./trace.ts";
 
-export const VOLUME = "vol";
 const PORT_BASE = 49152;
 
 /** What a cluster is made of. */
@@ -58,6 +57,8 @@ export interface Sabotage {
   readonly belowShard?: readonly XlatorDefinition[];
   /** The same between performance/write-behind and what is below. */
   readonly belowWriteBehind?: readonly XlatorDefinition[];
+  /** Over everything that a client has. */
+  readonly aboveAll?: readonly XlatorDefinition[];
   /** Changes a client's graph once it is built. */
   readonly onClient?: (graph: Graph) => void;
 }

@@ -13,7 +13,8 @@ import { listBrick } from "../../xlators/cluster/replicate/crawl/info.ts";
 import type { ReplicaSet } from "../../xlators/cluster/replicate/replica-set.ts";
 import type { MemNode } from "../../xlators/storage/memory/node.ts";
 import { accountOf, bytesOf, leftovers, miscounted } from "./blocks.ts";
-import { type Cluster, type SimBrick, VOLUME } from "./cluster.ts";
+import { VOLUME } from "./client-graph.ts";
+import type { Cluster, SimBrick } from "./cluster.ts";
 import { ABSENT, CELL_BYTES, type Model, modeText, shortId } from "./model.ts";
 
 const PID_SELF_HEAL = -6;

@@ -6,6 +6,7 @@
 import { spawnSync } from "node:child_process";
 import Table from "cli-table3";
 import { Command, InvalidArgumentError } from "commander";
+import { OPERATIONS, StepRun } from "./crash-steps.ts";
 import { MUTANTS, type Mutant } from "./mutants.ts";
 import { planOf, SHAPES, type Shape, STACKS, type Stack } from "./plan.ts";
 import { type RunResult, runSeed } from "./run.ts";
@@ -22,6 +23,7 @@ interface Options {
   readonly from: number;
   readonly shape?: Shape;
   readonly stack?: Stack;
+  readonly steps?: boolean;
   readonly mutants?: boolean;
   readonly mutant?: string;
   readonly history: boolean;
@@ -36,6 +38,7 @@ const program = new Command("npm run sim --")
   .option("--from <number>", "first seed of several", count, 1)
   .option("--shape <shape>", `only such clusters: ${[...new Set(SHAPES)].join(", ")}`, shape)
   .option("--stack <stack>", `only such clients: ${STACKS.join(", ")}`, stack)
+  .option("--steps", "have the client and a brick die in every step of operations on a file in blocks")
   .option("--mutants", "run deliberate bugs until each is found, and print how soon that was")
   .option("--mutant <name>", "with --seed, --runs or --minutes: run with this bug; else search for it alone")
   .option("--no-history", "print verdicts only")
@@ -63,10 +66,26 @@ function stack(text: string): Stack {
 async function main(options: Options): Promise<void> {
   const mutant = options.mutant === undefined ? undefined : mutantOf(options.mutant);
   if (options.seed !== undefined) await oneSeed(options.seed, options, mutant);
+  else if (options.steps) await steps();
   else if (options.mutants) await mutants(MUTANTS, options);
   else if (mutant && options.runs === undefined && options.minutes === undefined)
     await mutants([mutant], options);
   else await manySeeds(options, mutant);
+}
+
+async function steps(): Promise<void> {
+  for (const operation of OPERATIONS) {
+    const cuts = await StepRun.cuts(operation);
+    for (const cut of cuts) {
+      progress(`${operation.name}: ${cut.who} ${cut.after}`);
+      for (const fault of await StepRun.cut(operation, cut)) {
+        process.exitCode = 1;
+        out(fault);
+      }
+    }
+    progress("");
+    out(`${operation.name}: ${cuts.length} steps`);
+  }
 }
 
 function mutantOf(name: string): Mutant {

@@ -287,8 +287,8 @@ export class Model {
   }
 
   /**
-   * What was written soon after another client cut the file may lie beyond its end: a client of features/shard
-   * believes for STALE_SIZE_MS what it knows of the size.
+   * What was written soon after another client cut the file may lie beyond its end: a client of
+   * features/shard believes for STALE_SIZE_MS what it knows of the size.
    */
   softenAfterCut(file: FileModel, change: Change): void {
     const isRecent = (cut: Change): boolean =>

@@ -21,6 +21,17 @@ import {
   shiftsBlame,
   skipsPostOp,
 } from "./mutant-layers.ts";
+import {
+  cutsNoBlock,
+  firstSizeOnly,
+  forgetsBlocks,
+  hidesFailures,
+  keepsBlocks,
+  keepsSizes,
+  marksNothing,
+  overtakes,
+  syncsLater,
+} from "./mutant-stack-layers.ts";
 import type { Shape, Stack } from "./plan.ts";
 
 export interface Mutant {
@@ -37,6 +48,8 @@ export interface Mutant {
 const ONE_BRICK: readonly Shape[] = ["one brick"];
 const ARBITER: readonly Shape[] = ["arbiter"];
 const COPIES: readonly Shape[] = ["replica 3", "arbiter"];
+const SHARDED: readonly Stack[] = ["shard", "virt"];
+const PROMISING: readonly Stack[] = ["write-behind", "virt"];
 /** A heal daemon without the layer of its clients. */
 const HONEST_HEALER = { healer: [] };
 
@@ -151,7 +164,76 @@ const OF_COPIES: readonly Omit<Mutant, "stacks">[] = [
   },
 ];
 
-export const MUTANTS: readonly Mutant[] = OF_COPIES.map((mutant) => ({ ...mutant, stacks: ["copies"] }));
+const OF_STACKS: readonly Mutant[] = [
+  {
+    name: "shard-forgets-block",
+    about: "an fsync does not reach every block that was written",
+    shapes: ONE_BRICK,
+    stacks: SHARDED,
+    sabotage: () => ({ belowShard: [forgetsBlocks] }),
+  },
+  {
+    name: "shard-stale-size",
+    about: "the size of a file is believed for ever",
+    shapes: COPIES,
+    stacks: SHARDED,
+    sabotage: () => ({ belowShard: [firstSizeOnly()] }),
+  },
+  {
+    name: "shard-keeps-size",
+    about: "a write is acknowledged before its size is on the disk",
+    shapes: COPIES,
+    stacks: SHARDED,
+    sabotage: () => ({ belowShard: [keepsSizes] }),
+  },
+  {
+    name: "shard-no-marker",
+    about: "a file is removed without a marker for its blocks",
+    shapes: COPIES,
+    stacks: SHARDED,
+    sabotage: () => ({ belowShard: [marksNothing] }),
+  },
+  {
+    name: "shard-keeps-tail",
+    about: "the last block of a file that is cut keeps its tail",
+    shapes: COPIES,
+    stacks: SHARDED,
+    sabotage: () => ({ belowShard: [cutsNoBlock] }),
+  },
+  {
+    name: "shard-keeps-blocks",
+    about: "blocks beyond the end of a file that is cut stay",
+    shapes: COPIES,
+    stacks: SHARDED,
+    sabotage: () => ({ belowShard: [keepsBlocks] }),
+  },
+  {
+    name: "write-behind-syncs-later",
+    about: "fsync and close are answered before the bricks have what was promised",
+    shapes: COPIES,
+    stacks: PROMISING,
+    sabotage: () => ({ aboveAll: [syncsLater] }),
+  },
+  {
+    name: "write-behind-hides-failures",
+    about: "a write that was promised and failed is forgotten",
+    shapes: COPIES,
+    stacks: PROMISING,
+    sabotage: () => ({ belowWriteBehind: [hidesFailures] }),
+  },
+  {
+    name: "write-behind-overtakes",
+    about: "writes of the same bytes overtake each other",
+    shapes: COPIES,
+    stacks: PROMISING,
+    sabotage: () => ({ belowWriteBehind: [overtakes()] }),
+  },
+];
+
+export const MUTANTS: readonly Mutant[] = [
+  ...OF_COPIES.map((mutant) => ({ ...mutant, stacks: ["copies"] as const })),
+  ...OF_STACKS,
+];
 
 /** Changes a client's replica set once the graph is built. */
 function patched(change: (set: Replicate["set"]) => void): (graph: Graph) => void {

@@ -85,13 +85,14 @@ export class Lookups {
     const asked = this.#context.states.now();
     const replies = await this.#ask(call, args);
     this.#checkQuorum(call, args.loc, replies);
+    if (args.xdata?.has(KEY.GONE_EVERYWHERE)) this.#checkAllGone(replies);
     return this.#answer(call, args.loc, replies, asked);
   }
 
   #ask(call: Call, args: Args<"lookup">): Promise<Replies> {
     const { set } = this.#context;
     if (set.up === NO_CHILDREN) throw noQuorum(set, "lookup");
-    const xdata = askForState(set, args.xdata?.clone([KEY.GFID_REQ]) ?? new Dict())
+    const xdata = askForState(set, args.xdata?.clone([KEY.GFID_REQ, KEY.GONE_EVERYWHERE]) ?? new Dict())
       .setInt(LOCK_KEY.INODELK_COUNT, 0)
       .setInt(LOCK_KEY.ENTRYLK_COUNT, 0)
       .setInt(LOCK_KEY.PARENT_ENTRYLK, 0);
@@ -135,6 +136,17 @@ export class Lookups {
       NO_CHILDREN,
     );
     if (!set.hasQuorum(answered)) throw noQuorum(set, "lookup");
+  }
+
+  /**
+   * A removal that its client did not live to finish is undone by a heal while one copy has the name. Who
+   * removes the rest of a file that somebody else removed must hear of that copy, and of those that are
+   * away.
+   */
+  #checkAllGone(replies: Replies): void {
+    const { set } = this.#context;
+    const gone = goneFrom(replies);
+    if (gone !== set.all && !set.hasQuorum(successes(replies))) throw noQuorum(set, "lookup");
   }
 
   async #decide(

@@ -8,30 +8,34 @@
  * Of a file with very many possible blocks those that exist are listed, instead of looking for each.
  */
 
+import { LRUCache } from "lru-cache";
 import { type Call, internalCall } from "../../../src/core/call.ts";
 import { Dict } from "../../../src/core/dict.ts";
 import type { Timer } from "../../../src/core/env.ts";
 import { FopError } from "../../../src/core/errors.ts";
-import { type Gfid, gfidText, parseGfid } from "../../../src/core/gfid.ts";
+import { type Gfid, gfidKey, gfidText, parseGfid } from "../../../src/core/gfid.ts";
 import { Inode, type Loc } from "../../../src/core/inode.ts";
+import { KEY } from "../../../src/core/keys.ts";
 import type { Afterwork } from "../../../src/core/xlator.ts";
 import { askingAll, blockSizeOf, extentOf } from "./attributes.ts";
 import { type Context, eachOf } from "./context.ts";
 import { isGone, ROOT_CALL } from "./directories.ts";
-import { lastBlock } from "./geometry.ts";
+import { lastBlock, PROBED_BEYOND } from "./geometry.ts";
 import { entriesOf, existingBlocks } from "./listing.ts";
 
 const RETRY_MS = 600_000;
 const LISTED_ABOVE = 4096;
-/** After the last block of a marker's size: removed on until so many in a row do not exist. */
-const PROBED_BEYOND = 4;
 const UNLINKED_LOOKUP = "unlinked-lookup";
 const OWNER_BYTES = 16;
+/** Removed files that are remembered; of others every copy must say that they are gone. */
+const TAKEN_MAX = 4096;
 
 export class Cleaner {
   readonly #context: Context;
   readonly #call: Call;
   #running: Promise<void> | undefined;
+  /** By gfidKey, files whose last name this client took. */
+  readonly #taken = new LRUCache<string, true>({ max: TAKEN_MAX });
   #again = false;
   #started = false;
   #stopped = false;
@@ -59,6 +63,11 @@ export class Cleaner {
     if (this.#started) return;
     this.#started = true;
     this.run();
+  }
+
+  /** This client took the last name of that file, and its bricks said so. */
+  took(gfid: Gfid): void {
+    this.#taken.set(gfidKey(gfid), true);
   }
 
   /** Looks for markers, now or after the run that is on. */
@@ -133,11 +142,15 @@ export class Cleaner {
     }
   }
 
-  /** It has a name, or somebody has it open. Only a clear no counts as one. */
+  /**
+   * It has a name, or somebody has it open. Only a clear no counts as one; where another client was to take
+   * the name and may have died at it, that is a no of every copy.
+   */
   async #isInUse(gfid: Gfid): Promise<boolean> {
     const { below, files } = this.#context;
     if ((files.find(gfid)?.opens ?? 0) > 0) return true;
     const xdata = new Dict().setUint(UNLINKED_LOOKUP, 1);
+    if (!this.#taken.has(gfidKey(gfid))) xdata.setUint(KEY.GONE_EVERYWHERE, 1);
     try {
       await below.lookup(ROOT_CALL, { loc: { inode: new Inode(gfid) }, xdata });
       return true;

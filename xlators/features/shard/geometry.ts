@@ -5,6 +5,12 @@
 
 import { type Gfid, gfidText } from "../../../src/core/gfid.ts";
 
+/**
+ * Blocks that a client who died left beyond the end of a file are looked for until so many in a row do not
+ * exist; so nobody makes one further from the end than that.
+ */
+export const PROBED_BEYOND = 4;
+
 /** The part of a range that lies in one block. */
 export interface Piece {
   readonly block: number;

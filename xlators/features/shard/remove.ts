@@ -18,6 +18,7 @@ import { type Iatt, isRegular } from "../../../src/core/iatt.ts";
 import { Inode, type Loc } from "../../../src/core/inode.ts";
 import { KEY } from "../../../src/core/keys.ts";
 import { askingAll, blockSizeOf, type Extent, extentOf, withShardXattrs } from "./attributes.ts";
+import type { Cleaner } from "./cleaner.ts";
 import type { Context } from "./context.ts";
 import { isGone, ROOT_CALL } from "./directories.ts";
 
@@ -37,12 +38,11 @@ interface Base {
 
 export class Remover {
   readonly #context: Context;
-  /** There is a new marker. */
-  readonly #clean: () => void;
+  readonly #cleaner: Pick<Cleaner, "took" | "run">;
 
-  constructor(context: Context, clean: () => void) {
+  constructor(context: Context, cleaner: Pick<Cleaner, "took" | "run">) {
     this.#context = context;
-    this.#clean = clean;
+    this.#cleaner = cleaner;
   }
 
   async unlink(call: Call, args: Args<"unlink">): Promise<Reply<"unlink">> {
@@ -131,6 +131,7 @@ export class Remover {
       await this.#mark(directory, gfid, base.blockSize, size);
       const reply = await take();
       this.#lost(gfid);
+      this.#cleaner.took(gfid);
       return reply;
     } catch (error) {
       // Refused: a marker of a file that has a name would stay for as long as that.
@@ -138,7 +139,7 @@ export class Remover {
       throw error;
     } finally {
       await this.#lockMarker(directory, gfid, lockCall, "unlock");
-      this.#clean();
+      this.#cleaner.run();
     }
   }
 

@@ -96,7 +96,7 @@ export class Shard extends Xlator<ShardOptionTable> {
     this.#writer = new Writer(this.#context, (file, call, fd) => this.#truncator.trim(file, call, fd));
     this.#syncer = new Syncer(this.#context);
     this.#cleaner = new Cleaner(this.#context);
-    this.#remover = new Remover(this.#context, () => this.#cleaner.run());
+    this.#remover = new Remover(this.#context, this.#cleaner);
   }
 
   /** Blocks whose gfid is remembered. */

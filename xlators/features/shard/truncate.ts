@@ -18,14 +18,12 @@ import { O_ACCMODE, O_RDONLY } from "../../../src/core/open-flags.ts";
 import { type Context, eachOf, refusal } from "./context.ts";
 import { asRoot, isGone, ROOT_CALL } from "./directories.ts";
 import type { ShardFile } from "./file.ts";
-import { lastBlock } from "./geometry.ts";
+import { lastBlock, PROBED_BEYOND } from "./geometry.ts";
 import { existingBlocks } from "./listing.ts";
 import type { Target } from "./ownership.ts";
 
 /** With more blocks than this to remove, those that exist are listed first. */
 const PROBED_MAX = 512;
-/** Blocks beyond the last that a failed write may have left: probed until so many do not exist. */
-const PROBED_BEYOND = 4;
 const SIZE_MAX = Number.MAX_SAFE_INTEGER;
 const W_OK = 2;
 

@@ -21,7 +21,7 @@ import { O_APPEND, O_DIRECT, O_DSYNC, O_LARGEFILE, O_RDWR, O_SYNC } from "../../
 import { type Context, checkWritable, eachOf, refusal } from "./context.ts";
 import { asRoot, isGone } from "./directories.ts";
 import type { ShardFile } from "./file.ts";
-import { blockOf, lastBlock, type Piece, pieces } from "./geometry.ts";
+import { blockOf, lastBlock, type Piece, PROBED_BEYOND, pieces } from "./geometry.ts";
 import type { Shard } from "./shards.ts";
 
 const WRITE_UPDATE_ATOMIC = "glusterfs.write-update-atomic";
@@ -62,6 +62,7 @@ export class Writer {
       } else {
         const asking = file.size.isFresh ? undefined : file.size.refresh(fd);
         asking?.catch(ignore);
+        if (offset > file.size.size) await this.#comeNear(file, fd, offset);
         written = await this.#write(file, call, args, offset, size);
         await asking;
         const end = offset + written;
@@ -169,6 +170,7 @@ export class Writer {
     try {
       const asking = file.size.isFresh ? undefined : file.size.refresh(fd);
       asking?.catch(ignore);
+      if (!keepSize && offset > file.size.size) await this.#comeNear(file, fd, offset);
       await eachOf(pieces(offset, size, file.blockSize), (piece) =>
         this.#change(file, call, fd, piece, change),
       );
@@ -181,6 +183,16 @@ export class Writer {
       if (!isDone) this.#cleanUp(file, call, fd, end);
     }
     return { pre, post: file.attributes() };
+  }
+
+  /**
+   * Before blocks far beyond the end are made the size is raised to where they begin: should this client die
+   * then, whoever cuts or removes the file still finds them. A write that fails leaves the file as long.
+   */
+  async #comeNear(file: ShardFile, fd: Fd, offset: number): Promise<void> {
+    const first = blockOf(offset, file.blockSize);
+    if (first > lastBlock(file.size.size, file.blockSize) + PROBED_BEYOND)
+      await file.size.extend(fd, first * file.blockSize);
   }
 
   async #change(file: ShardFile, call: Call, fd: Fd, piece: Piece, change: Change): Promise<void> {

@@ -430,11 +430,20 @@ describe("name heal", () => {
   it("says split brain when copies have different objects there (SB-05)", async () => {
     await using copies = await startCopies();
     await nameOn(copies, [0], "a");
-    await nameOn(copies, [1, 2], "b");
+    await nameOn(copies, [1], "b");
     const result = await byName(copies);
     expect(result.outcome).toBe("split-brain");
     expect(result.why).toContain("gfid split brain");
-    expect(new Set(await gfidsOn(copies)).size).toBe(2);
+    expect(new Set(await gfidsOn(copies)).size).toBe(3);
+  });
+
+  it("gives all copies what a quorum has there, while none is blamed", async () => {
+    await using copies = await startCopies();
+    await nameOn(copies, [0], "a");
+    await nameOn(copies, [1, 2], "b");
+    const [, wanted] = await gfidsOn(copies);
+    expect((await byName(copies)).outcome).toBe("healed");
+    expect(await gfidsOn(copies)).toEqual([wanted, wanted, wanted]);
   });
 
   it.each<[string, NameHealOptions["resolution"], string]>([

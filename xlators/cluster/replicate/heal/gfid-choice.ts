@@ -112,7 +112,9 @@ export interface NameQuestion {
 
 /**
  * The child whose object all copies shall have, ABSENT or UNDECIDED. Of several objects on copies that are
- * believed in all but one have to be empty: such are what is left of creations that failed.
+ * believed in all but one have to be empty: such are what is left of creations that failed. While no copy is
+ * blamed an object that a quorum has wins in any case: another one is what a rename left that its client did
+ * not live to finish, and nobody was told that it is done, or that it is not.
  */
 export function objectToKeep({ copies, sides, empty, hasQuorum }: NameQuestion): number {
   const { sources, trusted } = sides;
@@ -120,12 +122,17 @@ export function objectToKeep({ copies, sides, empty, hasQuorum }: NameQuestion):
   if (believed === NO_CHILDREN) return UNDECIDED;
   const objects = objectsOf(copies);
   const known = objects.filter((holders) => (holders & believed) !== NO_CHILDREN);
-  const wide = sources === NO_CHILDREN ? objects.find((holders) => hasQuorum?.(holders)) : undefined;
+  // No copy is blamed: either nothing is marked, or that something was under way.
+  const isBlameless = countChildren(believed) === copies.stats.length;
+  const ofQuorums =
+    sources === NO_CHILDREN || isBlameless ? objects.filter((holders) => hasQuorum?.(holders)) : [];
+  const wide = ofQuorums.length === 1 ? ofQuorums[0] : undefined;
   if (known.length === 0 && wide === undefined) return ABSENT;
   const filled = known.filter((holders) => (holders & ~empty) !== NO_CHILDREN);
   const chosen = wide ?? filled[0] ?? known.reduce((a, b) => (countChildren(b) > countChildren(a) ? b : a));
   const isClear = known.every((holders) => holders === chosen);
-  if (!isClear && (hasQuorum === undefined || filled.some((holders) => holders !== chosen))) return UNDECIDED;
+  const mayDrop = (isBlameless && wide !== undefined) || filled.every((holders) => holders === chosen);
+  if (!isClear && (hasQuorum === undefined || !mayDrop)) return UNDECIDED;
   return firstChild(chosen & believed || chosen);
 }
 
