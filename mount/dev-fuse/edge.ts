@@ -178,6 +178,6 @@ class DevFuseEdge implements Edge, EventSink {
     if (upcall.kind !== "cache-invalidation") return;
     const inode = this.#state.inodes.find(upcall.gfid);
     const node = inode && this.#state.nodes.find(inode);
-    if (node !== undefined) this.#notifier.invalidateInode(node.id, true);
+    if (node !== undefined) this.#notifier.invalidateInode(node.id);
   }
 }

@@ -33,12 +33,11 @@ export class Notifier {
     return this.#waiting.length + (this.#writing ? 1 : 0);
   }
 
-  /** Attributes of a node are out of date, and its cached pages with them when `pages` is true. */
-  invalidateInode(nodeid: number, pages: boolean): void {
+  /** Attributes of a node are out of date, and its cached pages with them. */
+  invalidateInode(nodeid: number): void {
+    // Offset 0 and length 0, which the message has already, mean all pages.
     const { message, words } = newMessage(24, NOTIFY.INVAL_INODE);
     putU64(words, 4, nodeid);
-    // Offset -1 leaves the pages alone; offset 0 with length 0 drops all of them.
-    putU64(words, 6, pages ? 0 : -1);
     this.#enqueue(message);
   }
 
@@ -49,17 +48,6 @@ export class Notifier {
     putU64(words, 4, parent);
     words[6] = bytes.length;
     bytes.copy(message, OUT_HEADER_BYTES + 16);
-    this.#enqueue(message);
-  }
-
-  /** A name is gone; who watches the directory is told. */
-  deleteEntry(parent: number, child: number, name: string): void {
-    const bytes = encodeName(name);
-    const { message, words } = newMessage(24 + bytes.length + 1, NOTIFY.DELETE);
-    putU64(words, 4, parent);
-    putU64(words, 6, child);
-    words[8] = bytes.length;
-    bytes.copy(message, OUT_HEADER_BYTES + 24);
     this.#enqueue(message);
   }
 
