@@ -11,7 +11,7 @@ const HANDFUL = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 /** Mutants that are found soon; `npm run sim -- --mutants` tries all. */
 const MUTANTS_TRIED = [
   ...(["brick-drops-writes", "blame-nobody", "arbiter-is-data", "heal-from-sink"] as const),
-  "heal-keeps-removed-names",
+  ...(["heal-keeps-removed-names", "shard-keeps-size", "shard-no-marker"] as const),
 ];
 /** So many runs are enough to find those. */
 const MUTANT_RUNS = 10;
