@@ -40,14 +40,17 @@ export function misplaced(set: ReplicaSet, child: number, found: string | undefi
 
 export class Places {
   readonly #set: ReplicaSet;
+  readonly #refuse: (child: number, why: string) => void;
   readonly #unwatch: () => void;
   #unwritten: ChildSet = NO_CHILDREN;
   #busy = false;
   #stopped = false;
   #timer: Timer | undefined;
 
-  constructor(set: ReplicaSet) {
+  /** `refuse` takes a child out of service that turns out to be another copy. */
+  constructor(set: ReplicaSet, refuse: (child: number, why: string) => void) {
     this.#set = set;
+    this.#refuse = refuse;
     this.#unwatch = set.watch(() => this.#look());
   }
 
@@ -89,7 +92,16 @@ export class Places {
     for (const [index, child] of children.entries()) {
       if (!hasChild(this.#unwritten, index)) continue;
       const xattrs = new Dict().setStr(PLACE_XATTR, brickIds[index]!);
-      await child.setxattr(internalCall(PID_HEAL_DAEMON), { loc: rootLoc(), xattrs, flags: 0 });
+      try {
+        await child.setxattr(internalCall(PID_HEAL_DAEMON), { loc: rootLoc(), xattrs, flags: 0 });
+      } catch (error) {
+        if (toFopError(error).code !== "EEXIST") throw error;
+        this.#refuse(
+          index,
+          `subvolume "${child.name}": another client took its brick for another copy than ` +
+            `"${brickIds[index]}" just now; compare the volfiles of both`,
+        );
+      }
       this.#unwritten = withoutChild(this.#unwritten, index);
     }
   }

@@ -96,7 +96,7 @@ export class Replicate extends XlatorBase<typeof options> {
       log: this.log,
     });
     this.#membership = new Membership(this.set, (event) => this.notifyParents(event));
-    this.#places = new Places(this.set);
+    this.#places = new Places(this.set, (child, why) => this.#membership.childRefused(child, why));
     this.#states = new InodeStates(this.set);
     this.#policy = new ReadPolicy(this.set);
     this.set.watch(() => this.#policy.discoverLocal());

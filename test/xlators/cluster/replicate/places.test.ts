@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import { Dict } from "../../../../src/core/dict.ts";
-import { FopError } from "../../../../src/core/errors.ts";
+import { type ErrnoName, FopError } from "../../../../src/core/errors.ts";
 import type { Args } from "../../../../src/core/fops.ts";
 import { INDEX_KEY, PLACE_XATTR } from "../../../../src/core/keys.ts";
 import { SILENT } from "../../../../src/core/log.ts";
@@ -16,7 +16,8 @@ import { type FakeEnv, fakeEnv } from "../../../support/fake-env.ts";
 class FakeBrick {
   /** Objects for which it blames a copy; undefined: it has no index. */
   pending: number | undefined = 0;
-  refuses = false;
+  refuses: ErrnoName | undefined;
+  readonly name = "brick";
   written: string | undefined;
 
   async getxattr(): Promise<{ xattrs: Dict }> {
@@ -25,7 +26,7 @@ class FakeBrick {
   }
 
   async setxattr(call: { pid: number }, { xattrs }: Args<"setxattr">): Promise<object> {
-    if (this.refuses) throw new FopError("EROFS");
+    if (this.refuses) throw new FopError(this.refuses);
     expect(call.pid).toBeLessThan(0);
     this.written = xattrs.text(PLACE_XATTR);
     return {};
@@ -37,6 +38,8 @@ interface Rig {
   set: ReplicaSet;
   places: Places;
   bricks: FakeBrick[];
+  /** Children that were taken out of service, and why. */
+  refused: string[];
   /** A brick comes, and says this of itself. */
   up(child: number, brickId?: string): void;
   /** Until all that is under way is done. */
@@ -57,9 +60,13 @@ function rig(): Rig {
     env,
     log: SILENT,
   });
-  const places = new Places(set);
+  const refused: string[] = [];
+  const places = new Places(set, (child, why) => {
+    set.childIsDown(child);
+    refused.push(`${child}: ${why}`);
+  });
   return {
-    ...{ env, set, places, bricks },
+    ...{ env, set, places, bricks, refused },
     up(child, brickId) {
       places.heard(child, brickId);
       set.childIsUp(child);
@@ -103,11 +110,11 @@ describe("bricks that do not say which copy they are", () => {
 
   it("are tried again after a brick refused, and left alone after the end", async () => {
     const r = rig();
-    r.bricks[1]!.refuses = true;
+    r.bricks[1]!.refuses = "EROFS";
     for (const child of [0, 1, 2]) r.up(child, "");
     await r.settled();
     expect(written(r)).toEqual(["v-client-0", undefined, undefined]);
-    r.bricks[1]!.refuses = false;
+    r.bricks[1]!.refuses = undefined;
     await r.env.clock.advance(60_000);
     expect(written(r)).toEqual(["v-client-0", "v-client-1", "v-client-2"]);
     const ended = rig();
@@ -119,6 +126,19 @@ describe("bricks that do not say which copy they are", () => {
     await ended.env.clock.advance(120_000);
     expect(written(ended)).toEqual([undefined, undefined, undefined]);
   });
+});
+
+it("a brick that another client has just written down as another copy is not used any more", async () => {
+  const r = rig();
+  r.bricks[1]!.refuses = "EEXIST";
+  for (const child of [0, 1, 2]) r.up(child, "");
+  await r.env.clock.advance(120_000);
+  expect(written(r)).toEqual(["v-client-0", undefined, "v-client-2"]);
+  expect(r.set.up).toBe(0b101);
+  expect(r.refused).toEqual([
+    '1: subvolume "brick": another client took its brick for another copy than "v-client-1" just now; ' +
+      "compare the volfiles of both",
+  ]);
 });
 
 it("bricks that say it, or cannot keep it, are left as they are", async () => {
