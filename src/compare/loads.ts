@@ -19,11 +19,13 @@ export interface Scale {
   readonly randomSec: number;
   /** Blocks of 1024 bytes that dd writes. */
   readonly ddBlocks: number;
+  /** Unmeasured work of each load when a row has just started: code is compiled, connections are warm. */
+  readonly warmUpMs: number;
 }
 
 export const COMPARE_SCALES = {
-  full: { fileMiB: 256, randomSec: 5, ddBlocks: 32768 },
-  quick: { fileMiB: 16, randomSec: 1, ddBlocks: 4096 },
+  full: { fileMiB: 256, randomSec: 5, ddBlocks: 32768, warmUpMs: 2000 },
+  quick: { fileMiB: 16, randomSec: 1, ddBlocks: 4096, warmUpMs: 200 },
 } as const satisfies Record<string, Scale>;
 
 export type Load = {
@@ -138,11 +140,12 @@ function rateKb(bytes: number, elapsedMs: number): number {
 
 /** The loads in words, for the notes below a table. */
 export function describeLoads(scale: Scale): string[] {
-  const { fileMiB, randomSec, ddBlocks } = scale;
+  const { fileMiB, randomSec, ddBlocks, warmUpMs } = scale;
   return [
     `seq: O_DIRECT, 4 files of ${fileMiB} MiB side by side, 128k, 4/32/8/16 in flight; aggrb all bytes by the ` +
       "slowest file's time, minb and maxb single files; KB is 1024 bytes",
     `4k: O_DIRECT, random in one of these files, ${randomSec} s`,
     `dd: ${ddBlocks} writes of 1024 bytes into a new file, buffered, each after the other, close included, no sync`,
+    `a row that has just started runs each load for up to ${warmUpMs / 1000} s before it is measured`,
   ];
 }

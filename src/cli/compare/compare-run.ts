@@ -57,8 +57,6 @@ export interface CompareWatcher {
   step(): void;
 }
 
-/** Unmeasured work of each load when a row has just started: code is compiled, connections are warm. */
-const WARM_UP_MS = 200;
 const IMAGE_OPENS = 9;
 
 export class CompareRun {
@@ -229,7 +227,7 @@ export class CompareRun {
     if (!this.#laidOut.has(row.isVolume)) await layOut(station, measuring);
     this.#laidOut.add(row.isVolume);
     for (const load of this.#options.loads)
-      await measure(station, load, { ...measuring, limitMs: WARM_UP_MS });
+      await measure(station, load, { ...measuring, limitMs: this.#options.scale.warmUpMs });
     return station;
   }
 
