@@ -102,12 +102,19 @@ export async function locksHeld(cluster: Cluster): Promise<string[]> {
       const xdata = new Dict();
       for (const key of keys) xdata.setInt(key, 0);
       const inode = new Inode(node.gfid, node.mode & 0o170000);
-      const reply = await brick.top.lookup(internalCall(), { loc: { inode }, xdata });
+      // What is removed in the background meanwhile has no locks.
+      const reply = await brick.top.lookup(internalCall(), { loc: { inode }, xdata }).catch(unlessGone);
+      if (reply === undefined) continue;
       for (const key of keys)
         if ((reply.xdata?.number(key) ?? 0) > 0) found.push(`${path || "/"}: ${key} on ${brick.name}`);
     }
   }
   return found;
+}
+
+function unlessGone(error: unknown): undefined {
+  const { code } = toFopError(error);
+  if (code !== "ENOENT" && code !== "ESTALE") throw error;
 }
 
 /** What bricks list as waiting for a heal. */

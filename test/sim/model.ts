@@ -156,6 +156,7 @@ export class Model {
       outcome: "open",
       softUntilMs: 0,
       synced: false,
+      mayReappear: false,
     };
   }
 
@@ -293,7 +294,9 @@ export class Model {
   softenAfterCut(file: FileModel, change: Change): void {
     const isRecent = (cut: Change): boolean =>
       cut.session !== change.session && change.startMs < cut.endMs + STALE_SIZE_MS;
-    if (file.cuts.some(isRecent)) change.softUntilMs = Number.POSITIVE_INFINITY;
+    if (!file.cuts.some(isRecent)) return;
+    change.softUntilMs = Number.POSITIVE_INFINITY;
+    change.mayReappear = true;
   }
 
   /** Power went: acknowledged and unsynced changes that `where` chooses may be gone until `untilMs`. */

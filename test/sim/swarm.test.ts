@@ -9,7 +9,7 @@ import { keptSeeds } from "./seeds.ts";
 /** As many as fit into half a minute. */
 const HANDFUL = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 /** Mutants that are found soon; `npm run sim -- --mutants` tries all. */
-const MUTANTS_TRIED = [
+const MUTANTS_TRIED: readonly string[] = [
   ...(["brick-drops-writes", "blame-nobody", "arbiter-is-data", "heal-from-sink"] as const),
   ...(["heal-keeps-removed-names", "shard-keeps-size", "shard-no-marker"] as const),
 ];
