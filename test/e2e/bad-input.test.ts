@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { codeOf } from "../support/file-agent.ts";
 import { listXattrs } from "../support/libc.ts";
 import { mountAt } from "../support/mounts.ts";
+import { inOwnMounts } from "../support/namespace.ts";
 import { Lab, LOOPBACK, MAKES, MORTAR, type Mount } from "../support/peers.ts";
 import { freePort } from "../support/ports.ts";
 import { describeExit, type Exit } from "../support/processes.ts";
@@ -51,9 +52,9 @@ async function expectMountRefused(
   if (mountpoint.startsWith(lab.directory)) expect(mountAt(mountpoint)).toBeUndefined();
 }
 
-/** Commands run in a mount namespace of their own: what they do to /dev or to file systems ends with them. */
+/** Runs a command in a mount namespace of its own, after a script. */
 function namespace(script: string): string[] {
-  return ["unshare", "--mount", "--propagation", "private", "sh", "-ec", `${script}\nexec "$@"`, "sh"];
+  return ["unshare", ...inOwnMounts(`${script}\nexec "$@"`)];
 }
 
 describe("a volfile is refused that", () => {

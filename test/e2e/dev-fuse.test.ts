@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Figures } from "../../src/control/figures.ts";
 import { codeOf, type FileAgent } from "../support/file-agent.ts";
 import { mountAt, unmountBelow } from "../support/mounts.ts";
+import { inOwnMounts } from "../support/namespace.ts";
 import { Lab, MORTAR, type Mount } from "../support/peers.ts";
 import { describeExit, type Exit } from "../support/processes.ts";
 import { embeddedVolfile, section } from "../support/volfiles.ts";
@@ -30,6 +31,15 @@ async function embedded(...options: string[]): Promise<Mount & { brick: string }
   const brick = lab.makeDirectory("brick");
   const volfile = lab.writeFile("embedded.vol", embeddedVolfile(brick));
   return { ...(await lab.mount("mortar", volfile, { options })), brick };
+}
+
+/** The command line of a process; empty when it has ended. */
+function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  } catch {
+    return "";
+  }
 }
 
 /** Runs a shell command as an ordinary user in some groups. */
@@ -276,11 +286,13 @@ describe("without root", () => {
     const volfile = memoryVolfile();
     const user = `setpriv --reuid=${NOBODY} --regid=${NOBODY} --clear-groups`;
     const reader = `${user} --inh-caps=+dac_read_search --ambient-caps=+dac_read_search`;
-    const mount = lab.processes.start("unshare", [
-      ...["-m", "--propagation", "private", "sh", "-c"],
-      `mount --bind ${device} /dev/fuse && exec ${reader} ${MORTAR} mount ${volfile} ${mountpoint}` +
-        " --foreground -o acl",
-    ]);
+    const mount = lab.processes.start(
+      "unshare",
+      inOwnMounts(
+        `mount --bind ${device} /dev/fuse && exec ${reader} ${MORTAR} mount ${volfile} ${mountpoint}` +
+          " --foreground -o acl",
+      ),
+    );
     const inside = (command: string): Promise<Exit> =>
       lab.processes.tryRun("nsenter", [
         "-t",
@@ -317,6 +329,10 @@ describe("without root", () => {
     await until("somebody else is in the namespace", () => {
       const path = `/proc/${holder.pid}/mountinfo`;
       return readFileSync(path, "utf8").includes(` ${mountpoint} `);
+    });
+    await until("the guard watches", () => {
+      const children = readFileSync(`/proc/${mount.pid}/task/${mount.pid}/children`, "utf8").split(" ");
+      return children.some((pid) => pid !== "" && commandOf(pid).includes("guard.sh"));
     });
     await mount.kill();
     await until(

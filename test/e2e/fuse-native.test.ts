@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { FileAgent } from "../support/file-agent.ts";
 import { mountAt } from "../support/mounts.ts";
+import { inOwnMounts } from "../support/namespace.ts";
 import { directFilesBelow, openPaths } from "../support/open-files.ts";
 import { Lab, MORTAR, tail } from "../support/peers.ts";
 import type { Running } from "../support/processes.ts";
@@ -368,7 +369,7 @@ describe("options of a mount by fuse-native", () => {
     const volfile = lab.writeFile("embedded.vol", embeddedVolfile(lab.makeDirectory("brick")));
     const hide =
       'mount --bind /dev/null "$(ldconfig -p | sed -n "s/.*libfuse.so.2 .*=> //p" | head -1)" && exec "$@"';
-    const args = ["-m", "sh", "-c", hide, "sh", MORTAR, ...mountArguments(volfile, mountpoint, [])];
+    const args = inOwnMounts(hide, [MORTAR, ...mountArguments(volfile, mountpoint, [])]);
     expect(await refusal("unshare", args)).toMatch(
       /edge fuse-native: .*libfuse\.so\.2.*: install libfuse 2 \(Debian: apt-get install libfuse2\), or use --edge dev-fuse$/,
     );

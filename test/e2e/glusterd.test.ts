@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { codeOf } from "../support/file-agent.ts";
 import { GlusterVolume } from "../support/glusterd.ts";
 import { mountAt } from "../support/mounts.ts";
+import { inOwnMounts } from "../support/namespace.ts";
 import { canConnect, Lab, LOOPBACK, MAKES, MORTAR } from "../support/peers.ts";
 import { freePort } from "../support/ports.ts";
 import { describeExit, type Running } from "../support/processes.ts";
@@ -199,9 +200,7 @@ it("mount -t mortar and umount work through the helper, with options as in fstab
     ${MORTAR} get ${mountpoint} network.remote-dio
     umount ${mountpoint}
     mount -t mortar ${volfile} ${mountpoint} -o profile=vrit 2>&1 || echo refused`;
-  const output = await lab.processes.run("unshare", [
-    ...["--mount", "--propagation", "private", "sh", "-ec", script],
-  ]);
+  const output = await lab.processes.run("unshare", inOwnMounts(script));
   expect(output).toMatch(/fuse\.mortar .*noatime/);
   expect(output).not.toContain("file\n");
   expect(output.match(/network\.remote-dio.*/g)).toEqual([

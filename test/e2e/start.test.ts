@@ -7,6 +7,7 @@ import { chmodSync, existsSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { mountAt } from "../support/mounts.ts";
+import { inOwnMounts } from "../support/namespace.ts";
 import { INSTALLED_MORTAR, Lab, ROOT } from "../support/peers.ts";
 import type { Running } from "../support/processes.ts";
 import { until } from "../support/wait.ts";
@@ -107,11 +108,13 @@ describe("without root", () => {
     await lab.processes.run("mknod", ["-m", "666", device, "c", "10", "229"]);
     await lab.processes.run("chown", [`${NOBODY}:${NOBODY}`, data, mountpoint]);
     chmodSync(dirname(data), 0o755);
-    const running = lab.processes.start("unshare", [
-      ...["-m", "--propagation", "private", "sh", "-c"],
-      `mount --bind ${device} /dev/fuse && exec ${reader} ${INSTALLED_MORTAR} start` +
-        ` --data ${data} --mount ${mountpoint}`,
-    ]);
+    const running = lab.processes.start(
+      "unshare",
+      inOwnMounts(
+        `mount --bind ${device} /dev/fuse && exec ${reader} ${INSTALLED_MORTAR} start` +
+          ` --data ${data} --mount ${mountpoint}`,
+      ),
+    );
     await until(
       "mortar start mounts",
       () => {

@@ -1,7 +1,7 @@
 /**
- * Operations on a file in blocks over three bricks, and the client or a brick dies in a step (crash-steps.ts).
- * Some steps of each are tried here, among them those that found something; `npm run sim -- --steps` tries
- * all.
+ * Operations on a file in blocks over three bricks, and the client or a brick dies in a step
+ * (crash-steps.ts). Some steps of each are tried here, among them those that found something;
+ * `npm run sim -- --steps` tries all.
  */
 
 import { describe, expect, it } from "vitest";
