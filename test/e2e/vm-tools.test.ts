@@ -2,8 +2,8 @@
  * What a host of virtual machines does to a mount: qemu-img, qemu-io, the image locks of QEMU, fio with
  * verification, git, cp -a.
  *
- * Every case runs on a plain directory first, which proves the expectation, then on an embedded volume, and on
- * one over TCP whose images are cut into blocks, with the translators of the virt profile.
+ * Every case runs on a plain directory first, which proves the expectation, then on an embedded volume, and
+ * on one over TCP whose images are cut into blocks, with the translators of the virt profile.
  */
 
 import { randomUUID } from "node:crypto";
