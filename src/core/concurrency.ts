@@ -81,14 +81,20 @@ export class Deferred<R> {
   }
 }
 
-/** Waits for `work` (which goes on, and must not reject) for `ms` at most; says whether it has ended. */
+/** Waits for `work` (which goes on) for `ms` at most; says whether it has ended. Rejects when it does. */
 export function within(clock: Clock, ms: number, work: Promise<unknown>): Promise<boolean> {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const timer = clock.after(ms, () => resolve(false));
-    void work.then(() => {
-      timer.cancel();
-      resolve(true);
-    });
+    work.then(
+      () => {
+        timer.cancel();
+        resolve(true);
+      },
+      (error) => {
+        timer.cancel();
+        reject(error);
+      },
+    );
   });
 }
 

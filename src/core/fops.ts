@@ -196,6 +196,16 @@ export interface FopTypes {
 }
 
 export type FopName = keyof FopTypes;
+/** Arguments that name files or inodes, of whatever fop. */
+export interface Naming {
+  readonly fd?: Fd;
+  readonly fdIn?: Fd;
+  readonly fdOut?: Fd;
+  readonly loc?: Loc;
+  readonly from?: Loc;
+  readonly to?: Loc;
+}
+
 export type Args<F extends FopName> = Readonly<FopTypes[F]["args"]>;
 export type Reply<F extends FopName> = Readonly<FopTypes[F]["reply"]>;
 export type FopFunction<F extends FopName> = (call: Call, args: Args<F>) => Promise<Reply<F>>;

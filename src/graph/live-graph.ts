@@ -14,13 +14,13 @@
  */
 
 import { type Call, internalCall } from "../core/call.ts";
-import { Deferred } from "../core/concurrency.ts";
+import { Deferred, within } from "../core/concurrency.ts";
 import { toFopError, UserError } from "../core/errors.ts";
 import { type FopCounter, FopMeter } from "../core/fop-meter.ts";
-import { type Args, FOP_NAMES, type FopName, type Reply } from "../core/fops.ts";
+import { type Args, FOP_NAMES, type FopName, type Naming, type Reply } from "../core/fops.ts";
 import { ROOT_GFID } from "../core/gfid.ts";
 import { S_IFDIR } from "../core/iatt.ts";
-import { type Fd, Inode, type Loc } from "../core/inode.ts";
+import { type Fd, Inode } from "../core/inode.ts";
 import { type ChildEvent, type Dump, wind, Xlator } from "../core/xlator.ts";
 import { buildGraph, type Graph, type GraphInit } from "./graph.ts";
 import { type Move, moveOpen, released, SwitchBusy } from "./move-open.ts";
@@ -53,16 +53,6 @@ export interface LiveGraphInit extends Omit<GraphInit, "from"> {
 }
 
 type LockFop = "lk" | "inodelk" | "finodelk" | "entrylk" | "fentrylk";
-
-/** Arguments that name files or inodes, of whatever fop. */
-interface Names {
-  readonly fd?: Fd;
-  readonly fdIn?: Fd;
-  readonly fdOut?: Fd;
-  readonly loc?: Loc;
-  readonly from?: Loc;
-  readonly to?: Loc;
-}
 
 export class LiveGraph extends Xlator {
   /** Calls of users, from here down to their replies. */
@@ -230,7 +220,7 @@ export class LiveGraph extends Xlator {
       this.#adopt(fresh);
       for (const { open, to } of moves) open.now = to;
       this.#retiring = this.#retire(before, fresh, moves);
-      await this.#within(RETIRE_MS, this.#retiring);
+      await within(this.env.clock, RETIRE_MS, this.#retiring);
     } catch (error) {
       // From now on calls look for failures that have to be told.
       if (this.#files.all().some(({ failure }) => failure !== undefined)) this.#moved = true;
@@ -259,14 +249,6 @@ export class LiveGraph extends Xlator {
     } catch (error) {
       this.log.error("the old graph did not end cleanly", { error });
     }
-  }
-
-  /** Resolves with the task or when the time is over; the task goes on. */
-  async #within(timeoutMs: number, task: Promise<void>): Promise<void> {
-    const over = new Deferred<void>();
-    const timer = this.env.clock.after(timeoutMs, () => over.resolve());
-    await Promise.race([task, over.promise]);
-    timer.cancel();
   }
 
   /**
@@ -476,7 +458,7 @@ export class LiveGraph extends Xlator {
 
   /** The same after a switch: with the graph's own fds, and inodes that it has looked up. */
   #windMoved<F extends FopName>(fop: F, call: Call, args: Args<F>): Promise<Reply<F>> {
-    const { fd, fdIn, fdOut, loc, from } = args as Names;
+    const { fd, fdIn, fdOut, loc, from } = args as Naming;
     if (fdIn !== undefined) return this.#windCopy(fop, call, args, fdIn, fdOut!);
     if (fd === undefined || loc !== undefined || from !== undefined) return this.#windLoc(fop, call, args);
     const open = this.#files.get(fd);
@@ -499,7 +481,7 @@ export class LiveGraph extends Xlator {
   }
 
   async #windLoc<F extends FopName>(fop: F, call: Call, args: Args<F>): Promise<Reply<F>> {
-    const { fd, loc, from, to } = args as Names;
+    const { fd, loc, from, to } = args as Naming;
     const inodes = [fd?.inode, loc?.parent, from?.parent, from?.inode, to?.parent, to?.inode];
     if (fop !== "lookup") inodes.push(loc?.inode);
     for (const inode of inodes) if (inode?.linked && !this.#known.has(inode)) await this.#introduce(inode);

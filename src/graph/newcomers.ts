@@ -3,7 +3,7 @@
  * serve before all of them answer, but a name that may be on one of them cannot be looked for until then.
  */
 
-import { Deferred } from "../core/concurrency.ts";
+import { Deferred, within } from "../core/concurrency.ts";
 import type { Clock } from "../core/env.ts";
 import type { EventSink, XlatorBase } from "../core/xlator.ts";
 
@@ -14,22 +14,20 @@ export async function notUp(
   timeoutMs: number,
 ): Promise<XlatorBase[]> {
   const missing = new Set(newcomers);
-  const over = new Deferred<void>();
-  const timer = clock.after(timeoutMs, () => over.resolve());
+  const met = new Deferred<void>();
   const sink: EventSink = {
     onChildEvent(event, from) {
       if (event.type === "child-up") missing.delete(from);
       else if (event.type === "child-down") missing.add(from);
-      if (missing.size === 0) over.resolve();
+      if (missing.size === 0) met.resolve();
     },
   };
   for (const one of newcomers) {
     one.addParent(sink);
     one.repeatTo(sink);
   }
-  if (missing.size === 0) over.resolve();
-  await over.promise;
-  timer.cancel();
+  if (missing.size === 0) met.resolve();
+  await within(clock, timeoutMs, met.promise);
   for (const one of newcomers) one.removeParent(sink);
   return [...missing];
 }

@@ -11,10 +11,8 @@
 import { closeSync } from "node:fs";
 import { Socket } from "node:net";
 import { EVENT_LOOP } from "./busy-poll.ts";
-import { addressOf, declare, duplicateOnto, makePipe } from "./libc.ts";
-import { READINESS } from "./readiness.ts";
-
-const readCall = declare("int64_t read(int fd, uintptr_t at, size_t size)");
+import { duplicateOnto, makePipe } from "./libc.ts";
+import { READINESS, readNow } from "./readiness.ts";
 
 /** Reads in one wake-up, at most: others want their turn. */
 const BURST_MAX = 16;
@@ -75,7 +73,7 @@ export function watchFd(fd: number, handler: FdHandler): FdStream {
   function readOne(): boolean {
     spare ??= handler.buffer();
     const buffer = spare;
-    const count = readCall(readEnd, addressOf(buffer), buffer.length);
+    const count = readNow(readEnd, buffer);
     if (count <= 0) return false;
     spare = undefined;
     EVENT_LOOP.touch();

@@ -22,7 +22,16 @@ const EVENTS_MAX = 64;
 
 const createCall = declare("int epoll_create1(int flags)");
 const controlCall = declare("int epoll_ctl(int epoll, int operation, int fd, void *event)");
+const readCall = declare("int64_t read(int fd, uintptr_t at, size_t size)");
 const waitCall = declare("int epoll_wait(int epoll, uintptr_t events, int max, int timeoutMs)");
+
+/**
+ * Reads a nonblocking descriptor here and now: bytes; 0 at the end; negative when there is nothing, or for an
+ * error.
+ */
+export function readNow(fd: number, into: Buffer): number {
+  return readCall(fd, addressOf(into), into.length);
+}
 
 /** Reads from a descriptor that is said to be readable, without waiting; whether there was anything. */
 export type OnReadable = () => boolean;

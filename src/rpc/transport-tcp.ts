@@ -16,8 +16,7 @@ import { createServer, Socket, type SocketConstructorOpts } from "node:net";
 import { FopError, toFopError } from "../core/errors.ts";
 import type { IoVec, Lease } from "../core/iovec.ts";
 import { EVENT_LOOP } from "../os/busy-poll.ts";
-import { addressOf, declare } from "../os/libc.ts";
-import { READINESS } from "../os/readiness.ts";
+import { READINESS, readNow } from "../os/readiness.ts";
 import { rest, writevNow } from "../os/send.ts";
 import { sendWithoutPacing, setSocketOption } from "../os/socket.ts";
 import { RecordReceiver } from "./record.ts";
@@ -45,8 +44,6 @@ const DOORBELL_BYTES = 8192;
 const PRIVILEGED_PORT_MAX = 1023;
 /** Below this port are services that a client must not squat on. */
 const PRIVILEGED_PORT_MIN = 512;
-
-const readCall = declare("int64_t read(int fd, uintptr_t at, size_t size)");
 
 /** What net.Socket keeps to itself: the handle that owns the descriptor. */
 interface WithHandle {
@@ -245,7 +242,7 @@ class SocketTransport implements Transport {
   readonly #readNow = (): boolean => {
     if (!this.#ringing || this.#closed || this.#socket.destroyed || this.receiver.paused) return false;
     const buffer = this.receiver.nextBuffer();
-    const count = readCall(this.#fd, addressOf(buffer), buffer.length);
+    const count = readNow(this.#fd, buffer);
     // Nothing, the end or an error: Node meets the latter two as well.
     if (count <= 0) return false;
     this.#received(count, undefined);

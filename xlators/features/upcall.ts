@@ -12,7 +12,7 @@
 import { LRUCache } from "lru-cache";
 import type { Call } from "../../src/core/call.ts";
 import { ChangeWatch } from "../../src/core/change-watch.ts";
-import { type Args, FOP_NAMES, type FopName, type Reply } from "../../src/core/fops.ts";
+import { type Args, FOP_NAMES, type FopName, type Naming, type Reply } from "../../src/core/fops.ts";
 import { type Gfid, gfidKey, gfidOf, isNullGfid } from "../../src/core/gfid.ts";
 import type { Iatt } from "../../src/core/iatt.ts";
 import { type Fd, INODE_LRU_LIMIT, type Inode, type Loc } from "../../src/core/inode.ts";
@@ -57,16 +57,7 @@ export function upcallWith(objectsMax: number): XlatorDefinition {
   });
 }
 
-/** Arguments and replies that name objects, of whatever fop. */
-interface Named {
-  readonly fd?: Fd;
-  readonly fdIn?: Fd;
-  readonly fdOut?: Fd;
-  readonly loc?: Loc;
-  readonly from?: Loc;
-  readonly to?: Loc;
-}
-
+/** Replies that tell of objects, of whatever fop. */
 interface Telling {
   readonly stat?: Iatt;
   readonly entries?: readonly { readonly stat?: Iatt }[];
@@ -169,7 +160,7 @@ class Upcalls extends Xlator<typeof options> {
     this.#changed(changes, client);
     try {
       const reply = await wind(this.child, fop, call, args);
-      this.#asked(args as Named, reply as Telling, client, since, changes);
+      this.#asked(args as Naming, reply as Telling, client, since, changes);
       return reply;
     } finally {
       // Also of a change that failed: something of it may have happened.
@@ -195,7 +186,7 @@ class Upcalls extends Xlator<typeof options> {
   }
 
   /** The client knows now what the reply says of these objects, or what it will conclude from it. */
-  #asked(args: Named, reply: Telling, client: string, since: number, changes: Changes): void {
+  #asked(args: Naming, reply: Telling, client: string, since: number, changes: Changes): void {
     const { fd, fdIn, fdOut, loc, from, to } = args;
     const own = new Set(changes.map(([inode]) => inode));
     for (const inode of [fd?.inode, fdIn?.inode, fdOut?.inode, loc?.inode, loc?.parent])

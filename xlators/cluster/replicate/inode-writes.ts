@@ -9,6 +9,7 @@ import { Dict } from "../../../src/core/dict.ts";
 import { FopError } from "../../../src/core/errors.ts";
 import type { Args, FopFunction, Reply } from "../../../src/core/fops.ts";
 import { iovSize } from "../../../src/core/iovec.ts";
+import { KEY } from "../../../src/core/keys.ts";
 import { O_APPEND, O_DSYNC } from "../../../src/core/open-flags.ts";
 import { AFR_PREFIX } from "./changelog.ts";
 import { type InodeContext, type InodeFop, InodeOp, runInodeOp, withRequest } from "./inode-transaction.ts";
@@ -17,8 +18,6 @@ import type { ReplicaSet } from "./replica-set.ts";
 const END = Number.POSITIVE_INFINITY;
 /** Asks whether a write began at the end of the file; the value is the one that GlusterFS sends. */
 const IS_APPEND = new Dict().setUint("glusterfs.write-is-append", 4);
-/** xdata of an fsync: the last one before the file goes to another graph. */
-const LAST_FSYNC = "last-fsync";
 /** What copy_file_range reads and writes at a time. */
 const COPY_BYTES = 1024 * 1024;
 
@@ -78,7 +77,7 @@ export class InodeWrites {
   fsync(call: Call, args: Args<"fsync">): Promise<Reply<"fsync">> {
     const op = new InodeOp("fsync", call, args, fdSubject(args.fd), "data", 0, 0);
     op.tellsContention = true;
-    op.mayLinger = !args.xdata?.number(LAST_FSYNC);
+    op.mayLinger = !args.xdata?.number(KEY.LAST_FSYNC);
     op.isStable = true;
     return this.#run(op);
   }
