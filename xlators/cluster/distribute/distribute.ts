@@ -29,6 +29,7 @@ import {
 import { Directories } from "./directories.ts";
 import { Entries } from "./entries.ts";
 import { Files } from "./files.ts";
+import { ipc } from "./ipc.ts";
 import { encodePiece } from "./layout.ts";
 import { Listings } from "./listing.ts";
 import { Lookups } from "./lookup.ts";
@@ -375,8 +376,8 @@ export class Distribute extends XlatorBase<typeof options> {
     const [first] = outcomes;
     throw first !== undefined && !first.ok ? first.error : this.set.error("ENOTCONN", "statfs");
   }
-  override ipc(): Promise<never> {
-    return this.#notHere("ipc");
+  override ipc(call: Call, args: Args<"ipc">): Promise<Reply<"ipc">> {
+    return ipc(this.set, call, args);
   }
 
   async #byInode<F extends FopName>(fop: F, call: Call, args: Args<F>, inode: Inode): Promise<Reply<F>> {
