@@ -124,7 +124,8 @@ export class Backlog {
     const turn = new Turn(span, supersedes);
     this.#close();
     this.#push(turn);
-    if (this.#failed > 0 && this.#mustRetryFor(turn)) this.#readyAgain();
+    if (this.#failed > 0 && this.#line.some((place) => isFailed(place) && this.#isInTheWay(place, turn)))
+      this.#readyAgain();
     if (!this.#isFree(this.#line.length - 1)) turn.started = new Deferred();
     this.#advance();
     return turn;
@@ -132,8 +133,9 @@ export class Backlog {
 
   /** A change is over. One that was refused its turn is not in line any more, which is right too. */
   end(turn: Turn, succeeded: boolean): void {
+    if (turn.supersedes && succeeded) this.#dropCleared(turn);
     this.#remove(turn);
-    if (turn.supersedes) this.#endSuperseding(turn, succeeded);
+    if (turn.supersedes && !succeeded) this.#readyAgain();
     this.#goOn();
   }
 
@@ -162,7 +164,7 @@ export class Backlog {
   takeUnreported(): boolean {
     let found = false;
     for (const place of this.#line)
-      if (place instanceof Batch && place.state === "failed" && !place.reported) {
+      if (isFailed(place) && !place.reported) {
         place.reported = true;
         found = true;
       }
@@ -173,7 +175,7 @@ export class Backlog {
   giveUp(fd?: Fd): number {
     let bytes = 0;
     for (const place of [...this.#line])
-      if (place instanceof Batch && place.state === "failed" && (fd === undefined || place.fd === fd)) {
+      if (isFailed(place) && (fd === undefined || place.fd === fd)) {
         bytes += place.size;
         this.#lostTo = place.error;
         this.#failed--;
@@ -271,8 +273,7 @@ export class Backlog {
   /** Whether `later` has to wait for `earlier`. */
   #isInTheWay(earlier: Place, later: Place): boolean {
     if (!overlap(earlier, later) && !this.#host.current()["strict-write-ordering"]) return false;
-    const isCleared = earlier instanceof Batch && earlier.isSuperseded;
-    return !(isCleared && later instanceof Turn && later.clears(earlier));
+    return !(isFailed(earlier) && later instanceof Turn && later.clears(earlier));
   }
 
   #send(batch: Batch): void {
@@ -313,7 +314,7 @@ export class Backlog {
       applicant.answer.reject(error);
       batch.reported = true;
     }
-    this.#failBehind(batch);
+    this.#failBehind();
     this.#goOn();
   }
 
@@ -324,55 +325,51 @@ export class Backlog {
   }
 
   /** What waits for bytes of a failed batch fails as well, and what waits for that. */
-  #failBehind(first: Batch): void {
-    const failed = [first];
-    const error = first.error!;
-    for (const place of this.#line.slice(this.#line.indexOf(first) + 1)) {
-      const obstacles = failed.filter((batch) => this.#isInTheWay(batch, place));
-      if (obstacles.length === 0) continue;
-      if (place instanceof Batch && (place.state === "open" || place.state === "ready")) {
-        this.#fail(place, error);
-        failed.push(place);
-      } else if (place instanceof Turn && place.started !== undefined) {
-        if (obstacles.every((batch) => place.clears(batch)))
-          for (const one of obstacles) one.isSuperseded = true;
-        else {
+  #failBehind(): void {
+    let failed: Batch[] = [];
+    for (const place of [...this.#line]) {
+      const obstacle = failed.find((batch) => this.#isInTheWay(batch, place));
+      if (place instanceof Turn) {
+        if (obstacle !== undefined && place.started !== undefined) {
           this.#remove(place);
-          place.started.reject(error);
-        }
+          place.started.reject(obstacle.error!);
+        } else failed = failed.filter((batch) => !place.clears(batch));
+      } else if (place instanceof Batch) {
+        const hasBegun = place.state !== "open" && place.state !== "ready";
+        if (obstacle !== undefined && !hasBegun) this.#fail(place, obstacle.error!);
+        if (isFailed(place)) failed.push(place);
       }
     }
   }
 
   /** Failed batches become ready, but for those that nobody will need. */
   #readyAgain(): void {
-    for (const place of this.#line)
-      if (place instanceof Batch && place.state === "failed" && !place.isSuperseded) {
-        place.state = "ready";
-        this.#failed--;
-      }
-  }
-
-  /** Whether failed batches are in the way of a new turn; those that it clears are marked. */
-  #mustRetryFor(turn: Turn): boolean {
-    let must = false;
-    for (const place of this.#line) {
-      if (!(place instanceof Batch) || place.state !== "failed") continue;
-      if (turn.clears(place)) place.isSuperseded = true;
-      else if (this.#isInTheWay(place, turn)) must = true;
+    // Backwards: what becomes ready may need what is before it.
+    for (let index = this.#line.length - 1; index >= 0; index--) {
+      const place = this.#line[index]!;
+      if (!isFailed(place) || this.#isSuperseded(place, index)) continue;
+      place.state = "ready";
+      this.#failed--;
     }
-    return must;
   }
 
-  #endSuperseding(turn: Turn, succeeded: boolean): void {
-    for (const place of [...this.#line]) {
-      if (!(place instanceof Batch) || !place.isSuperseded || !turn.clears(place)) continue;
-      place.isSuperseded = false;
-      if (!succeeded) continue;
+  /** Whether a turn will clear a failed batch, and nothing that must be written before that turn waits for it. */
+  #isSuperseded(batch: Batch, index: number): boolean {
+    for (let after = index + 1; after < this.#line.length; after++) {
+      const place = this.#line[after]!;
+      if (place instanceof Turn && place.clears(batch)) return true;
+      if (place instanceof Batch && !isFailed(place) && this.#isInTheWay(batch, place)) return false;
+    }
+    return false;
+  }
+
+  /** What failed before a turn that made it pointless is not wanted any more. */
+  #dropCleared(turn: Turn): void {
+    for (const place of this.#line.slice(0, Math.max(0, this.#line.indexOf(turn)))) {
+      if (!isFailed(place) || !turn.clears(place)) continue;
       this.#failed--;
       this.#leave(place, undefined);
     }
-    if (!succeeded) this.#readyAgain();
   }
 
   #leave(batch: Batch, error: FopError | undefined): void {
@@ -401,6 +398,10 @@ export class Backlog {
     if (this.#line.some((place, at) => at > index && !(place instanceof Applicant))) this.#close();
     answer.resolve(acknowledgement(size));
   }
+}
+
+function isFailed(place: Place): place is Batch {
+  return place instanceof Batch && place.state === "failed";
 }
 
 /** The answer to a write that is only promised. */

@@ -46,8 +46,6 @@ export class Batch implements Span {
   error: FopError | undefined;
   /** Somebody was told of that error. */
   reported = false;
-  /** A truncation that is under way makes it pointless: nobody tries it again meanwhile. */
-  isSuperseded = false;
   /** Bytes before it that exist because of it, as it begins behind the end of the file; for reads. */
   readonly readsFrom: number;
   readonly #slabs: Slabs;

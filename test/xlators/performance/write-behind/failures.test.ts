@@ -223,6 +223,42 @@ describe("a write that fails after its acknowledgement", () => {
     await session.close(fd);
   });
 
+  it.each(["off", "on"])(
+    "is tried again before a cut that another failed write waits for (strict ordering %s)",
+    async (strict) => {
+      await using r = await rig({ "strict-write-ordering": strict });
+      const { session, top } = r;
+      const fd = await session.create("f");
+      const makeRoom = failing(r);
+      // The cut would clear the first; the second lies on both sides of it, and behind the first.
+      await session.write(fd, "22222", 5);
+      await session.write(fd, "33333", 3);
+      await settle();
+      expect(await code(top.ftruncate(session.call, { fd, offset: 5 }))).toBe("ENOSPC");
+      makeRoom();
+      expect(await code(top.ftruncate(session.call, { fd, offset: 5 }))).toBe("ok");
+      expect(await code(top.fsync(session.call, { fd, datasync: true }))).toBe("ok");
+      expect(await session.text(fd)).toBe("\0\0\x0033");
+      await session.close(fd);
+    },
+  );
+
+  it("is written in the end when a cut that would have cleared it was refused its turn", async () => {
+    await using r = await rig();
+    const { session, top } = r;
+    const fd = await session.create("f");
+    const makeRoom = failing(r);
+    await session.write(fd, "11111", 8);
+    await session.write(fd, "22222", 2);
+    await settle();
+    // The second is in its way and fails again.
+    expect(await code(top.ftruncate(session.call, { fd, offset: 5 }))).toBe("ENOSPC");
+    makeRoom();
+    expect(await code(top.fsync(session.call, { fd, datasync: true }))).toBe("ok");
+    expect(await session.text(fd)).toBe("\0\x0022222\x0011111");
+    await session.close(fd);
+  });
+
   it("in part is gone on with where it stopped", async () => {
     await using r = await rig();
     const { session, errors } = r;

@@ -65,6 +65,7 @@ const STEP: fc.Arbitrary<Step> = fc.oneof(
 );
 const FAULTS: fc.Arbitrary<Step> = fc.oneof(
   { weight: 6, arbitrary: STEP },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("truncate" as const), program, offset }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("full" as const), isFull: fc.boolean() }) },
 );
 const OPTIONS = fc.record({
@@ -136,7 +137,13 @@ class History {
   async finish(): Promise<void> {
     this.#isFull = false;
     this.rig.delays.unhold(this.#hold);
-    await Promise.all(this.#pending);
+    let isOver = false;
+    const all = Promise.all(this.#pending).then(() => {
+      isOver = true;
+    });
+    for (let turn = 0; turn < 20 && !isOver; turn++) await settle();
+    expect(isOver, "a call does not end").toBe(true);
+    await all;
   }
 
   async #run(step: Exclude<Step, { kind: "let-go" | "full" }>): Promise<void> {
