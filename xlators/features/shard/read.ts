@@ -4,7 +4,8 @@
  *
  * A block that does not exist reads as zeros and is not made. Blocks are read side by side, and in whole, so
  * that O_DIRECT's rules hold up to the end of the file; what lies beyond the end is cut off afterwards. How
- * big the file is, is asked beside the reads when the known size may be old.
+ * big the file is, is asked beside the reads when the known size may be old. Promises: what was read is cut
+ * at a size that was known before, so whoever reads a file that grows sees no zeros that nobody wrote.
  */
 
 import type { Call } from "../../../src/core/call.ts";
@@ -34,27 +35,40 @@ export class Reader {
     const { offset, size, fd } = args;
     checkReadable(this.#context, "readv", fd);
     const within = offset % file.blockSize;
+    if (within + size > file.blockSize) return this.#readMany(file, call, args);
+    const block = (offset - within) / file.blockSize;
     const { size: extent } = file;
     const end = offset + size;
-    const asking = extent.covers(end) ? undefined : extent.ask(fd);
-    if (within + size <= file.blockSize) {
-      asking?.catch(ignore);
-      const part = await this.#readOne(file, call, args, (offset - within) / file.blockSize, within, size);
-      await asking;
-      return finish(file, offset, size, [part], [size]);
-    }
+    const before = extent.size;
+    const isKnown = extent.covers(end);
+    const reading = this.#readOne(file, call, args, block, within, size);
+    if (isKnown) return finish(file, args, before, [await reading], [size]);
+    // Asked after the data was, so that a disk works meanwhile.
+    const asking = extent.ask(fd);
+    asking.catch(ignore);
+    const part = await reading;
     await asking;
-    const inside = Math.max(0, Math.min(end, extent.size) - offset);
-    const wanted = pieces(offset, inside === 0 ? 0 : size, file.blockSize).filter(
-      ({ start }) => start < inside,
-    );
-    const parts = await Promise.all(wanted.map((piece) => this.#readPiece(file, call, args, piece)));
+    const now = extent.size;
+    if (end <= before || now <= before) return finish(file, args, now, [part], [size]);
+    part?.lease?.release();
+    return finish(file, args, now, [await this.#readOne(file, call, args, block, within, size)], [size]);
+  }
+
+  async #readMany(file: ShardFile, call: Call, args: Args<"readv">): Promise<Reply<"readv">> {
+    const { offset, size, fd } = args;
+    const { size: extent } = file;
+    const end = offset + size;
+    if (!extent.covers(end)) await extent.ask(fd);
+    const before = extent.size;
+    const wanted = before <= offset ? [] : pieces(offset, size, file.blockSize);
+    const inside = wanted.filter(({ start }) => offset + start < before);
+    const parts = await Promise.all(inside.map((piece) => this.#readPiece(file, call, args, piece)));
     return finish(
       file,
-      offset,
-      size,
+      args,
+      before,
       parts,
-      wanted.map((piece) => piece.size),
+      inside.map((piece) => piece.size),
     );
   }
 
@@ -171,17 +185,21 @@ export class Reader {
   }
 }
 
-/** The reply of a read whose blocks answered: gaps filled with zeros, cut at the end of the file. */
+/**
+ * The reply of a read whose blocks answered: gaps filled with zeros, cut at the end of the file as it was
+ * known before they were asked. Of what was appended meanwhile they may not have had all.
+ */
 function finish(
   file: ShardFile,
-  offset: number,
-  asked: number,
+  { offset, size: asked }: Args<"readv">,
+  before: number,
   parts: readonly Part[],
   sizes: readonly number[],
 ): Reply<"readv"> {
   const stat = file.attributes();
-  const size = Math.max(0, Math.min(asked, stat.size - offset));
-  const eof = offset + size >= stat.size;
+  const end = Math.min(before, stat.size);
+  const size = Math.max(0, Math.min(asked, end - offset));
+  const eof = offset + size >= end;
   const only = parts.length === 1 ? parts[0] : undefined;
   if (only !== undefined && only.size === size) {
     const { data, lease, xdata } = only;

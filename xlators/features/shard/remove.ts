@@ -6,7 +6,7 @@
  * dies, a marker is left before the name goes: an empty file of mode 0 in `.remove_me`, called by the gfid,
  * with block size and size as xattrs. An inodelk on the base file keeps other clients from unlinking or
  * linking it in between, an entrylk on the marker keeps cleaners away; both in the domain of GlusterFS'
- * shard. A file that never had a second block, and that nobody has open, is unlinked without a marker.
+ * shard. A file that has no second block, and that nobody has open, is unlinked without a marker.
  */
 
 import { type Call, internalCall } from "../../../src/core/call.ts";
@@ -98,15 +98,16 @@ export class Remover {
 
   /** Runs `take`, which may take the last name of `base`. */
   async #losing<R>(base: Base, call: Call, take: () => Promise<R>): Promise<R> {
-    const { files } = this.#context;
+    const { files, shards } = this.#context;
     const known = files.find(base.stat.gfid);
     const size = Math.max(base.extent.size, known?.size.size ?? 0);
     const isOpen = base.openCount > 0 || (known?.opens ?? 0) > 0;
     // Room that the base file does not take is in other blocks, perhaps beyond the end.
     const isWhole = size <= base.blockSize && (known?.size.blocks ?? base.extent.blocks) <= base.stat.blocks;
-    if (isWhole && !isOpen) {
+    const isLast = base.stat.nlink <= 1;
+    if (isWhole && !isOpen && !(isLast && (await shards.hasStray(base.stat.gfid)))) {
       const reply = await take();
-      if (base.stat.nlink <= 1) this.#lost(base.stat.gfid);
+      if (isLast) this.#lost(base.stat.gfid);
       return reply;
     }
     const lkOwner = this.#context.env.random.bytes(OWNER_BYTES);

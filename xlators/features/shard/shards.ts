@@ -20,7 +20,7 @@ import { O_DIRECT, O_LARGEFILE, O_RDWR } from "../../../src/core/open-flags.ts";
 import type { XlatorBase } from "../../../src/core/xlator.ts";
 import { asRoot, Directories, isGone, ROOT_CALL } from "./directories.ts";
 import type { ShardFile } from "./file.ts";
-import { shardName } from "./geometry.ts";
+import { PROBED_BEYOND, shardName } from "./geometry.ts";
 
 /** One block that exists. */
 export class Shard {
@@ -139,6 +139,17 @@ export class Shards {
     }
   }
 
+  /** Whether a file that ends in block 0 has blocks all the same, of a client that died before it said so. */
+  async hasStray(base: Gfid): Promise<boolean> {
+    const parent = await this.directories.shards(false);
+    if (parent === undefined) return false;
+    const strays = Array.from({ length: PROBED_BEYOND }, (_, index) => {
+      const loc: Loc = { inode: new Inode(), parent, name: shardName(base, index + 1) };
+      return this.#below.lookup(ROOT_CALL, { loc }).then(always, unlessGone);
+    });
+    return (await Promise.all(strays)).includes(true);
+  }
+
   #remembering(max: number): LRUCache<Shard, Shard> {
     return new LRUCache({ max, dispose: (shard, _key, why) => why !== "set" && this.#left(shard) });
   }
@@ -230,4 +241,13 @@ export class Shards {
     this.#recent.set(shard, shard);
     return shard;
   }
+}
+
+function always(): true {
+  return true;
+}
+
+/** What cannot be told counts as there. */
+function unlessGone(error: unknown): boolean {
+  return !isGone(error);
 }

@@ -60,10 +60,13 @@ export class Writer {
         });
         await this.#syncSize(call, args);
       } else {
-        const asking = file.size.isFresh ? undefined : file.size.refresh(fd);
-        asking?.catch(ignore);
+        const isFresh = file.size.isFresh;
         if (offset > file.size.size) await this.#comeNear(file, fd, offset);
-        written = await this.#write(file, call, args, offset, size);
+        const writing = this.#write(file, call, args, offset, size);
+        // Asked after the data was sent, so that a disk works meanwhile.
+        const asking = isFresh ? undefined : file.size.refresh(fd);
+        asking?.catch(ignore);
+        written = await writing;
         await asking;
         const end = offset + written;
         if (end > file.size.size) {

@@ -4,10 +4,11 @@ import { describe, expect, it } from "vitest";
 import { internalCall } from "../../../../src/core/call.ts";
 import { Dict } from "../../../../src/core/dict.ts";
 import { FopError } from "../../../../src/core/errors.ts";
-import { XATTROP } from "../../../../src/core/fops.ts";
+import { type Args, XATTROP } from "../../../../src/core/fops.ts";
 import { SETATTR } from "../../../../src/core/iatt.ts";
 import { Inode } from "../../../../src/core/inode.ts";
 import { O_APPEND, O_RDWR, O_SYNC } from "../../../../src/core/open-flags.ts";
+import { settle } from "../../../support/fake-env.ts";
 import { Prng } from "../../../support/prng.ts";
 import { BLOCK, bytes, Rig } from "./rig.ts";
 
@@ -242,6 +243,42 @@ describe("two writers", () => {
     await rig.pass(1001);
     await rig.a.write(mine, bytes(BLOCK, 3), 2 * BLOCK);
     expect((await rig.b.read(theirs, 2 * BLOCK, BLOCK)).equals(bytes(BLOCK, 3))).toBe(true);
+  });
+});
+
+describe("a reader of a file that grows meanwhile", () => {
+  it("gets the other client's bytes or none, not zeros that nobody wrote", async () => {
+    await using rig = await Rig.start({ clients: 2 });
+    const theirs = await rig.b.create("f");
+    await rig.b.write(theirs, bytes(100));
+    const mine = await rig.a.open(await rig.a.inode("f"));
+    let grown = false;
+    rig.a.wire.before = async ({ fop }) => {
+      if (fop !== "fstat" || grown) return;
+      grown = true;
+      await rig.b.write(theirs, bytes(BLOCK - 100, 2), 100);
+    };
+    const read = await rig.a.read(mine, 0, BLOCK);
+    expect(grown).toBe(true);
+    expect(read.equals(Buffer.concat([bytes(100), bytes(BLOCK - 100, 2)]))).toBe(true);
+  });
+
+  it("gets its own client's bytes or none", async () => {
+    await using rig = await Rig.start();
+    const fd = await rig.a.create("f");
+    await rig.a.write(fd, bytes(BLOCK + 100));
+    let grown = false;
+    rig.a.wire.before = async ({ fop, args }) => {
+      if (fop !== "readv" || (args as Args<"readv">).fd !== fd || grown) return;
+      grown = true;
+      // The other block has been read by then.
+      await settle();
+      await rig.a.write(fd, bytes(BLOCK - 100, 2), BLOCK + 100);
+    };
+    const reply = await rig.a.top.readv(rig.a.call, { fd, offset: 0, size: 2 * BLOCK, flags: 0 });
+    expect(grown).toBe(true);
+    expect(Buffer.concat(reply.data).equals(bytes(BLOCK + 100))).toBe(true);
+    expect([reply.size, reply.stat.size]).toEqual([BLOCK + 100, 2 * BLOCK]);
   });
 });
 

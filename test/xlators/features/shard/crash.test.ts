@@ -30,6 +30,10 @@ function keptOrZero(content: Buffer, from: number): void {
       throw new Error(`byte ${at} is neither old nor zero`);
 }
 
+async function truncate(client: Client, offset: number): Promise<void> {
+  await client.top.truncate(client.call, { loc: { inode: await client.inode("f") }, offset });
+}
+
 const OPERATIONS: readonly Operation[] = [
   {
     name: "unlink",
@@ -56,8 +60,7 @@ const OPERATIONS: readonly Operation[] = [
   },
   {
     name: "truncate to the middle of a block",
-    run: async (client) =>
-      client.top.truncate(client.call, { loc: { inode: await client.inode("f") }, offset: 5000 }),
+    run: (client) => truncate(client, 5000),
     check: (content) => {
       expect([5000, SIZE]).toContain(content?.length);
       startsLike(content!, CONTENT, 5000);
@@ -66,8 +69,7 @@ const OPERATIONS: readonly Operation[] = [
   },
   {
     name: "truncate to nothing",
-    run: async (client) =>
-      client.top.truncate(client.call, { loc: { inode: await client.inode("f") }, offset: 0 }),
+    run: (client) => truncate(client, 0),
     check: (content) => {
       expect([0, SIZE]).toContain(content?.length);
       keptOrZero(content!, 0);
@@ -75,8 +77,7 @@ const OPERATIONS: readonly Operation[] = [
   },
   {
     name: "growing by a hole",
-    run: async (client) =>
-      client.top.truncate(client.call, { loc: { inode: await client.inode("f") }, offset: 9 * BLOCK }),
+    run: (client) => truncate(client, 9 * BLOCK),
     check: (content) => {
       expect([9 * BLOCK, SIZE]).toContain(content?.length);
       startsLike(content!, CONTENT, SIZE);
@@ -94,6 +95,24 @@ const OPERATIONS: readonly Operation[] = [
       startsLike(content!, CONTENT, SIZE);
       if (content!.length > SIZE) expect(content!.subarray(SIZE).equals(bytes(3 * BLOCK, 4))).toBe(true);
     },
+  },
+  {
+    name: "a first write over the end of block 0",
+    prepare: (client) => truncate(client, 0),
+    run: async (client) => {
+      const fd = await client.open(await client.inode("f"));
+      await client.write(fd, bytes(BLOCK + 512, 4));
+    },
+    check: (content) => expect([0, BLOCK + 512]).toContain(content?.length),
+  },
+  {
+    name: "a write that begins where block 0 ends",
+    prepare: (client) => truncate(client, BLOCK),
+    run: async (client) => {
+      const fd = await client.open(await client.inode("f"));
+      await client.write(fd, bytes(512, 4), BLOCK);
+    },
+    check: (content) => expect([BLOCK, BLOCK + 512]).toContain(content?.length),
   },
   {
     name: "fallocate beyond its end",
