@@ -256,6 +256,8 @@ describe("a reader of a file that grows meanwhile", () => {
     rig.a.wire.before = async ({ fop }) => {
       if (fop !== "fstat" || grown) return;
       grown = true;
+      // The data has been read by then.
+      await settle();
       await rig.b.write(theirs, bytes(BLOCK - 100, 2), 100);
     };
     const read = await rig.a.read(mine, 0, BLOCK);
