@@ -99,6 +99,9 @@ interface Owner {
   readonly gid: number;
 }
 
+/** Virtual xattr: the paths of an object. */
+const PATHS_KEY = "glusterfs.gfidtopath";
+
 /** An open file or directory. */
 interface Open {
   readonly node: MemNode;
@@ -339,7 +342,9 @@ class Memory extends XlatorBase<typeof options> {
 
   override getxattr(call: Call, args: Args<"getxattr">): Promise<Reply<"getxattr">> {
     return this.#run("getxattr", () => {
-      return { xattrs: getXattrs(this.#names.at(args.loc), args.name, call) };
+      const node = this.#names.at(args.loc);
+      if (args.name !== PATHS_KEY) return { xattrs: getXattrs(node, args.name, call) };
+      return { xattrs: new Dict().setStr(PATHS_KEY, this.#disk.pathsOf(node).join(":")) };
     });
   }
 

@@ -41,6 +41,16 @@ export class MemoryDisk {
     return this.#nodes.get(gfidKey(gfid));
   }
 
+  /** Every name of an inode, as a path. Walks the whole tree. */
+  pathsOf(node: MemNode, dir: MemNode = this.root, path = ""): string[] {
+    const found = dir === node ? [path || "/"] : [];
+    for (const [name, { node: child }] of dir.entries!) {
+      if (child.isDir) found.push(...this.pathsOf(node, child, `${path}/${name}`));
+      else if (child === node) found.push(`${path}/${name}`);
+    }
+    return found;
+  }
+
   add(node: MemNode): void {
     this.#nodes.set(node.key, node);
   }

@@ -33,6 +33,7 @@ import {
 import { isAbsent, type Look, look } from "./look.ts";
 import { addMarks } from "./marks.ts";
 import { isWanted, park, parks, unpark } from "./parking.ts";
+import { reunite } from "./reunite.ts";
 
 /** Longest target of a symlink. */
 const TARGET_BYTES_MAX = 4096;
@@ -42,7 +43,7 @@ const NAMES_BYTES = 4096;
 /** The copies have different objects at a name, and nothing says which one is right. */
 export class NameConflict extends Error {}
 
-/** A directory still has its old place on the copy; it can move when the heal of that place lets it go. */
+/** An object still has its old name on a copy, or somebody works on that name; another look finds it free. */
 export class NotYet extends FopError {
   constructor(set: ReplicaSet) {
     super("EBUSY", { xlator: set.name, message: "still elsewhere on a copy" });
@@ -123,15 +124,30 @@ export class Dirent {
     return this.objectAmong(sides.sources & copies.holders || set.all, undefined);
   }
 
-  /** Makes all copies have the object of `chosen`, or none. */
-  async settle(chosen: number): Promise<void> {
+  /**
+   * Makes all copies have the object of `chosen`, or none. Where no copy says that others missed something,
+   * an object that was only moved goes where it belongs.
+   */
+  async settle(chosen: number, { sources }: NameSides): Promise<void> {
+    const { set } = this;
+    const isBlameless = sources === NO_CHILDREN || sources === set.all;
+    const remove = async (child: number): Promise<void> => {
+      if (!hasChild(this.present, child) || (isBlameless && (await this.#leaves(child)))) return;
+      await this.remove(child);
+    };
     if (chosen === ABSENT) {
-      for (const child of childrenOf(this.present)) await this.remove(child);
+      for (const child of childrenOf(this.present)) await remove(child);
       return;
     }
     if (chosen < 0) return;
-    await this.assignGfid(this.#found.stats[chosen]!.gfid);
-    await this.makeOn(this.set.all, chosen);
+    const { gfid } = this.#found.stats[chosen]!;
+    await this.assignGfid(gfid);
+    if (isBlameless && this.twinsOf(chosen) !== set.all && (await this.#reunited(chosen, remove))) {
+      await this.#lookAgain();
+      // All copies may have it elsewhere now.
+      if (!hasChild(this.present, chosen) || !gfidEquals(this.#found.stats[chosen]!.gfid, gfid)) return;
+    }
+    await this.makeOn(set.all, chosen);
   }
 
   /** Gives entries that were made behind the brick's back the gfid of the object. */
@@ -147,8 +163,7 @@ export class Dirent {
       this.set.children[child]!.lookup(this.call, { loc: this.#loc(), xdata }),
     );
     for (const child of without) this.changed |= only(child);
-    const again = await look(this.set, this.call, this.#loc());
-    this.#found = again;
+    await this.#lookAgain();
   }
 
   /** Children that have the object of `child` at this name. */
@@ -220,6 +235,29 @@ export class Dirent {
   async makeOn(children: ChildSet, source: number): Promise<void> {
     const sources = this.twinsOf(source);
     for (const child of childrenOf(children & ~sources)) await this.make(child, source, sources);
+  }
+
+  /** Whether what a copy has here went to where the other copies have it. */
+  async #leaves(child: number): Promise<boolean> {
+    const { gfid } = this.#found.stats[child]!;
+    if (isNullGfid(gfid) || !(await this.#reunited(child))) return false;
+    await this.#lookAgain();
+    return !hasChild(this.present, child) || !gfidEquals(this.#found.stats[child]!.gfid, gfid);
+  }
+
+  /** Whether copies have the object that `child` has here under the same names, perhaps only now. */
+  async #reunited(child: number, vacate?: (child: number) => Promise<void>): Promise<boolean> {
+    const { set, call, name } = this;
+    const { gfid } = this.#found.stats[child]!;
+    const mine = { parent: this.directory.gfid, name };
+    const holders = this.twinsOf(child);
+    const reunion = await reunite({ set, call, gfid, mine, holders, ...(vacate ? { vacate } : {}) });
+    if (reunion === "busy") throw new NotYet(set);
+    return reunion === "agreed";
+  }
+
+  async #lookAgain(): Promise<void> {
+    this.#found = await look(this.set, this.call, this.#loc());
   }
 
   #loc(): Loc {

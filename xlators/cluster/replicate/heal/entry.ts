@@ -161,7 +161,7 @@ async function healBatch(
     const entries = await Promise.all(names.map((name) => Dirent.at(set, call, inode, name)));
     for (const entry of entries) {
       try {
-        await entry.settle(await entry.chosen(verdict));
+        await entry.settle(await entry.chosen(verdict), verdict);
       } catch (error) {
         noteUnhealed(unhealed, entry, error);
         continue;

@@ -4,8 +4,9 @@
  *
  * First every child without waiting. When somebody else has it somewhere: "wait" gives back what it got and
  * asks again, now waiting, child after child in order, as transactions do, so that nobody waits in a circle;
- * "majority" does so only if it got more than half, else it leaves the inode to the other healer. A heal has
- * one lk-owner: its own locks never stand in its way.
+ * "majority" does so only if it got more than half, else it leaves the inode to the other healer; "try" never
+ * waits, for who holds other locks that the other one may wait for. A heal has one lk-owner: its own locks
+ * never stand in its way.
  */
 
 import type { Call } from "../../../../src/core/call.ts";
@@ -92,7 +93,7 @@ export async function lockAll(
   set: ReplicaSet,
   call: Call,
   wanted: Wanted,
-  mode: "wait" | "majority",
+  mode: "wait" | "majority" | "try",
 ): Promise<HeldLock> {
   const children = childrenOf(set.up);
   const outcomes = await fanout(children, (child) => request(set, call, wanted, child, "try"));
@@ -106,7 +107,8 @@ export async function lockAll(
       error = outcome.error;
     }
   }
-  const wait = contended && (mode === "wait" || countChildren(granted) * 2 > set.count);
+  const most = countChildren(granted) * 2 > set.count;
+  const wait = contended && (mode === "wait" || (mode === "majority" && most));
   if (!wait) return new HeldLock(set, call, wanted, { children: granted, contended, error });
   await giveBack(set, call, wanted, childrenOf(granted));
   return waitForEach(set, call, wanted);

@@ -64,7 +64,7 @@ async function healLocked(
     const chosen = await entry.chosen(sides);
     if (dryRun) return { outcome: "would-heal", changed: NO_CHILDREN, source: Math.max(-1, chosen) };
     if (chosen === -1) await nameAll(entry, options.gfid);
-    else await entry.settle(chosen);
+    else await entry.settle(chosen, sides);
     return { outcome: "healed", changed: entry.changed, source: Math.max(-1, chosen) };
   } finally {
     await lock.release();

@@ -24,6 +24,11 @@ export function parks(set: ReplicaSet): boolean {
   return set.options["use-anonymous-inode"] && parseGfid(set.options["volume-id"]) !== undefined;
 }
 
+/** Whether a directory is the hidden one. */
+export function isParking(set: ReplicaSet, directory: Gfid): boolean {
+  return parseGfid(set.options["volume-id"]) !== undefined && gfidEquals(directory, parkingGfid(set));
+}
+
 /** Gfid of the hidden directory: the volume's id with one bit changed, so that they are never equal. */
 function parkingGfid(set: ReplicaSet): Gfid {
   const gfid = Buffer.from(parseGfid(set.options["volume-id"])!);
