@@ -22,6 +22,10 @@ import { asRoot, Directories, isGone, ROOT_CALL } from "./directories.ts";
 import type { ShardFile } from "./file.ts";
 import { PROBED_BEYOND, shardName } from "./geometry.ts";
 
+/** Asks an unlink how many 512-byte blocks what it removed had in the end. */
+const BLOCK_COUNT = "gf_get_file_block_count";
+const COUNTING = new Dict().setUint(BLOCK_COUNT, 1);
+
 /** One block that exists. */
 export class Shard {
   readonly file: ShardFile;
@@ -130,9 +134,11 @@ export class Shards {
     try {
       const { stat } = await this.#below.lookup(asRoot(call), { loc });
       const inode = this.#inodes.link(loc.inode, stat.gfid, stat.mode);
-      await this.#below.unlink(asRoot(call), { loc: { ...loc, inode }, flags: 0 });
+      const args = { loc: { ...loc, inode }, flags: 0, xdata: COUNTING };
+      const { xdata } = await this.#below.unlink(asRoot(call), args);
       this.#inodes.drop(inode);
-      return stat.blocks;
+      // Others may have written since the lookup.
+      return xdata?.number(BLOCK_COUNT) ?? stat.blocks;
     } catch (error) {
       if (isGone(error)) return undefined;
       throw error;

@@ -231,6 +231,21 @@ describe("two writers", () => {
     expect(rig.extent(gfid).size).toBe(200);
   });
 
+  it("agree on the room of a block that one wrote while the other took it away", async () => {
+    await using rig = await Rig.start({ clients: 2 });
+    const fd = await rig.a.create("f");
+    await rig.a.write(fd, bytes(512), BLOCK);
+    await rig.a.top.ftruncate(rig.a.call, { fd, offset: 2 * BLOCK });
+    const mine = await rig.b.open(await rig.b.inode("f"));
+    rig.b.wire.before = async ({ fop }) => {
+      if (fop === "unlink") await rig.a.write(fd, bytes(1024), BLOCK + 1024);
+    };
+    await rig.b.top.ftruncate(rig.b.call, { fd: mine, offset: 512 });
+    rig.b.wire.before = undefined;
+    await rig.a.top.fsync(rig.a.call, { fd, datasync: false });
+    expect(rig.extent(fd.inode.gfid).blocks).toBe(rig.room(fd.inode.gfid));
+  });
+
   it("find blocks that the other took away and made anew", async () => {
     await using rig = await Rig.start({ clients: 2 });
     const mine = await rig.a.create("f");
