@@ -4,13 +4,14 @@ import { parseArgs } from "node:util";
 import { UserError } from "../src/core/errors.ts";
 import { LOADS, type Load } from "./loads.ts";
 import { ROWS, type Row } from "./rows.ts";
-import { TRIALS, type Trial } from "./trials.ts";
+import { TRIAL_SCALES, TRIALS, type Trial, type TrialScale } from "./trials.ts";
 
 export interface BenchOptions {
   readonly rows: readonly Row[];
   readonly loads: readonly Load[];
   /** When there are any, they run instead of the loads on the rows. */
   readonly trials: readonly Trial[];
+  readonly trialScale: TrialScale;
   /** With what needs GlusterFS on this machine. */
   readonly peers: boolean;
   readonly rounds: number;
@@ -29,6 +30,7 @@ export const USAGE = `npm run bench -- [options]
   --loads A,B      only these loads: ${LOADS.map(({ id }) => id).join(", ")}
   --trials A,B     instead of loads: what happens when bricks die and return, graphs change, images are many:
                    ${TRIALS.map(({ id }) => id).join(", ")}; with --peers GlusterFS does the same
+  --sizes K=N,...  of trials, where they differ from those of this scale: ${sizes(TRIAL_SCALES.full)}
   --quick          small files and short runs: to see that it works, not to quote
   --dir DIR        measure on this file system (default: the directory for temporary files)
   --output DIR     where results.json and results.md go (default: var/bench)
@@ -50,6 +52,7 @@ export function parseArguments(args: readonly string[]): BenchOptions | undefine
     rows,
     loads: pick("--loads", values.loads, LOADS),
     trials: values.trials === undefined ? [] : pick("--trials", values.trials, TRIALS),
+    trialScale: resized(values.quick ? TRIAL_SCALES.quick : TRIAL_SCALES.full, values.sizes),
     peers: values.peers,
     rounds,
     quick: values.quick,
@@ -69,6 +72,7 @@ function parse(args: readonly string[]) {
         only: { type: "string" },
         loads: { type: "string" },
         trials: { type: "string" },
+        sizes: { type: "string" },
         quick: { type: "boolean", default: false },
         dir: { type: "string" },
         output: { type: "string", default: "var/bench" },
@@ -94,4 +98,25 @@ function pick<T extends { readonly id: string }>(
   if (unknown !== undefined)
     throw new UserError(`bench: ${option}: "${unknown}" is none of ${all.map(({ id }) => id).join(", ")}`);
   return found;
+}
+
+/** As --sizes takes them. */
+function sizes(scale: TrialScale): string {
+  return Object.entries(scale)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(",");
+}
+
+/** @throws UserError */
+function resized(scale: TrialScale, list: string | undefined): TrialScale {
+  const changed: Record<string, number> = {};
+  for (const item of list === undefined ? [] : list.split(",")) {
+    const [, key, value] = /^(\w+)=([1-9]\d*)$/.exec(item) ?? [];
+    if (key === undefined || !Object.hasOwn(scale, key))
+      throw new UserError(
+        `bench: --sizes: "${item}" is no KEY=NUMBER; keys: ${Object.keys(scale).join(", ")}`,
+      );
+    changed[key] = Number(value);
+  }
+  return { ...scale, ...changed };
 }

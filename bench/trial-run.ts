@@ -12,7 +12,6 @@ import { describeMachine, loadAverage } from "../src/compare/machine.ts";
 import { Lab, type Make } from "../test/support/peers.ts";
 import type { BenchOptions } from "./arguments.ts";
 import { type Figure, figureTable, gather } from "./figures.ts";
-import { TRIAL_SCALES } from "./trials.ts";
 
 /** How a run speaks: a line that may be written over, its end, and what must be seen. */
 export interface Voice {
@@ -23,7 +22,7 @@ export interface Voice {
 
 /** @returns the exit code: 130 after Ctrl-C */
 export async function runTrials(options: BenchOptions, voice: Voice): Promise<number> {
-  const { trials, quick, peers, rounds } = options;
+  const { trials, trialScale: scale, peers, rounds } = options;
   const lab = new Lab("trials", options.directory);
   let interrupted = false;
   function onSignal(): void {
@@ -36,7 +35,6 @@ export async function runTrials(options: BenchOptions, voice: Voice): Promise<nu
   const figures: Figure[] = [];
   const loadBefore = loadAverage();
   try {
-    const scale = quick ? TRIAL_SCALES.quick : TRIAL_SCALES.full;
     const makes: readonly Make[] = peers ? ["mortar", "glusterfs"] : ["mortar"];
     for (let round = 1; round <= rounds; round++) {
       const progress = (text: string): void => voice.progress(`round ${round}/${rounds}  ${text}`);

@@ -17,7 +17,7 @@ import { pause, until } from "../test/support/wait.ts";
 import { runCaches } from "./cache-trial.ts";
 import type { Figure } from "./figures.ts";
 import { runMemory } from "./memory.ts";
-import { runScale, runScaleReplica } from "./scale-trial.ts";
+import { runScaleMany, runScaleOne } from "./scale-trial.ts";
 import { runSwitches } from "./switches.ts";
 
 export interface TrialScale {
@@ -69,8 +69,10 @@ export const TRIALS: readonly Trial[] = [
   { id: "caches", title: "what the caching translators are good for", run: runCaches },
   { id: "memory", title: "memory of the mount while bricks come and go", once: true, run: runMemory },
   { id: "switches", title: "switches of graphs under a writer", once: true, run: runSwitches },
-  { id: "scale", title: "16,000 blocks of sharded images", once: true, run: runScale },
-  { id: "scale-replica", title: "the same on a replica 3", once: true, run: runScaleReplica },
+  { id: "scale", title: "16,000 blocks of one image", once: true, run: runScaleOne(1) },
+  { id: "scale-many", title: "16,000 blocks of 1000 images", once: true, run: runScaleMany(1) },
+  { id: "scale-replica", title: "one image on a replica 3", once: true, run: runScaleOne(3) },
+  { id: "scale-replica-many", title: "1000 images on a replica 3", once: true, run: runScaleMany(3) },
 ];
 
 async function runHeal({ lab, scale, makes, progress }: TrialRun): Promise<Figure[]> {

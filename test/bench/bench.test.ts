@@ -148,6 +148,10 @@ describe("arguments", () => {
     expect(ids(parseArguments(["--only", "glusterfs,base"])!.rows)).toEqual(["base", "glusterfs"]);
     expect(ids(parseArguments(["--loads", "dd"])!.loads)).toEqual(["dd"]);
     expect(parseArguments(["--rounds", "5"])!.rounds).toBe(5);
+    const sized = parseArguments(["--trials", "scale", "--sizes", "blocks=160,cycles=2"])!;
+    expect([sized.trialScale.blocks, sized.trialScale.cycles, sized.trialScale.switches]).toEqual([
+      160, 2, 600,
+    ]);
     expect(parseArguments(["--help"])).toBeUndefined();
   });
 
@@ -156,6 +160,8 @@ describe("arguments", () => {
     [["--loads", ""], 'bench: --loads: "" is none of seq-write'],
     [["--rounds", "0"], 'bench: --rounds: "0" is not a number from 1'],
     [["--fast"], "bench: Unknown option '--fast'"],
+    [["--sizes", "block=9"], 'bench: --sizes: "block=9" is no KEY=NUMBER; keys: imageMiB, changedMiB'],
+    [["--sizes", "blocks=0"], 'bench: --sizes: "blocks=0" is no KEY=NUMBER'],
   ])("%j is refused in one line", (args, message) => {
     expect(() => parseArguments(args)).toThrow(message);
   });
