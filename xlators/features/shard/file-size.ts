@@ -22,6 +22,8 @@ import { Ownership, type Target } from "./ownership.ts";
 
 /** How long a size that nobody here changes is believed. */
 const FRESH_MS = 1000;
+/** From when on it is asked for again, so that whoever uses the file all the time never waits for it. */
+const RENEWED_MS = 500;
 /** How long a change of the block count alone may wait. */
 const BLOCKS_DELAY_MS = 1000;
 const TRIES_MAX = 5;
@@ -140,6 +142,19 @@ export class FileSize {
       this.#refreshing = undefined;
     });
     return this.#refreshing;
+  }
+
+  /**
+   * To be called after a request was sent for which the size is only looked at. Asks the disk when what is
+   * known is getting old; answers what to wait for when it is too old.
+   */
+  renew(target: Target): Promise<void> | undefined {
+    if (this.ownership.isHeld) return undefined;
+    const ageMs = this.#now() - this.#verifiedMs;
+    if (ageMs < RENEWED_MS) return undefined;
+    const asking = this.refresh(target);
+    asking.catch(ignore);
+    return ageMs < FRESH_MS ? undefined : asking;
   }
 
   /** Asks the disk, now. */

@@ -42,7 +42,10 @@ export class Reader {
     const before = extent.size;
     const isKnown = extent.covers(end);
     const reading = this.#readOne(file, call, args, block, within, size);
-    if (isKnown) return finish(file, args, before, [await reading], [size]);
+    if (isKnown) {
+      void extent.renew(fd);
+      return finish(file, args, before, [await reading], [size]);
+    }
     // Asked after the data was, so that a disk works meanwhile.
     const asking = extent.ask(fd);
     asking.catch(ignore);

@@ -60,12 +60,10 @@ export class Writer {
         });
         await this.#syncSize(call, args);
       } else {
-        const isFresh = file.size.isFresh;
         if (offset > file.size.size) await this.#comeNear(file, fd, offset);
         const writing = this.#write(file, call, args, offset, size);
         // Asked after the data was sent, so that a disk works meanwhile.
-        const asking = isFresh ? undefined : file.size.refresh(fd);
-        asking?.catch(ignore);
+        const asking = file.size.renew(fd);
         written = await writing;
         await asking;
         const end = offset + written;

@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import { internalCall } from "../../../../src/core/call.ts";
+import { Deferred } from "../../../../src/core/concurrency.ts";
 import { Dict } from "../../../../src/core/dict.ts";
 import { FopError } from "../../../../src/core/errors.ts";
 import { type Args, XATTROP } from "../../../../src/core/fops.ts";
@@ -32,6 +33,37 @@ describe("one writer", () => {
     rig.a.wire.take();
     await rig.a.read(fd, BLOCK + 5, 100);
     expect(rig.a.wire.take()).toEqual(["readv"]);
+  });
+
+  it("asks for a size that is getting old and does not wait; for one that is too old it waits", async () => {
+    await using rig = await Rig.start();
+    const fd = await rig.a.create("f");
+    await rig.a.write(fd, bytes(2 * BLOCK));
+    const uses = [() => rig.a.read(fd, 10, 100), () => rig.a.write(fd, bytes(100), BLOCK)];
+    for (const use of uses) {
+      const asked = new Deferred<void>();
+      rig.a.wire.before = ({ fop }) => (fop === "fstat" ? asked.promise : undefined);
+      await rig.env.clock.advance(400);
+      rig.a.wire.take();
+      await use();
+      expect(rig.a.wire.take()).not.toContain("fstat");
+      await rig.env.clock.advance(200);
+      await use();
+      asked.resolve();
+      await settle();
+      expect(rig.a.wire.take()).toContain("fstat");
+      const late = new Deferred<void>();
+      rig.a.wire.before = ({ fop }) => (fop === "fstat" ? late.promise : undefined);
+      await rig.env.clock.advance(1001);
+      let isDone = false;
+      const using = use().then(() => {
+        isDone = true;
+      });
+      await settle();
+      expect(isDone).toBe(false);
+      late.resolve();
+      await using;
+    }
   });
 
   it("asks for the right to the size once while it goes on extending, and gives it back when it pauses", async () => {
