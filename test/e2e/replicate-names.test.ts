@@ -1,11 +1,14 @@
 /**
  * Names on a volume of three copies under a rule of quorum, changed by clients of both makes in turn while
  * one brick after the other is away: healed by either make, no removed name returns and no new one is lost.
+ * And renames that one copy alone has seen.
  */
 
+import { statSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { cast } from "../support/casts.ts";
+import { counts } from "../support/copies.ts";
 import { codeOf, type FileAgent } from "../support/file-agent.ts";
 import { Lab, type Mount } from "../support/peers.ts";
 import { Scene } from "../support/scene.ts";
@@ -151,6 +154,40 @@ describe.concurrent.each([
     for (const mount of [s.mount, other])
       expect(sorted(await readTree(agent, mount.mountpoint)), mount.make).toEqual(sorted(tree));
     await lab.unmount(other);
+    await agent.process.kill();
+    await s.close();
+  });
+});
+
+describe.concurrent.each(["mortar", "glusterfs"] as const)("on %s bricks", (bricks) => {
+  it("what was renamed on one copy only, with nobody blamed, has its old name there again", async () => {
+    const s = await Scene.open(lab, cast("mortar", bricks, "mortar"));
+    const agent = lab.agent();
+    for (const path of [DIRECTORY, MOVED_TO, "d/tree"]) await agent.mkdir(s.at(path));
+    for (const path of ["d/tree/inside", "d/file", "d/onto", "d/first"])
+      await agent.writeFile(s.at(path), path);
+    await agent.link(s.at("d/first"), s.at("d/second"));
+    const before = sorted(await readTree(agent, s.mount.mountpoint));
+    await s.replica.kill(0, 1);
+    const lonely = await s.replica.mount("mortar", { replicate: ["quorum-type none"] });
+    for (const [from, to] of [
+      ["d/tree", "d/moved/tree"],
+      ["d/file", "d/onto"],
+      ["d/first", "d/moved/third"],
+    ] as const)
+      await agent.rename(join(lonely.mountpoint, from), join(lonely.mountpoint, to));
+    await lab.unmount(lonely);
+    await s.byHand(() => {
+      for (const path of [DIRECTORY, MOVED_TO]) {
+        for (const index of [0, 1]) s.blame(index, path, { dirty: counts(0, 0, 1) });
+        const marks = { "client-0": counts(0), "client-1": counts(0), dirty: counts(0, 0, 1) };
+        s.setMarks(2, path, marks);
+      }
+    });
+    await s.untilConnected();
+    await s.heal();
+    expect(sorted(await readTree(agent, s.mount.mountpoint))).toEqual(before);
+    for (const index of [0, 1, 2]) expect(statSync(s.brick(index, "d/file")).nlink).toBe(2);
     await agent.process.kill();
     await s.close();
   });

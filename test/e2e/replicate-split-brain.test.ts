@@ -143,7 +143,8 @@ describe.each(casts())("%s", (cast) => {
       );
     for (const name of Object.keys(contents)) expect(await codeOf(agent.stat(s.at(name)))).toBe("EIO");
     const refused = await resolve(s, "bigger-file", "/equal");
-    expect(refused.code, describeExit(refused)).not.toBe(0);
+    // GlusterFS' own tool says so too, and ends as if all were well.
+    if (cast.healer === "mortar") expect(refused.code, describeExit(refused)).not.toBe(0);
     expect(refused.stdout + refused.stderr).toMatch(/bigger|size/i);
     await expectResolved(s, "bigger-file", "/bigger");
     await expectResolved(s, "latest-mtime", "/newest");
@@ -261,7 +262,10 @@ describe.each(casts())("%s", (cast) => {
     for (const name of ["image", "grown"]) expect(await codeOf(agent.readFile(s.at(name)))).toBe("EIO");
     const ours = await s.replica.mortarHeal("info", "split-brain");
     for (const name of ["/image", "/grown", `/${shard}`]) expect(ours.stdout.split("\n")).toContain(name);
-    expect(parseHealInfo(ours.stdout)).toEqual(await s.replica.stockHealInfo("split-brain-info"));
+    const [listed, stock] = [parseHealInfo(ours.stdout), await s.replica.stockHealInfo("split-brain-info")];
+    // GlusterFS' bricks tell its tool the paths of what was looked up before, and of others only gfids.
+    if (cast.bricks === "mortar") expect(listed).toEqual(stock);
+    else expect(listed.map(({ count }) => count)).toEqual(stock.map(({ count }) => count));
     const brick = s.replica.brickName(1);
     await expectResolved(s, "source-brick", brick, "/image");
     await expectResolved(s, "source-brick", brick, `gfid:${gfidOf(s.replica.directory(0), shard)}`);

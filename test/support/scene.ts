@@ -7,7 +7,7 @@ import { linkSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach } from "vitest";
 import type { Cast } from "./casts.ts";
-import { gfidOf } from "./copies.ts";
+import { gfidOf, type Marks } from "./copies.ts";
 import type { FileAgent } from "./file-agent.ts";
 import { pendingCount } from "./heal-info.ts";
 import { setXattr } from "./libc.ts";
@@ -114,13 +114,18 @@ export class Scene {
       throw new Error(`mortar heal finds more to heal: ${describeExit(ours)}`);
   }
 
-  /** Sets the marks of a copy by hand and lists it in that brick's index. */
-  blame(index: number, path: string, marks: Readonly<Record<string, string>>): void {
-    const brick = this.replica.directory(index);
+  /** Sets the marks of a copy by hand. */
+  setMarks(index: number, path: string, marks: Marks): void {
     for (const [key, hex] of Object.entries(marks)) {
       const name = key === "dirty" ? key : `${this.replica.name}-${key}`;
-      setXattr(join(brick, path), `trusted.afr.${name}`, Buffer.from(hex.replaceAll(" ", ""), "hex"));
+      setXattr(this.brick(index, path), `trusted.afr.${name}`, Buffer.from(hex.replaceAll(" ", ""), "hex"));
     }
+  }
+
+  /** The same, and lists it in that brick's index. */
+  blame(index: number, path: string, marks: Marks): void {
+    const brick = this.replica.directory(index);
+    this.setMarks(index, path, marks);
     const indices = join(brick, ".glusterfs", "indices", "xattrop");
     const base = readdirSync(indices).find((name) => name.startsWith("xattrop-"));
     const entry = join(indices, gfidOf(brick, path));
