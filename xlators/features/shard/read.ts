@@ -177,12 +177,13 @@ export class Reader {
     const nothing = what === "hole" ? offset : undefined;
     try {
       if (block === 0) return (await below.seek(call, { fd, offset, what, xdata })).offset;
-      const shard = await shards.find(file, block, call);
-      if (shard === undefined) return nothing;
-      return (await below.seek(asRoot(call), { fd: shard.fd, offset, what, xdata })).offset;
+      const found = await shards.reach(file, block, call, (shard) =>
+        below.seek(asRoot(call), { fd: shard.fd, offset, what, xdata }),
+      );
+      return found === undefined ? nothing : found.offset;
     } catch (error) {
-      // ENXIO: the block's file ends before.
-      if (isGone(error) || (error instanceof FopError && error.code === "ENXIO")) return nothing;
+      // The block's file ends before.
+      if (error instanceof FopError && error.code === "ENXIO") return nothing;
       throw error;
     }
   }

@@ -115,6 +115,29 @@ export class Shards {
     }
   }
 
+  /**
+   * Runs `work` on a block; undefined when it does not exist. One that another client took away is looked for
+   * once more, as it may have been made anew.
+   */
+  async reach<R>(
+    file: ShardFile,
+    block: number,
+    call: Call,
+    work: (shard: Shard) => Promise<R>,
+  ): Promise<R | undefined> {
+    for (let tries = 0; tries < 2; tries++) {
+      const shard = await this.find(file, block, call);
+      if (shard === undefined) return undefined;
+      try {
+        return await work(shard);
+      } catch (error) {
+        if (!isGone(error)) throw error;
+        this.forget(shard);
+      }
+    }
+    return undefined;
+  }
+
   /** It is gone, or about to be. */
   forget(shard: Shard): void {
     shard.file.dirty.delete(shard);

@@ -16,7 +16,7 @@ import { Fd } from "../../../src/core/inode.ts";
 import { KEY } from "../../../src/core/keys.ts";
 import { O_ACCMODE, O_RDONLY } from "../../../src/core/open-flags.ts";
 import { type Context, eachOf, refusal } from "./context.ts";
-import { asRoot, isGone, ROOT_CALL } from "./directories.ts";
+import { asRoot, ROOT_CALL } from "./directories.ts";
 import type { ShardFile } from "./file.ts";
 import { lastBlock, PROBED_BEYOND } from "./geometry.ts";
 import { existingBlocks } from "./listing.ts";
@@ -124,16 +124,11 @@ export class Truncator {
       file.saw(done.post);
       return;
     }
-    const shard = await shards.find(file, block, call);
-    if (shard === undefined) return;
-    try {
+    await shards.reach(file, block, call, async (shard) => {
       const loc = { inode: shard.inode };
       this.#account(file, await below.truncate(asRoot(call), { loc, offset: within }));
       file.dirty.add(shard);
-    } catch (error) {
-      if (!isGone(error)) throw error;
-      shards.forget(shard);
-    }
+    });
   }
 
   /** Times of the base file, whose contents were not changed. */

@@ -137,15 +137,10 @@ export class Writer {
           this.#account(file, undefined, await below.discard(call, { fd, offset: from, size, xdata }));
           return;
         }
-        const shard = shards.known(file, block) ?? (await shards.find(file, block, call));
-        if (shard === undefined) return;
-        const lower = { fd: shard.fd, offset: from, size, xdata };
-        try {
+        await shards.reach(file, block, call, async (shard) => {
+          const lower = { fd: shard.fd, offset: from, size, xdata };
           this.#account(file, shard, await below.discard(asRoot(call), lower));
-        } catch (error) {
-          if (!isGone(error)) throw error;
-          shards.forget(shard);
-        }
+        });
       });
     } finally {
       file.gate.leave();

@@ -293,6 +293,45 @@ describe("two writers", () => {
   });
 });
 
+describe("a client that knows a block which another one took away and made anew", () => {
+  const AT = BLOCK + 100;
+
+  /** The first client knows block 1 from before. */
+  async function remade() {
+    const rig = await Rig.start({ clients: 2 });
+    const mine = await rig.a.create("f");
+    await rig.a.write(mine, bytes(2 * BLOCK));
+    const theirs = await rig.b.open(await rig.b.inode("f"));
+    await rig.b.top.ftruncate(rig.b.call, { fd: theirs, offset: 10 });
+    await rig.b.write(theirs, bytes(200, 2), AT);
+    await rig.b.end();
+    await rig.pass(1001);
+    return { rig, mine };
+  }
+
+  it("cuts the new one", async () => {
+    const { rig, mine } = await remade();
+    await using _ = rig;
+    await rig.a.top.ftruncate(rig.a.call, { fd: mine, offset: AT });
+    await rig.a.top.ftruncate(rig.a.call, { fd: mine, offset: 2 * BLOCK });
+    expect((await rig.a.read(mine, AT, 200)).equals(Buffer.alloc(200))).toBe(true);
+  });
+
+  it("punches holes into the new one", async () => {
+    const { rig, mine } = await remade();
+    await using _ = rig;
+    await rig.a.top.discard(rig.a.call, { fd: mine, offset: AT, size: 200 });
+    expect((await rig.a.read(mine, AT, 200)).equals(Buffer.alloc(200))).toBe(true);
+  });
+
+  it("finds the data of the new one", async () => {
+    const { rig, mine } = await remade();
+    await using _ = rig;
+    const { offset } = await rig.a.top.seek(rig.a.call, { fd: mine, offset: BLOCK, what: "data" });
+    expect(offset).toBeLessThanOrEqual(AT);
+  });
+});
+
 describe("a reader of a file that grows meanwhile", () => {
   it("gets the other client's bytes or none, not zeros that nobody wrote", async () => {
     await using rig = await Rig.start({ clients: 2 });
