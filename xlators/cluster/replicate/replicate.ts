@@ -139,9 +139,11 @@ export class Replicate extends XlatorBase<typeof options> {
 
   override dump(): Dump {
     const { set } = this;
+    const { hasQuorum, waiting, suspended, timedOut, suspensions } = this.#gate.stats;
     return {
       childrenUp: set.children.filter((_, child) => set.isUp(child)).map(({ name }) => name),
-      hasQuorum: set.hasQuorum(),
+      hasQuorum,
+      callsForQuorum: { waiting, suspended, timedOut, suspensions },
       inodesLocked: this.#locks.busyCount,
       pingMs: set.latencyMs,
     };

@@ -3,6 +3,7 @@
 import { describe, expect, it } from "vitest";
 import { SETATTR } from "../../../../src/core/iatt.ts";
 import type { Fd } from "../../../../src/core/inode.ts";
+import type { Replicate } from "../../../../xlators/cluster/replicate/replicate.ts";
 import { settle } from "../../../support/fake-env.ts";
 import { Copies } from "./three-copies.ts";
 
@@ -149,6 +150,8 @@ describe("quorum-loss-policy suspend", () => {
     const name = "trusted.mortar.quorum";
     const stats = await copies.session.getxattr(copies.session.root, name);
     expect(JSON.parse(stats.toString())).toMatchObject({ up: 1, of: 3, waiting: 3, suspensions: 1 });
+    const dump = copies.graph.xlator<Replicate>("v-replicate-0").dump();
+    expect(dump).toMatchObject({ hasQuorum: false, callsForQuorum: { waiting: 3, suspensions: 1 } });
     copies.wires[1]!.mend();
     for (const write of writes) expect((await write).size).toBe(3);
     expect((await read).length).toBeGreaterThan(0);
