@@ -18,6 +18,7 @@ import { nameBytes } from "../../../src/core/name.ts";
 import type { DiskIo } from "../../../src/os/disk-io.ts";
 import { fstat, lstat, type OsStat } from "../../../src/os/files.ts";
 import { iattOf } from "./attributes.ts";
+import { Fence } from "./fence.ts";
 import { FsyncBatch } from "./fsync-batch.ts";
 import { type Found, Handles, HIDDEN, isCode } from "./handle.ts";
 import { type InodeState, InodeStates } from "./inode-state.ts";
@@ -60,6 +61,7 @@ export class Brick {
   readonly states = new InodeStates();
   readonly handles: Handles;
   readonly mdata: MdataStore;
+  readonly fence: Fence;
   readonly files: OpenFiles;
   readonly times: LazyTimes;
   readonly space: Space;
@@ -70,7 +72,7 @@ export class Brick {
    * Excludes fops on the number of an inode's names; keys are gfids. Taken inside `entries`, one at a time.
    */
   readonly #links = new KeyedQueue<string>();
-  /** Excludes writes whose attributes before and after must belong together; keys are gfids. */
+  /** Excludes writes that ask whether they were appends; keys are gfids. */
   readonly writes = new KeyedQueue<string>();
   /** Excludes read-modify-write of xattrs; keys are gfids. */
   readonly counters = new KeyedQueue<string>();
@@ -91,7 +93,8 @@ export class Brick {
     this.io = init.io;
     this.handles = new Handles(init.base, this.states);
     this.mdata = new MdataStore(this.states, init.log);
-    this.files = new OpenFiles(this.handles, this.states, this.mdata);
+    this.fence = new Fence(init.base, init.log);
+    this.files = new OpenFiles(this.handles, this.states, this.mdata, this.fence);
     this.times = new LazyTimes(this.mdata, this.files, init.env);
     this.space = new Space(init.base, init.env);
     this.fsyncs = new FsyncBatch(init.io, init.env, () => ({

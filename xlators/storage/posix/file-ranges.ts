@@ -30,7 +30,9 @@ export async function truncateFop(brick: Brick, call: Call, args: Args<"truncate
     if (isDir(subject.stat)) throw brick.error("EISDIR", "truncate");
     if (!isRegular(subject.stat)) throw brick.error("EINVAL", "truncate");
     const pre = await brick.iatt(subject.stat, subject.state, subject.target);
-    await truncate(subject.target as string, args.offset);
+    const path = subject.target as string;
+    await brick.fence.pass(subject.state, path);
+    await truncate(path, args.offset);
     await brick.stamp(call, subject.state, subject.target);
     return { pre, post: await brick.iattNow(subject) };
   });
@@ -87,8 +89,8 @@ async function writeZeros(brick: Brick, file: OpenFile, offset: number, size: nu
 }
 
 /**
- * Attributes before, the work, the call's times, attributes after; alone when the caller wants the
- * difference.
+ * Attributes before, the work, the call's times, attributes after; their differences add up when the caller
+ * wants that.
  */
 async function onFile(
   brick: Brick,
@@ -97,15 +99,17 @@ async function onFile(
   work: (file: OpenFile) => Promise<void>,
 ): Promise<PrePost> {
   const file = await enterFile(brick, args.fd);
-  async function run(): Promise<PrePost> {
-    const pre = brick.iattOfFile(file);
+  const differences = args.xdata?.has(WRITE_UPDATE_ATOMIC) ? file.state.differences : undefined;
+  const pre = brick.iattOfFile(file);
+  differences?.begin(pre);
+  try {
     await work(file);
     await brick.stampFile(call, file);
-    return { pre, post: brick.iattOfFile(file) };
-  }
-  try {
-    const atomic = args.xdata?.has(WRITE_UPDATE_ATOMIC);
-    return await (atomic ? brick.writes.run(file.state.key, run) : run());
+    const post = brick.iattOfFile(file);
+    return { pre: differences?.end(pre, post) ?? pre, post };
+  } catch (error) {
+    differences?.fail();
+    throw error;
   } finally {
     brick.files.leave(file);
   }

@@ -9,6 +9,7 @@
 import { LRUCache } from "lru-cache";
 import type { Mdata } from "../../../src/core/dict.ts";
 import { type Gfid, gfidKey } from "../../../src/core/gfid.ts";
+import { Differences } from "./differences.ts";
 
 /** Inodes without an open fd that are remembered. */
 const IDLE_MAX = 65536;
@@ -24,13 +25,22 @@ export class InodeState {
   parked = false;
   /** The last name is gone; nothing may be kept for later. */
   removed = false;
+  /** Nobody but this process, and those it lends the file to, can write it (fence.ts). */
+  sole = false;
   /** For a directory: the inode that its handle was seen to lead to. */
   dirIno: bigint | undefined;
   holders = 0;
+  #differences: Differences | undefined;
 
   constructor(gfid: Gfid) {
     this.gfid = gfid;
     this.key = gfidKey(gfid);
+  }
+
+  /** What fops report whose differences must add up. */
+  get differences(): Differences {
+    this.#differences ??= new Differences();
+    return this.#differences;
   }
 }
 

@@ -17,6 +17,7 @@ import { fstat, type OsStat } from "../../../src/os/files.ts";
 import { isAligned, PAYLOADS } from "../../../src/os/memory.ts";
 import { answerFdCounts } from "./answers.ts";
 import type { Brick } from "./brick.ts";
+import type { Differences } from "./differences.ts";
 import { PROTECT_WRITES, WRITE_IS_APPEND, WRITE_UPDATE_ATOMIC } from "./keys.ts";
 import type { OpenFile } from "./open-files.ts";
 import { getXattr, setXattr } from "./target.ts";
@@ -120,6 +121,7 @@ async function writeNow(
   call: Call,
   file: OpenFile,
   args: Args<"writev">,
+  differences?: Differences,
 ): Promise<PrePost & { size: number }> {
   const pre = brick.iattOfFile(file);
   const wanted = iovSize(args.data);
@@ -128,7 +130,25 @@ async function writeNow(
   const stamping = call.time && brick.stampFile(call, file);
   if (stamping) await stamping;
   if ((args.flags & SYNC_BITS) !== 0) await brick.io.fsync(file.osFd, (args.flags & O_SYNC) !== O_SYNC);
-  return { size, pre, post: brick.iattOfFile(file) };
+  const post = brick.iattOfFile(file);
+  return { size, pre: differences === undefined ? pre : differences.end(pre, post), post };
+}
+
+/** A write whose attributes before and after give differences that add up. */
+async function writeCounted(
+  brick: Brick,
+  call: Call,
+  file: OpenFile,
+  args: Args<"writev">,
+): Promise<PrePost & { size: number }> {
+  const { differences } = file.state;
+  differences.begin(brick.iattOfFile(file));
+  try {
+    return await writeNow(brick, call, file, args, differences);
+  } catch (error) {
+    differences.fail();
+    throw error;
+  }
 }
 
 /** A write with xdata: guarded, serialised or answered as it says. */
@@ -141,11 +161,11 @@ async function writeAsAsked(
 ): Promise<Reply<"writev">> {
   const checking = checkProtection(brick, file, xdata);
   if (checking) await checking;
+  const write = xdata.has(WRITE_UPDATE_ATOMIC) ? writeCounted : writeNow;
   const asksAppend = xdata.has(WRITE_IS_APPEND);
-  const { size, pre, post } =
-    asksAppend || xdata.has(WRITE_UPDATE_ATOMIC)
-      ? await brick.writes.run(file.state.key, () => writeNow(brick, call, file, args))
-      : await writeNow(brick, call, file, args);
+  const { size, pre, post } = asksAppend
+    ? await brick.writes.run(file.state.key, () => write(brick, call, file, args))
+    : await write(brick, call, file, args);
   const answers = new Dict();
   answerFdCounts(file, xdata, answers);
   if (asksAppend) {

@@ -22,6 +22,7 @@ import { posixOptions } from "../../../../xlators/storage/posix/options.ts";
 import { CALL, makeDirectory, withGfid } from "./brick-fixture.ts";
 
 const ATOMIC = new Dict().setUint("glusterfs.write-update-atomic", 1);
+const APPEND = new Dict().setUint("glusterfs.write-is-append", 4);
 
 /** DiskIo whose writes to chosen OS fds wait until they are let go. */
 class StallingIo implements DiskIo {
@@ -86,6 +87,11 @@ class Bench implements AsyncDisposable {
     this.io.stalled.set(this.brick.files.find(fd)!.osFd, gate);
     return gate;
   }
+
+  /** Those that wait already go on waiting. */
+  letOthersPass(fd: Fd): void {
+    this.io.stalled.delete(this.brick.files.find(fd)!.osFd);
+  }
 }
 
 describe("while a write does not return", () => {
@@ -105,17 +111,31 @@ describe("while a write does not return", () => {
     expect((await waiting).post.size).toBe(4);
   });
 
-  it("atomic writes of the same file wait for it, in order", async () => {
+  it("writes that ask whether they append wait for it, in order", async () => {
     await using bench = await Bench.start();
     const fd = await bench.create("f");
     const gate = bench.stall(fd);
     const order: string[] = [];
     const writes = ["first", "second", "third!"].map((text) =>
-      bench.write(fd, text, ATOMIC).then(({ pre, post }) => order.push(`${text} ${pre.size}-${post.size}`)),
+      bench.write(fd, text, APPEND).then(({ pre, post }) => order.push(`${text} ${pre.size}-${post.size}`)),
     );
     gate.resolve();
     await Promise.all(writes);
     expect(order).toEqual(["first 0-5", "second 5-6", "third! 6-6"]);
+  });
+
+  it("atomic writes of the same file run beside each other, and their differences add up", async () => {
+    await using bench = await Bench.start();
+    const fd = await bench.create("f");
+    await bench.write(fd, "12345");
+    const gate = bench.stall(fd);
+    const early = bench.write(fd, "1234567", ATOMIC);
+    bench.letOthersPass(fd);
+    const late = await bench.write(fd, "123456", ATOMIC);
+    expect([late.pre.size, late.post.size]).toEqual([5, 6]);
+    gate.resolve();
+    const { pre, post } = await early;
+    expect([pre.size, post.size]).toEqual([6, 7]);
   });
 
   it("a release does not close the file under it", async () => {
