@@ -8,7 +8,7 @@
 
 import type { DirentPlus } from "../src/core/fops.ts";
 import type { Fd } from "../src/core/inode.ts";
-import { O_ACCMODE, O_RDONLY } from "../src/core/open-flags.ts";
+import { mayWrite } from "../src/core/open-flags.ts";
 import type { Node } from "./nodes.ts";
 
 export class FileHandle {
@@ -17,8 +17,11 @@ export class FileHandle {
   readonly fd: Fd;
   /** Owners (eight bytes each, as latin1 keys) that may hold locks taken through this handle. */
   readonly lockOwners = new Set<string>();
-  /** It counts among those of an inode that the kernel reads itself (dev-fuse/passthrough.ts). */
-  passesThrough = false;
+  /**
+   * How it counts among those of an inode whose file the kernel uses itself (dev-fuse/passthrough.ts): its
+   * I/O is the kernel's, or comes as requests beside that of others.
+   */
+  passing: "no" | "requests" | "kernel" = "no";
 
   constructor(node: Node, fd: Fd) {
     this.node = node;
@@ -27,7 +30,7 @@ export class FileHandle {
 
   /** Opened for reading alone. */
   get isReader(): boolean {
-    return (this.fd.flags & O_ACCMODE) === O_RDONLY;
+    return !mayWrite(this.fd.flags);
   }
 }
 

@@ -38,6 +38,27 @@ function count(common: { default: number; describe: string; min: number; max: nu
   };
 }
 
+type PassthroughMode = "off" | "read" | "on";
+
+/** A switch with a word between on and off. */
+function passthroughMode(common: {
+  default: PassthroughMode;
+  describe: string;
+}): OptionSpec<PassthroughMode> {
+  const onOrOff = bool({ default: true, describe: common.describe });
+  return {
+    ...common,
+    kind: "choice",
+    live: false,
+    parse: (text) => {
+      if (text.toLowerCase() === "read") return "read";
+      const value = onOrOff.parse(text);
+      if (value instanceof Bad) return new Bad("is none of on, read, off");
+      return value ? "on" : "off";
+    },
+  };
+}
+
 /** A path inside the volume, absolute and without `..`; "/" is the volume's root. */
 function volumePath(common: { default: string; describe: string }): OptionSpec<string> {
   return {
@@ -74,11 +95,11 @@ export const MOUNT_OPTIONS = {
       "Let the kernel gather writes. Only for volumes that no other client writes to, and programs " +
       "that do not mix buffered writes with direct reads of the same file.",
   }),
-  passthrough: bool({
-    default: true,
+  passthrough: passthroughMode({
+    default: "on",
     describe:
-      "Let the kernel itself read files that are opened read-only from a brick in this process, where " +
-      "nothing in the graph minds (needs root and Linux 6.9).",
+      "Let the kernel itself read and write the files of a brick in this process, where nothing in the " +
+      "graph minds (needs root and Linux 6.9). read: only those opened read-only.",
   }),
   "use-readdirp": bool({ default: true, describe: "List directories with attributes." }),
   "background-qlen": count({

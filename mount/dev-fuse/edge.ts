@@ -85,8 +85,9 @@ class DevFuseEdge implements Edge, EventSink {
         dispatch: (request) => bridge.dispatch(request),
         agreed: (agreement) => {
           state.writebackCache = agreement.writebackCache;
-          if (agreement.passthrough)
-            state.passthrough = new Passthrough(kernelBackings(mounted.fd), state.top, log);
+          if (!agreement.passthrough) return;
+          const forWriters = state.options.passthrough === "on";
+          state.passthrough = new Passthrough(kernelBackings(mounted.fd), state.top, forWriters, log);
         },
       },
       log,

@@ -95,7 +95,7 @@ function wantedFlags(options: MountOptions): number {
 
 /** The kernel has either passthrough or its write-back cache; direct-io-mode=enable asks for requests. */
 function wantedFlags2(options: MountOptions, writebackCache: boolean): number {
-  const passthrough = options.passthrough && !writebackCache && directIoMode(options) !== "all";
+  const passthrough = options.passthrough !== "off" && !writebackCache && directIoMode(options) !== "all";
   return INIT2.DIRECT_IO_ALLOW_MMAP | (passthrough ? INIT2.PASSTHROUGH : 0);
 }
 

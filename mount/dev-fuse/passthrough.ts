@@ -1,16 +1,20 @@
 /**
- * Passthrough: the kernel reads a local brick's file itself (Linux 6.9, CAP_SYS_ADMIN).
+ * Passthrough: the kernel reads and writes a local brick's file itself (Linux 6.9, CAP_SYS_ADMIN).
  *
- * Only where the graph says that a file of this process reads the same (`localFile`), and only for readers: a
- * writer that the kernel served would go on writing to the brick after this process has died and its locks
- * with it. Everything but reads, splices and maps of files opened read-only still comes as requests.
+ * Only where the graph says of an fd that the file does the same (`localFile`). Everything but reads, writes,
+ * splices and maps still comes as requests, fsync and truncations among them.
  *
- * The kernel wants all opens of an inode to be alike while one passes through (fs/fuse/iomode.c): a writer
- * that comes then is opened as passing through with direct I/O, which means requests; and a file that is open
- * without passthrough keeps later readers from it.
+ * A writer goes on when this process has died, its locks with it, and only its fsync fails; maps outlive even
+ * its descriptors. So the brick lends no file that the next process could not keep from others meanwhile
+ * (storage/posix/fence.ts). Set-id bits want requests: the kernel's own writes take them whoever writes.
+ *
+ * The kernel wants all opens of an inode to be alike while one passes through (fs/fuse/iomode.c): whose I/O
+ * must come as requests is opened as passing through with direct I/O, which means them (maps alone still are
+ * the file's); and a file that is open without passthrough keeps later opens from it.
  */
 
 import { FopError } from "../../src/core/errors.ts";
+import { hasSetId } from "../../src/core/iatt.ts";
 import type { Logger } from "../../src/core/log.ts";
 import type { XlatorBase } from "../../src/core/xlator.ts";
 import { closeBacking, openBacking } from "../../src/os/fuse-dev.ts";
@@ -39,40 +43,48 @@ export function kernelBackings(device: number): Backings {
 export class Passthrough {
   readonly #backings: Backings;
   readonly #top: Pick<XlatorBase, "localFile">;
+  readonly #forWriters: boolean;
   readonly #log: Logger;
   #refused = false;
 
-  constructor(backings: Backings, top: Pick<XlatorBase, "localFile">, log: Logger) {
+  /** `forWriters` false: only for readers. */
+  constructor(backings: Backings, top: Pick<XlatorBase, "localFile">, forWriters: boolean, log: Logger) {
     this.#backings = backings;
     this.#top = top;
+    this.#forWriters = forWriters;
     this.#log = log;
   }
 
-  /** Number for the answer to an open, its handle being in its node's list; 0: its I/O comes as requests. */
+  /**
+   * Number for the answer to an open, its handle being in its node's list, and in `passing` whose its I/O is;
+   * 0: nothing of the inode passes through.
+   */
   opened(handle: FileHandle): number {
     const { node } = handle;
-    if (node.backing === undefined && node.open.length > 1) return 0;
-    node.backing ??= this.#begin(handle);
+    if (node.backing === undefined && (this.#refused || node.open.length > 1)) return 0;
+    const osFd = this.#mayServe(handle) ? this.#top.localFile(handle.fd) : undefined;
+    if (osFd !== undefined) node.backing ??= this.#begin(osFd);
     if (node.backing === undefined) return 0;
     node.backing.handles++;
-    handle.passesThrough = true;
+    handle.passing = osFd === undefined ? "requests" : "kernel";
     return node.backing.id;
   }
 
   /** The kernel gave the handle back. */
   released(handle: FileHandle): void {
     const { node } = handle;
-    if (!handle.passesThrough || node.backing === undefined) return;
-    handle.passesThrough = false;
+    if (handle.passing === "no" || node.backing === undefined) return;
+    handle.passing = "no";
     if (--node.backing.handles > 0) return;
     this.#backings.close(node.backing.id);
     node.backing = undefined;
   }
 
-  #begin(handle: FileHandle): Backing | undefined {
-    if (this.#refused || !handle.isReader) return undefined;
-    const osFd = this.#top.localFile(handle.fd);
-    if (osFd === undefined) return undefined;
+  #mayServe(handle: FileHandle): boolean {
+    return handle.isReader || (this.#forWriters && !hasSetId(handle.node.mode));
+  }
+
+  #begin(osFd: number): Backing | undefined {
     try {
       return { id: this.#backings.open(osFd), handles: 0 };
     } catch (error) {

@@ -80,9 +80,12 @@ export function putOpened(state: MountState, request: KernelRequest, at: number,
   request.outWords[at + 3] = backing;
 }
 
-/** Direct I/O means requests, also where a reader's handle makes the inode pass through. */
+/**
+ * Direct I/O means requests, also where other handles make the inode pass through. Pages that the kernel has
+ * of the file go with the first open (no KEEP_CACHE), and none come while it passes through.
+ */
 function passingFlags(handle: FileHandle): number {
-  return handle.isReader
+  return handle.passing === "kernel"
     ? FOPEN.PASSTHROUGH
     : FOPEN.PASSTHROUGH | FOPEN.DIRECT_IO | FOPEN.PARALLEL_DIRECT_WRITES;
 }

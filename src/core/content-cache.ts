@@ -17,7 +17,7 @@ import type { Args, Reply } from "./fops.ts";
 import { type Gfid, gfidKey } from "./gfid.ts";
 import { SETATTR } from "./iatt.ts";
 import type { Fd, Inode } from "./inode.ts";
-import { O_ACCMODE, O_DIRECT, O_TRUNC, O_WRONLY } from "./open-flags.ts";
+import { mayWrite, O_ACCMODE, O_DIRECT, O_TRUNC, O_WRONLY } from "./open-flags.ts";
 import type { OptionTable } from "./options.ts";
 import { invalidates } from "./upcall-flags.ts";
 import { type ChildEvent, Xlator, type XlatorBase } from "./xlator.ts";
@@ -51,9 +51,9 @@ export abstract class ContentCache<T extends OptionTable = OptionTable> extends 
     super.onChildEvent(event, from);
   }
 
-  /** The kernel may read what the brick has: nothing here is newer. */
+  /** The kernel may read what the brick has: nothing here is newer. What it wrote would be. */
   override localFile(fd: Fd): number | undefined {
-    return this.child.localFile(fd);
+    return mayWrite(fd.flags) ? undefined : this.child.localFile(fd);
   }
 
   override invalidate(gfid: Gfid): void {

@@ -101,6 +101,9 @@ export const PLACE_XATTR = "trusted.mortar.brick";
 /** The same in the reply to SETVOLUME; empty when it can be set and is not. */
 export const PLACE_SETVOLUME = "mortar.brick";
 
+/** Mortar's own, on `.glusterfs`: the boot in which the kernel was last given files of the brick to write. */
+export const WRITERS_XATTR = "trusted.mortar.writers";
+
 /**
  * A file `.glusterfs/unlink/mortar-token-UUID` by which features/index knows that nothing else has served the
  * brick since: glusterfsd empties that directory at its start. storage/posix spares such a file once, adding

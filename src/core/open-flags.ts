@@ -22,3 +22,8 @@ export const O_NOATIME = 0o1000000;
 export const O_CLOEXEC = 0o2000000;
 /** Includes O_DSYNC. */
 export const O_SYNC = 0o4010000;
+
+/** Whether what is opened with these flags may be written through. */
+export function mayWrite(flags: number): boolean {
+  return (flags & O_ACCMODE) !== O_RDONLY;
+}

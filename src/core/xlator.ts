@@ -157,9 +157,10 @@ export abstract class XlatorBase<T extends OptionTable = OptionTable> implements
   }
 
   /**
-   * A descriptor of this process whose reads give what `readv` of `fd` gives here, with nothing left out; the
-   * caller may read from it until it releases `fd`. Undefined where there is none, which is the rule: a
-   * translator that has one, or lets one through, says so.
+   * A descriptor of this process for the file that `fd` is about, if the kernel may use that file itself in
+   * place of `readv` here and, when `fd` may write, of `writev`, until the caller releases `fd`: nothing may
+   * be left out, and nobody here may go by what the file was before. Undefined where there is none, which is
+   * the rule: a translator that has one, or lets one through, says so.
    */
   localFile(_fd: Fd): number | undefined {
     return undefined;

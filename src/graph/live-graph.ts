@@ -73,7 +73,7 @@ export class LiveGraph extends Xlator {
   #moved = false;
   /** Inodes that the graph of now has looked up; of use after a switch. */
   #known = new WeakSet<Inode>();
-  /** Inodes with an open file that somebody reads past the graph (`localFile`). */
+  /** Inodes with an open file that is used past the graph (`localFile`). */
   readonly #lent = new WeakSet<Inode>();
   #lockWaits = 0;
   #switches = 0;

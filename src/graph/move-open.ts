@@ -30,7 +30,7 @@ export class SwitchBusy extends UserError {}
 export interface Holdings {
   readonly files: OpenFds;
   readonly locks: HeldLocks;
-  /** Whether somebody reads the inode's file past the graph. */
+  /** Whether the inode's file is used past the graph. */
   readonly isLent: (inode: Inode) => boolean;
   readonly log: Logger;
 }
@@ -111,7 +111,7 @@ async function openAgain(graph: Graph, { fd, isDirectory }: OpenFd, lent: boolea
   if (lent && top.localFile(again) === undefined) {
     await top.release(again);
     throw new SwitchBusy(
-      `the kernel reads open file ${gfidText(inode.gfid)} past the graph; possible when it is closed`,
+      `the kernel serves open file ${gfidText(inode.gfid)} past the graph; possible when it is closed`,
     );
   }
   return again;

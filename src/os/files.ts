@@ -86,6 +86,11 @@ const c = {
   ftruncate: declare("int ftruncate(int fd, int64_t size)"),
 };
 
+/** Sets an xattr of a path and blocks this thread until it is done. */
+export function setXattrNow(path: OsPath, name: string, value: Buffer): void {
+  direct("setxattr", c.lsetxattr, cString(path), cString(name), value, value.length, 0);
+}
+
 const EMPTY = cString("");
 const statxOut = Buffer.alloc(256);
 

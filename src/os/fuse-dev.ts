@@ -5,6 +5,7 @@
 
 import { closeSync, constants, openSync } from "node:fs";
 import { FopError } from "../core/errors.ts";
+import { CAP_FSETID, withoutCapability } from "./capabilities.ts";
 import { addressOf, cString, declare, direct, pooled } from "./libc.ts";
 
 export const MS_RDONLY = 1;
@@ -94,11 +95,15 @@ export function setNonblocking(fd: number): void {
 /**
  * Lets the kernel read and write an open file by itself for this mount; the number that OPEN answers name it
  * by. Throws FopError: EPERM without CAP_SYS_ADMIN, ELOOP or EOPNOTSUPP when the file system does not do.
+ *
+ * The kernel writes with the rights that this thread has now, whoever asks: without CAP_FSETID, for else a
+ * write by anybody would leave a file its set-id bits. (It would not tell us to take them: fs/fuse/dir.c
+ * leaves that to WRITE requests, which do not come.)
  */
 export function openBacking(device: number, fd: number): number {
   const map = Buffer.alloc(16);
   map.writeInt32LE(fd, 0);
-  return direct("ioctl", c.ioctl, device, IOC_BACKING_OPEN, map);
+  return withoutCapability(CAP_FSETID, () => direct("ioctl", c.ioctl, device, IOC_BACKING_OPEN, map));
 }
 
 /** Files that are open already keep what they have. */

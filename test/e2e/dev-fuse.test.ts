@@ -126,7 +126,7 @@ describe("a small write", () => {
   }
 
   it.each(["oflag=direct", "oflag=append", "conv=notrunc"])("is one request, with dd %s", async (how) => {
-    const { mountpoint } = await embedded();
+    const { mountpoint } = await embedded("passthrough=read");
     const path = join(mountpoint, "image");
     const dd = ["if=/dev/zero", `of=${path}`, "bs=4k", `count=${WRITES}`, how];
     await lab.processes.run("dd", dd);

@@ -365,7 +365,7 @@ describe("acknowledged bytes that cannot be written", () => {
   });
 });
 
-describe("a file that the kernel reads itself", () => {
+describe("a file that the kernel serves itself", () => {
   it("keeps a graph where it could not, until it is closed by all", async () => {
     await using scene = await Scene.start();
     scene.xlator("brick").localFile = () => 7;
@@ -377,7 +377,7 @@ describe("a file that the kernel reads itself", () => {
     const second = await scene.user.open(first.inode);
     expect(scene.live.localFile(first)).toBe(7);
     await scene.user.release(first);
-    await expect(scene.live.take(WITH)).rejects.toThrow(/the kernel reads open file .* past the graph/);
+    await expect(scene.live.take(WITH)).rejects.toThrow(/the kernel serves open file .* past the graph/);
     expect(scene.kept.open_.size).toBe(1);
     await scene.user.release(second);
     await scene.live.take(WITH);

@@ -27,6 +27,9 @@ describe("mount options", () => {
     ["use-readdirp", "no", false],
     ["acl", undefined, true],
     ["subdir-mount", "/a/b", "/a/b"],
+    ["passthrough", undefined, "on"],
+    ["passthrough", "no", "off"],
+    ["passthrough", "read", "read"],
   ])("read %s=%s", (key, text, value) => {
     const { options, rest } = parse([key, text]);
     expect(options[key.replaceAll("_", "-") as keyof typeof options]).toEqual(value);
@@ -49,6 +52,7 @@ describe("mount options", () => {
     ["direct-io-mode", "maybe", /is none of/],
     ["subdir-mount", "/a/../b", /absolute path/],
     ["acl", "perhaps", /neither on/],
+    ["passthrough", "write", /none of on, read, off/],
   ])("refuse %s=%s in one line that names it", (key, text, why) => {
     expect(() => parse([key, text])).toThrow(UserError);
     expect(() => parse([key, text])).toThrow(why);

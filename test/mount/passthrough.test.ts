@@ -9,8 +9,14 @@ import { SILENT } from "../../src/core/log.ts";
 const READER = 0;
 const WRITER = 2;
 
-/** A kernel that numbers what it is given, and a graph that has a file for descriptors with these flags. */
-function setUp(hasFile: (fd: Fd) => boolean = () => true) {
+/** A kernel that numbers what it is given, and a graph that has a file for some descriptors. */
+function setUp({
+  hasFile = () => true,
+  forWriters = true,
+}: {
+  hasFile?: (fd: Fd) => boolean;
+  forWriters?: boolean;
+} = {}) {
   const open = new Set<number>();
   let last = 0;
   let refuse = false;
@@ -29,18 +35,20 @@ function setUp(hasFile: (fd: Fd) => boolean = () => true) {
       return hasFile(fd) ? 7 : undefined;
     },
   };
-  const passthrough = new Passthrough(backings, top, SILENT);
+  const passthrough = new Passthrough(backings, top, forWriters, SILENT);
   const handles = new HandleTable();
   const node = new Node(2, new Inode());
   const numbers = new Map<FileHandle, number>();
   return {
     open,
     asked,
+    node,
     refuse: () => {
       refuse = true;
     },
-    opens(flags = READER) {
-      const handle = new FileHandle(node, new Fd(node.inode, flags));
+    anotherNode: () => new Node(3, new Inode()),
+    opens(flags = READER, of = node) {
+      const handle = new FileHandle(of, new Fd(of.inode, flags));
       numbers.set(handle, handles.add(handle));
       return { handle, id: passthrough.opened(handle) };
     },
@@ -64,31 +72,64 @@ describe("passthrough", () => {
     expect(mount.opens().id).not.toBe(first.id);
   });
 
-  it("never begins with a writer, and not while one has the file open", () => {
+  it("serves readers and writers alike", () => {
     const mount = setUp();
     const writer = mount.opens(WRITER);
-    expect(writer.id).toBe(0);
+    const reader = mount.opens(READER);
+    expect(reader.id).toBe(writer.id);
+    expect([writer, reader].map(({ handle }) => handle.passing)).toEqual(["kernel", "kernel"]);
+    mount.releases(writer.handle);
+    expect([...mount.open]).toEqual([reader.id]);
+    mount.releases(reader.handle);
+    expect([...mount.open]).toEqual([]);
+    expect(reader.handle.passing).toBe("no");
+  });
+
+  it.each([
+    { when: "only readers may", only: { forWriters: false } },
+    { when: "the graph has a file for readers alone", only: { hasFile: (fd: Fd) => fd.flags === READER } },
+  ])("never begins with a writer, and not while one has the file open, when $when", ({ only }) => {
+    const mount = setUp(only);
+    const writer = mount.opens(WRITER);
+    expect(writer).toMatchObject({ id: 0, handle: { passing: "no" } });
+    const asked = mount.asked.length;
     const reader = mount.opens();
     expect(reader.id).toBe(0);
-    expect(mount.asked).toHaveLength(0);
+    expect(mount.asked).toHaveLength(asked);
     mount.releases(writer.handle);
     mount.releases(reader.handle);
     expect(mount.opens().id).toBeGreaterThan(0);
   });
 
-  it("takes a writer that comes later into the count, since the kernel refuses any other", () => {
-    const mount = setUp();
+  it("counts one that comes later and must ask, since the kernel refuses any other", () => {
+    const mount = setUp({ forWriters: false });
     const reader = mount.opens();
     const writer = mount.opens(WRITER);
-    expect(writer.id).toBe(reader.id);
+    expect(writer).toMatchObject({ id: reader.id, handle: { passing: "requests" } });
     mount.releases(reader.handle);
     expect([...mount.open]).toEqual([reader.id]);
     mount.releases(writer.handle);
     expect([...mount.open]).toEqual([]);
   });
 
+  it("has writers ask about a file with set-id bits, and readers not", () => {
+    const mount = setUp();
+    mount.node.mode = 0o104755;
+    const reader = mount.opens();
+    expect(reader.handle.passing).toBe("kernel");
+    expect(mount.opens(WRITER)).toMatchObject({ id: reader.id, handle: { passing: "requests" } });
+  });
+
+  it("keeps files that pass through when the kernel refuses another", () => {
+    const mount = setUp();
+    const first = mount.opens();
+    mount.refuse();
+    expect(mount.opens(READER, mount.anotherNode()).id).toBe(0);
+    expect(mount.opens().id).toBe(first.id);
+  });
+
   it("is not for what the graph has no file of", () => {
-    const mount = setUp(() => false);
+    const mount = setUp({ hasFile: () => false });
     expect(mount.opens().id).toBe(0);
     expect(mount.asked).toHaveLength(1);
   });

@@ -28,7 +28,7 @@ import { type Gfid, gfidKey, isNullGfid } from "../../src/core/gfid.ts";
 import { ZERO_IATT } from "../../src/core/iatt.ts";
 import type { Fd, Inode, Loc } from "../../src/core/inode.ts";
 import { KEY } from "../../src/core/keys.ts";
-import { O_TRUNC } from "../../src/core/open-flags.ts";
+import { mayWrite, O_TRUNC } from "../../src/core/open-flags.ts";
 import { IPC_UPCALL, invalidates, UPCALL } from "../../src/core/upcall-flags.ts";
 import {
   type ChildEvent,
@@ -104,9 +104,9 @@ class MdCache extends Xlator<MdCacheOptions> {
     super.onChildEvent(event, from);
   }
 
-  /** The kernel may read what the brick has: nothing here is newer. */
+  /** The kernel may read what the brick has: nothing here is newer. What it wrote would be. */
   override localFile(fd: Fd): number | undefined {
-    return this.child.localFile(fd);
+    return mayWrite(fd.flags) ? undefined : this.child.localFile(fd);
   }
 
   override forget(inode: Inode): void {

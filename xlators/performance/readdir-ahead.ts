@@ -20,6 +20,7 @@ import { type Gfid, gfidKey } from "../../src/core/gfid.ts";
 import { ZERO_IATT } from "../../src/core/iatt.ts";
 import type { Fd, Inode } from "../../src/core/inode.ts";
 import { nameBytes } from "../../src/core/name.ts";
+import { mayWrite } from "../../src/core/open-flags.ts";
 import { bool, size } from "../../src/core/options.ts";
 import { invalidates } from "../../src/core/upcall-flags.ts";
 import { type ChildEvent, type Dump, defineXlator, exactly, type XlatorBase } from "../../src/core/xlator.ts";
@@ -153,8 +154,9 @@ class ReaddirAhead extends ChangeFilter<typeof options> {
     super.onChildEvent(event, from);
   }
 
+  /** Listings bring attributes, which a writer that is not seen here would make old. */
   override localFile(fd: Fd): number | undefined {
-    return this.child.localFile(fd);
+    return mayWrite(fd.flags) ? undefined : this.child.localFile(fd);
   }
 
   override invalidate(gfid: Gfid): void {

@@ -65,7 +65,9 @@ export async function openFop(brick: Brick, call: Call, args: Args<"open">): Pro
     if (type === S_IFDIR && (flags & O_ACCMODE) !== 0) throw brick.error("EISDIR", "open");
     // Opening a fifo would wait for its other end; clients keep fifos to themselves.
     if (type !== S_IFREG && type !== S_IFDIR) throw brick.error("ENXIO", "open");
-    const osFd = await open(subject.target as string, flags);
+    const path = subject.target as string;
+    if (type === S_IFREG) await brick.fence.pass(state, path);
+    const osFd = await open(path, flags);
     try {
       await brick.mdata.load(state, osFd);
       await brick.stamp(call, state, osFd);

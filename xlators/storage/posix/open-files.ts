@@ -14,6 +14,7 @@ import { S_IFMT, S_IFREG } from "../../../src/core/iatt.ts";
 import type { Fd } from "../../../src/core/inode.ts";
 import { O_DIRECT, O_RDWR } from "../../../src/core/open-flags.ts";
 import { close, open, openFilesMax } from "../../../src/os/files.ts";
+import type { Fence } from "./fence.ts";
 import type { Handles } from "./handle.ts";
 import type { InodeState, InodeStates } from "./inode-state.ts";
 import type { Listing } from "./listing.ts";
@@ -69,6 +70,7 @@ export class OpenFiles {
   readonly #handles: Handles;
   readonly #states: InodeStates;
   readonly #mdata: MdataStore;
+  readonly #fence: Fence;
   readonly #named = new WeakMap<Fd, OpenFile>();
   readonly #all = new Set<OpenFile>();
   readonly #room: Room;
@@ -80,10 +82,17 @@ export class OpenFiles {
     return this.#all.size;
   }
 
-  constructor(handles: Handles, states: InodeStates, mdata: MdataStore, room = roomUnder(openFilesMax())) {
+  constructor(
+    handles: Handles,
+    states: InodeStates,
+    mdata: MdataStore,
+    fence: Fence,
+    room = roomUnder(openFilesMax()),
+  ) {
     this.#handles = handles;
     this.#states = states;
     this.#mdata = mdata;
+    this.#fence = fence;
     this.#room = room;
     this.#anonymous = new LRUCache({ max: room.files, dispose: (file) => this.#closeWhenIdle(file) });
   }
@@ -126,6 +135,7 @@ export class OpenFiles {
   /** Ties an OS fd to a named Fd. The caller holds `state` and gives that hold over. */
   add(fd: Fd, osFd: number, flags: number, state: InodeState): OpenFile {
     const file = new OpenFile(osFd, flags, state, false);
+    state.sole = true;
     this.#named.set(fd, file);
     this.#all.add(file);
     return file;
@@ -182,12 +192,14 @@ export class OpenFiles {
     try {
       const found = await this.#handles.find(gfid, type);
       if ((found.stat.mode & S_IFMT) !== S_IFREG) throw new FopError("EINVAL", { fop: "fd" });
+      await this.#fence.pass(state, found.path);
       osFd = await open(found.path, flags);
     } catch (error) {
       this.#states.letGo(state);
       throw error;
     }
     const file = new OpenFile(osFd, flags, state, true);
+    state.sole = true;
     this.#all.add(file);
     await this.#mdata.load(state, osFd);
     // What has no name left is not kept; unlink may have come in between and found nothing to drop.

@@ -15,7 +15,7 @@ import { gfidText } from "../../../src/core/gfid.ts";
 import { S_IFREG } from "../../../src/core/iatt.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
 import { PLACE_XATTR } from "../../../src/core/keys.ts";
-import { O_DIRECT } from "../../../src/core/open-flags.ts";
+import { mayWrite, O_DIRECT } from "../../../src/core/open-flags.ts";
 import { type Dump, defineXlator, exactly, type ParentEvent, XlatorBase } from "../../../src/core/xlator.ts";
 import { openDiskIo } from "../../../src/os/disk-io.ts";
 import { close, lchown, statfs } from "../../../src/os/files.ts";
@@ -73,6 +73,7 @@ class Posix extends XlatorBase<typeof posixOptions> {
     process.umask(0);
     const io = openDiskIo(options["linux-io_uring"] ? "auto" : "pool");
     this.#brick = new Brick({ name: this.name, base, env: this.env, log: this.log, options, io });
+    await this.#brick.fence.start();
     await this.#brick.space.watch(() => this.options.reserve);
     this.#janitor = new Janitor(this.#brick);
     this.#janitor.start();
@@ -145,9 +146,15 @@ class Posix extends XlatorBase<typeof posixOptions> {
   }
 
   override localFile(fd: Fd): number | undefined {
-    const file = this.#brick.files.find(fd);
-    const isAlike = file && fd.inode.type === S_IFREG && ((file.flags ^ fd.flags) & O_DIRECT) === 0;
-    return isAlike ? file.osFd : undefined;
+    const { files, fence, space } = this.#brick;
+    const file = files.find(fd);
+    if (file === undefined || fd.inode.type !== S_IFREG) return undefined;
+    if (((file.flags ^ fd.flags) & O_DIRECT) !== 0) return undefined;
+    // A reader's file is marked as well: beside it a writer can map the file (mount/dev-fuse/passthrough.ts).
+    const isFenced = fence.lend(file.state, file.osFd);
+    // The kernel knows nothing of times in mdata, nor of a reserve.
+    const canWrite = isFenced && file.state.mdata === null && !space.full;
+    return canWrite || !mayWrite(fd.flags) ? file.osFd : undefined;
   }
 
   override release(fd: Fd): Promise<void> {

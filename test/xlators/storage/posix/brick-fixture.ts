@@ -17,36 +17,48 @@ import { O_RDWR } from "../../../../src/core/open-flags.ts";
 import type { XlatorBase } from "../../../../src/core/xlator.ts";
 import { stack, startGraph } from "../../../support/build-graph.ts";
 
+type Graph = Awaited<ReturnType<typeof startGraph>>;
+
 /** A user's call: pids from 1 on are clients'. */
 export const CALL: Call = internalCall(100);
 
 export class PosixFixture implements AsyncDisposable {
   readonly directory: string;
-  readonly top: XlatorBase;
   readonly table = new InodeTable();
-  readonly #stop: () => PromiseLike<void>;
+  readonly #start: () => Promise<Graph>;
+  #graph: Graph;
 
-  private constructor(directory: string, top: XlatorBase, stop: () => PromiseLike<void>) {
+  private constructor(directory: string, start: () => Promise<Graph>, graph: Graph) {
     this.directory = directory;
-    this.top = top;
-    this.#stop = stop;
+    this.#start = start;
+    this.#graph = graph;
+  }
+
+  get top(): XlatorBase {
+    return this.#graph.top;
   }
 
   static async start(options: Record<string, string> = {}, env?: Env): Promise<PosixFixture> {
     const directory = makeDirectory();
     try {
       const volfile = stack({ name: "brick", type: "storage/posix", options: { directory, ...options } });
-      const graph = await startGraph(volfile, env ? { env } : {});
-      return new PosixFixture(directory, graph.top, () => graph[Symbol.asyncDispose]());
+      const start = (): Promise<Graph> => startGraph(volfile, env ? { env } : {});
+      return new PosixFixture(directory, start, await start());
     } catch (error) {
       rmSync(directory, { recursive: true });
       throw error;
     }
   }
 
+  /** Another graph on the same directory. Fds of the one before are of no use any more. */
+  async restart(): Promise<void> {
+    await this.#graph[Symbol.asyncDispose]();
+    this.#graph = await this.#start();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     try {
-      await this.#stop();
+      await this.#graph[Symbol.asyncDispose]();
     } finally {
       rmSync(this.directory, { recursive: true, force: true });
     }

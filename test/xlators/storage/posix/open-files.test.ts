@@ -17,7 +17,7 @@ async function enterEach(inodes: readonly Inode[], fixture: PosixFixture, room: 
   const { values: options } = parseOptions(posixOptions, new Map(), { who: "test" });
   const [env, io] = [nodeEnv(SILENT), openDiskIo("auto")];
   const brick = new Brick({ name: "brick", base: fixture.directory, env, log: SILENT, options, io });
-  const files = new OpenFiles(brick.handles, brick.states, brick.mdata, room);
+  const files = new OpenFiles(brick.handles, brick.states, brick.mdata, brick.fence, room);
   const open: number[] = [];
   for (const inode of inodes) {
     const file = await files.enterAnonymous(Fd.anonymous(inode, O_RDWR));
