@@ -24,6 +24,8 @@ describe("two writers", () => {
     if (!told) for (const wire of [...copies.wires, ...second.doors]) wire.onChildEvent = () => {};
     const theirs = await openIn(second, "image");
     const counts = [0, 0];
+    copies.clearCalls();
+    for (const door of second.doors) door.calls.length = 0;
     const writer = async (which: number, prng: Prng): Promise<void> => {
       const [session, open] = which === 0 ? [copies.session, fd] : [second.session, theirs];
       for (let write = 0; write < 40; write++) {
@@ -37,6 +39,9 @@ describe("two writers", () => {
     await both;
     // Nobody waited for the end of a delay.
     expect(copies.env.clock.nowMs()).toBeLessThan(SECOND_MS);
+    // At worst the lock changes hands with every write: lock, asked twice, pre-op, write, sync, post-op, unlock.
+    for (const [index, { calls }] of copies.wires.entries())
+      expect(calls.length + second.doors[index]!.calls.length).toBeLessThanOrEqual(7 * 80);
     await copies.env.clock.advance(2 * SECOND_MS);
     const contents = await Promise.all(
       [0, 1, 2].map(async (index) => {

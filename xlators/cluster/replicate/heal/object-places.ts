@@ -77,9 +77,8 @@ async function pathsOn(
     const { xattrs } = await set.children[child]!.getxattr(call, args);
     const text = xattrs.text(PATHS_KEY);
     if (!text?.startsWith("/")) return undefined;
-    return isDir(stat)
-      ? [text]
-      : text.split(`${SEPARATOR}/`).map((path, at) => (at === 0 ? path : `/${path}`));
+    if (linksOf(stat) === 1) return [text];
+    return text.split(`${SEPARATOR}/`).map((path, at) => (at === 0 ? path : `/${path}`));
   } catch (error) {
     if (error instanceof FopError && error.code !== "ENOTCONN") return undefined;
     throw error;
