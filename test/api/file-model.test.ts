@@ -1,12 +1,15 @@
 /**
  * A file of the library against a plain buffer: random histories of writes, zeroes, holes and sizes read back
- * the same, and what is said to be a hole has nothing in it; on one brick, and cut into shards.
+ * the same, and what is said to be a hole has nothing in it; on one brick, and cut into shards. One request
+ * after the other, and many in flight.
  */
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type File, flags, Volume } from "../../src/api/index.ts";
 import { type Layer, stack, startGraph } from "../support/build-graph.ts";
+import { ImageModel, randomRequests } from "../support/image-model.ts";
+import { Prng } from "../support/prng.ts";
 
 const SHARD_BYTES = 4 << 20;
 const SIZE_MAX = 3 * SHARD_BYTES;
@@ -15,6 +18,13 @@ const LAYERS: readonly Layer[] = [
   { name: "locks", type: "features/locks" },
 ];
 const SHARD: Layer = { name: "shard", type: "features/shard", options: { "shard-block-size": "4MB" } };
+
+const VIRT: readonly Layer[] = [
+  { name: "utime", type: "features/utime" },
+  { name: "write-behind", type: "performance/write-behind" },
+  { name: "open-behind", type: "performance/open-behind" },
+  { name: "md-cache", type: "performance/md-cache" },
+];
 
 /** What a step does to the file, and to the buffer that says what it should be. */
 type Step = readonly [kind: "write" | "zerofill" | "discard" | "truncate", offset: number, size: number];
@@ -78,6 +88,32 @@ describe.each([
         await expectModel(file, model);
       }),
       { numRuns: 15 },
+    );
+  });
+});
+
+describe.each([
+  ["one brick", LAYERS],
+  ["shards", [...LAYERS, SHARD]],
+  ["shards below the translators of the virt profile", [...LAYERS, SHARD, ...VIRT]],
+] as const)("on %s, a file with many requests in flight", (_, layers) => {
+  it("has what was written last, everywhere, whatever its size was meanwhile", async () => {
+    const histories = fc.record({ seed: fc.integer(), batches: fc.integer({ min: 1, max: 3 }) });
+    await fc.assert(
+      fc.asyncProperty(histories, async ({ seed, batches }) => {
+        const prng = new Prng(seed);
+        await using graph = await startGraph(stack(...layers));
+        await using volume = new Volume(graph.graph);
+        const file = await volume.open("/image", flags.O_CREAT | flags.O_RDWR);
+        const model = new ImageModel();
+        for (let batch = 0; batch < batches; batch++) {
+          const shape = { count: prng.int(1, 40), end: SIZE_MAX, border: SHARD_BYTES, unit: 1 };
+          await model.apply(file, randomRequests(prng, shape));
+          if (prng.chance(0.5)) await model.resize(file, prng.int(0, SIZE_MAX));
+        }
+        await expectModel(file, model.content);
+      }),
+      { numRuns: 12 },
     );
   });
 });
