@@ -29,8 +29,6 @@ const REQUEST = 4096;
 const BLOCKS_PER_GIB = GIB / BLOCK;
 /** Requests at a time while blocks are made. */
 const FILL_DEPTH = 8;
-/** Requests of a measured pass. */
-const REQUESTS = 12_000;
 /** Measured passes of reads and of writes, taken in turn after one that is not; the median counts. */
 const PASSES = 3;
 /** What a large image may cost of a small one. */
@@ -69,6 +67,8 @@ interface Case {
   readonly copies: number;
   readonly volfile: string;
   readonly large: Images;
+  /** Of a measured pass. */
+  readonly requests: number;
 }
 
 const SMALL: Images = { text: "an image of 1 GiB", names: ["small"], blocksEach: BLOCKS_PER_GIB };
@@ -95,13 +95,19 @@ export function runScaleMany(copies: 1 | 3): (run: TrialRun) => Promise<Figure[]
   };
 }
 
-async function runOver({ lab, makes, progress }: TrialRun, copies: number, large: Images): Promise<Figure[]> {
+async function runOver(
+  { lab, scale, makes, progress }: TrialRun,
+  copies: number,
+  large: Images,
+): Promise<Figure[]> {
   const figures: Figure[] = [];
   for (const make of makes) {
     const replica = await Replica.start(lab, { makes: Array.from({ length: copies }, () => make) });
     const { name, volumeId, bricks } = replica;
     const volfile = lab.writeFile("scale.vol", virtVolfile({ name, volumeId, copies: bricks }));
-    figures.push(...(await measure(lab, { make, copies, volfile, large }, progress)));
+    figures.push(
+      ...(await measure(lab, { make, copies, volfile, large, requests: scale.requests }, progress)),
+    );
     await replica.kill(...bricks.keys());
   }
   return figures;
@@ -109,7 +115,7 @@ async function runOver({ lab, makes, progress }: TrialRun, copies: number, large
 
 async function measure(
   lab: Lab,
-  { make, copies, volfile, large }: Case,
+  { make, copies, volfile, large, requests }: Case,
   progress: (text: string) => void,
 ): Promise<Figure[]> {
   const title = `${make}, ${copies === 1 ? "one brick" : `replica ${copies}`}, ${large.text}`;
@@ -123,11 +129,12 @@ async function measure(
     loads,
     latencies: { read: [], write: [] },
   });
+  const each = Math.ceil(requests / BLOCKS_PER_GIB);
   const some = { ...large, names: large.names.slice(0, 1), blocksEach: BLOCKS_PER_GIB };
   const targets: readonly Target[] = [
-    target(SMALL.text, near, spotsOf(SMALL, REQUESTS / BLOCKS_PER_GIB), both),
+    target(SMALL.text, near, spotsOf(SMALL, each), both),
     target("all of them", far, spotsOf(large), copies === 1 ? both : ["read"]),
-    ...(copies === 1 ? [] : [target("16 of them", far, spotsOf(some, REQUESTS / BLOCKS_PER_GIB), both)]),
+    ...(copies === 1 ? [] : [target("16 of them", far, spotsOf(some, each), both)]),
   ];
   const holder = lab.agent({ timeoutMs: DEADLINE_MS });
   for (const images of [SMALL, large])
@@ -143,7 +150,7 @@ async function measure(
   for (let pass = 0; pass <= PASSES; pass++) {
     for (const { text, mount, spots, loads, latencies } of targets)
       for (const what of loads) {
-        const us = await replay(lab, mount, spots, { what, depth: 1, seed: pass, requests: REQUESTS });
+        const us = await replay(lab, mount, spots, { what, depth: 1, seed: pass, requests });
         tell(`pass ${pass} of ${PASSES}: ${text}: ${what} ${shortNumber(us)} us`);
         if (pass > 0) latencies[what].push(us);
       }

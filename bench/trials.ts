@@ -32,11 +32,21 @@ export interface TrialScale {
   readonly files: number;
   /** Of sharded images, in the trial of scale. */
   readonly blocks: number;
+  /** Of a pass, in the trials of scale. */
+  readonly requests: number;
 }
 
 export const TRIAL_SCALES = {
-  full: { imageMiB: 1024, changedMiB: 128, cycles: 200, switches: 600, files: 1000, blocks: 16_000 },
-  quick: { imageMiB: 64, changedMiB: 8, cycles: 6, switches: 20, files: 200, blocks: 160 },
+  full: {
+    imageMiB: 1024,
+    changedMiB: 128,
+    cycles: 200,
+    switches: 600,
+    files: 1000,
+    blocks: 16_000,
+    requests: 12_000,
+  },
+  quick: { imageMiB: 64, changedMiB: 8, cycles: 6, switches: 20, files: 200, blocks: 160, requests: 160 },
 } as const satisfies Record<string, TrialScale>;
 
 export interface TrialRun {
