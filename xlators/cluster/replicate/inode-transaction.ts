@@ -129,8 +129,8 @@ async function transact<F extends InodeFop>(context: InodeContext, op: InodeOp<F
     const beginning = batch.begin(lock, op.fop, states.knownGood(op.inode, op.slot));
     if (beginning) {
       await beginning;
-      // A copy that could not take part is blamed by now.
-      if (batch.isWounded) states.invalidate(op.inode);
+      // A copy that could not take part is blamed by now; others may have been blamed by other clients.
+      if (batch.isWounded || isNewlyAccused(context, op, batch)) states.invalidate(op.inode);
       if (op.slot === "data") states.prove(op.inode, batch.sources);
     }
     if (op.fop === "fsync") batch.beforeSync();
@@ -150,6 +150,17 @@ async function transact<F extends InodeFop>(context: InodeContext, op: InodeOp<F
   } finally {
     lock.leave(op);
   }
+}
+
+/** The pre-op found blame on a copy that is read so far. */
+function isNewlyAccused<F extends InodeFop>(
+  { set, states }: InodeContext,
+  { inode, slot }: InodeOp<F>,
+  { sources }: Batch,
+): boolean {
+  const { readableData, readableMetadata } = states.peek(inode);
+  const readable = slot === "data" ? readableData : readableMetadata;
+  return (readable & set.dataChildren & ~sources) !== NO_CHILDREN;
 }
 
 /** The args to send: now and then they ask who waits for the lock. */
@@ -296,8 +307,8 @@ function answer<F extends InodeFop>(
   outcome: Outcome<F>,
 ): Reply<F> {
   const { succeeded } = outcome;
-  const good = states.peek(op.inode).readableData & succeeded;
-  const child = firstChild(good || batch.sources & succeeded || succeeded);
+  const sources = batch.sources & succeeded;
+  const child = firstChild(states.peek(op.inode).readableData & sources || sources || succeeded);
   const chosen = outcome.reply(child);
   if (!set.options["consistent-metadata"] || !batch.isMarked || !("post" in chosen)) return chosen;
   return { ...chosen, pre: ZERO_IATT, post: ZERO_IATT };

@@ -4,7 +4,8 @@
  */
 
 import { describe, expect, it } from "vitest";
-import type { Args, FopName } from "../../../../src/core/fops.ts";
+import { Dict } from "../../../../src/core/dict.ts";
+import { type Args, type FopName, XATTROP } from "../../../../src/core/fops.ts";
 import { SETATTR } from "../../../../src/core/iatt.ts";
 import type { Fd } from "../../../../src/core/inode.ts";
 import { O_DSYNC, O_RDWR } from "../../../../src/core/open-flags.ts";
@@ -260,6 +261,37 @@ describe("marks", () => {
     copies.errors[0]!.failNext("fxattrop", "ENOSPC");
     await copies.session.write(fd, Buffer.from("new"), 0);
     expect((await copies.session.read(fd, 0, 3)).toString()).toBe("new");
+  });
+
+  it("that another client left keep reads away from a copy once a pre-op has found them", async () => {
+    await using copies = await Copies.start({ options: { "read-subvolume-index": "0" } });
+    const inode = await copies.file("f", "good");
+    const fd = await copies.session.open(inode);
+    await copies.env.clock.advance(SECOND_MS);
+    expect((await copies.session.read(fd, 0, 4)).toString()).toBe("good");
+    await copies.scribble(0, inode, "gone");
+    for (const index of [1, 2]) await copies.mark(index, inode, 0, [1, 0, 0]);
+    await copies.session.write(fd, BLOCK, 4);
+    expect((await copies.session.read(fd, 0, 4)).toString()).toBe("good");
+  });
+
+  it("that another client left keep the answer to an addition away from the copy that missed one", async () => {
+    await using copies = await Copies.start({ options: { "read-subvolume-index": "0" } });
+    const inode = await copies.file("f");
+    await copies.env.clock.advance(SECOND_MS);
+    await copies.session.lookup("f");
+    const add = async (to: Pick<Copies["session"], "top" | "call">, by: number): Promise<number> => {
+      const value = Buffer.alloc(8);
+      value.writeInt32BE(by, 4);
+      const xattrs = Dict.ofBytes({ "trusted.sum": value });
+      const reply = await to.top.xattrop(to.call, { loc: { inode }, op: XATTROP.ADD_ARRAY64, xattrs });
+      return reply.xattrs.bytes("trusted.sum")!.readInt32BE(4);
+    };
+    for (const index of [1, 2]) {
+      await add(copies.brick(index), 5);
+      await copies.mark(index, inode, 0, [0, 1, 0]);
+    }
+    expect(await add(copies.session, 1)).toBe(6);
   });
 
   it("never blame the last good copy, not even for a moment", async () => {
