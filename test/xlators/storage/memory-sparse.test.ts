@@ -146,6 +146,18 @@ describe("SparseData", () => {
     expect(data.read(0, PAGE_BYTES).equals(expected)).toBe(true);
   });
 
+  it("never ends behind appended bytes that a crash took, whatever the disk says of its size", () => {
+    const data = new SparseData();
+    data.write([Buffer.alloc(100, "a")], 0);
+    data.sync();
+    data.write([Buffer.alloc(2 * PAGE_BYTES, "b")], PAGE_BYTES);
+    data.writeBack((what) => what === "size");
+    data.write([Buffer.alloc(PAGE_BYTES, "c")], 3 * PAGE_BYTES);
+    data.crash((what) => what !== 2);
+    expect(data.size).toBe(2 * PAGE_BYTES);
+    expect(data.read(PAGE_BYTES, PAGE_BYTES).equals(Buffer.alloc(PAGE_BYTES, "b"))).toBe(true);
+  });
+
   it("keeps over a crash what was written back before, at the state it had then", () => {
     const data = new SparseData();
     data.write([Buffer.from("a")], 0);

@@ -127,7 +127,8 @@ export class SparseData {
    */
   writeBack(choose: (what: number | "size") => boolean): void {
     for (const index of [...this.#synced.keys()]) if (choose(index)) this.#synced.delete(index);
-    if (this.#size !== this.#syncedSize && choose("size")) this.#syncedSize = this.#size;
+    if (this.#size !== this.#syncedSize && choose("size"))
+      this.#syncedSize = this.#sizeWithout(this.#synced.keys());
   }
 
   /**
@@ -135,18 +136,34 @@ export class SparseData {
    * written in time. For a page torn by the crash it tells the sectors that were: bit i is sector i.
    */
   crash(keep: (what: number | "size") => boolean | number): void {
+    const lost: number[] = [];
     for (const [index, page] of this.#synced) {
       const kept = keep(index);
       if (kept === true) continue;
+      lost.push(index);
       const left = kept === false ? page : torn(page, this.#pages.get(index), kept);
       if (left === undefined) this.#pages.delete(index);
       else this.#pages.set(index, left);
     }
-    if (this.#size !== this.#syncedSize && !keep("size")) {
-      this.#drop(this.#syncedSize, Number.POSITIVE_INFINITY);
-      this.#size = this.#syncedSize;
+    const isKept = this.#size === this.#syncedSize || keep("size");
+    const size = isKept ? this.#sizeWithout(lost) : this.#syncedSize;
+    if (size !== this.#size) {
+      this.#drop(size, Number.POSITIVE_INFINITY);
+      this.#size = size;
     }
     this.sync();
+  }
+
+  /**
+   * The largest size that the disk can have while it lacks these changed pages: file systems write what was
+   * appended before they write the size.
+   */
+  #sizeWithout(pages: Iterable<number>): number {
+    let size = this.#size;
+    for (const index of pages)
+      if ((index + 1) * PAGE_BYTES > this.#syncedSize)
+        size = Math.min(size, Math.max(this.#syncedSize, index * PAGE_BYTES));
+    return size;
   }
 
   /** Zeroes `from` to `to`: whole pages go, the rest is overwritten. */
