@@ -121,10 +121,10 @@ export class Edge {
   }
 
   /** Both names are looked up first, as the kernel does. */
-  async rename(parent: Inode, from: string, to: string): Promise<void> {
+  async rename(parent: Inode, from: string, to: string, toParent = parent): Promise<void> {
     const { inode } = await this.lookup(parent, from);
-    const target = await this.lookup(parent, to).catch(() => undefined);
-    const there: Loc = { inode: target?.inode ?? new Inode(), parent, name: to };
+    const target = await this.lookup(toParent, to).catch(() => undefined);
+    const there: Loc = { inode: target?.inode ?? new Inode(), parent: toParent, name: to };
     await this.top.rename(this.call, { from: { inode, parent, name: from }, to: there });
   }
 

@@ -95,6 +95,29 @@ export class NameActions {
     );
   }
 
+  /** Renames into the directory in which all clients change names. */
+  async move(): Promise<void> {
+    const { edge, random, model } = this.#acting;
+    const { dir, name, register, path } = await this.#place(true);
+    const to = random.pick(NAMES);
+    const { inode } = await edge.lookup(dir, name);
+    const toDir = await this.#acting.dir(SHARED);
+    const there = await edge.lookup(toDir, to).catch(whenMissing("ENOENT", undefined));
+    if (there?.inode === inode) return;
+    const target = model.name(`${SHARED}/${to}`);
+    await this.#acting.change(
+      `move ${path} to ${SHARED}/${to}`,
+      (change) => {
+        register.write(change, ABSENT);
+        target.write(change, shortId(inode.gfid));
+      },
+      async () => {
+        await edge.rename(dir, name, to, toDir);
+        return true;
+      },
+    );
+  }
+
   async lookup(): Promise<void> {
     const { edge, random, model, client } = this.#acting;
     const path = random.pick(this.#paths());

@@ -27,7 +27,7 @@ export interface Plan {
 const CALLS_MAX = 500;
 
 /** How often a kind of call occurs where it does; a file without contents is not peeked at. */
-const ACTION_WEIGHTS: Readonly<Record<Exclude<Action, "peek">, number>> = {
+const ACTION_WEIGHTS: Readonly<Record<Exclude<Action, "peek" | "move">, number>> = {
   write: 12,
   read: 10,
   truncate: 1,
@@ -76,11 +76,17 @@ export interface Among {
 }
 
 export function planOf(seed: number, { shapes = SHAPES, stacks = STACK_SHARES }: Among = {}): Plan {
-  const plan = copiesPlan(seed, shapes);
+  const plan = withMoves(copiesPlan(seed, shapes), randomOf(seed, "moves"));
   // Drawn apart: the rest of the plan is the same for every stack.
   const random = randomOf(seed, "stack");
   const stack = random.pick(stacks);
   return stack === "copies" ? plan : withStack(plan, stack, random);
+}
+
+/** Drawn apart: plans are older than renames into another directory. */
+function withMoves(plan: Plan, random: Prng): Plan {
+  if (!random.chance(0.5)) return plan;
+  return { ...plan, workload: { ...plan.workload, weights: { ...plan.workload.weights, move: 3 } } };
 }
 
 /** Calls that matter more to files in blocks. */
@@ -185,7 +191,7 @@ function workloadPlan(
   clients: number,
   { freshReads }: Pick<WorkloadPlan, "freshReads">,
 ): WorkloadPlan {
-  const weights: Record<Action, number> = { ...ACTION_WEIGHTS, peek: 0 };
+  const weights: Record<Action, number> = { ...ACTION_WEIGHTS, peek: 0, move: 0 };
   for (const action of COPY_ACTIONS) if (random.chance(0.25)) weights[action] = 0;
   if (weights.write + weights.create === 0) weights.write = ACTION_WEIGHTS.write;
   return {

@@ -35,7 +35,7 @@ export interface WorkloadPlan {
 
 export const ACTIONS = [
   ...(["write", "read", "truncate", "fsync", "allocate", "punch", "chmod", "setxattr", "look"] as const),
-  ...(["create", "unlink", "rename", "lookup", "list", "reopen", "link", "lock", "peek"] as const),
+  ...(["create", "unlink", "rename", "lookup", "list", "reopen", "link", "lock", "peek", "move"] as const),
 ] as const;
 export type Action = (typeof ACTIONS)[number];
 
@@ -176,6 +176,7 @@ export class Actor {
       case "create":
       case "unlink":
       case "rename":
+      case "move":
       case "lookup":
       case "list":
       case "link":
