@@ -131,7 +131,7 @@ class DevFuseEdge implements Edge, EventSink {
   async #unmount(): Promise<void> {
     try {
       const how = await endMount(this.mountpoint, this.#mounted.byHelper);
-      if (how === "busy") this.#state.log.warn("mount was busy, open files fail from now on");
+      if (how === "busy") this.#state.log.warn("mount was busy, requests on open files fail from now on");
     } catch (error) {
       // Somebody else was faster; the connection is closing by itself.
       if (!(error instanceof UserError) || !/EINVAL|not found|not mounted/.test(error.message)) throw error;
