@@ -2,11 +2,10 @@
  * Passthrough: the kernel reads and writes a local brick's file itself (Linux 6.9, CAP_SYS_ADMIN).
  *
  * Only where the graph says of an fd that the file does the same (`localFile`). Everything but reads, writes,
- * splices and maps still comes as requests, fsync and truncations among them.
- *
- * A writer goes on when this process has died, its locks with it, and only its fsync fails; maps outlive even
- * its descriptors. So the brick lends no file that the next process could not keep from others meanwhile
- * (storage/posix/fence.ts). Set-id bits want requests: the kernel's own writes take them whoever writes.
+ * splices and maps still is a request. A writer goes on when this process has died, its locks with it, and
+ * only its fsync fails; maps outlive even its descriptors. So the brick lends no file that the next process
+ * could not keep from others meanwhile (storage/posix/fence.ts). Files with set-id bits want requests: the
+ * kernel's own writes take the bits whoever writes.
  *
  * The kernel wants all opens of an inode to be alike while one passes through (fs/fuse/iomode.c): whose I/O
  * must come as requests is opened as passing through with direct I/O, which means them (maps alone still are

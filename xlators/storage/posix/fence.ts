@@ -7,8 +7,7 @@
  * first time only when nobody can write it any more, and says EBUSY until then.
  *
  * Limits: glusterfsd does not know the mark. Anybody else who has a file of a marked brick open for writing
- * holds it up alike. A file system without leases (os/writers.ts) is not lent from, and nothing asked
- * there.
+ * holds it up alike. A file system without leases (os/writers.ts) is not lent from, nor asked.
  */
 
 import { closeSync, openSync, readFileSync } from "node:fs";
@@ -68,8 +67,8 @@ export class Fence {
   }
 
   /**
-   * Whether the kernel may be given an open file to write by itself. Marks the brick; that one xattr is
-   * written at once, since the answer cannot wait.
+   * Whether the kernel may be given an open file. Marks the brick; that one xattr is written at once, since
+   * the answer cannot wait.
    */
   lend(state: InodeState, osFd: number): boolean {
     this.#lends ??= this.#prepare(osFd);
@@ -89,8 +88,8 @@ export class Fence {
 
   #busy(gfid: Gfid): FopError {
     this.#log.warn(
-      "a program that opened this file through a mount that died can still write it; the file can be opened " +
-        "when that program has closed it or ended",
+      "a program that opened this file through a mount that died can still write it; the file can be " +
+        "opened when that program has closed it or ended",
       { gfid: gfidText(gfid) },
     );
     return new FopError("EBUSY", { fop: "open", message: "open: a program of a dead mount can write it" });
@@ -108,7 +107,7 @@ export class Fence {
       setXattrNow(this.#hidden, WRITERS_XATTR, Buffer.from(this.#boot));
       return true;
     } catch (error) {
-      this.#log.info("the kernel is not given files to write: they could not be fenced", {
+      this.#log.info("the kernel is not given files: they could not be fenced", {
         error: String(error),
       });
       return false;

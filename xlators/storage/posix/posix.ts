@@ -150,11 +150,10 @@ class Posix extends XlatorBase<typeof posixOptions> {
     const file = files.find(fd);
     if (file === undefined || fd.inode.type !== S_IFREG) return undefined;
     if (((file.flags ^ fd.flags) & O_DIRECT) !== 0) return undefined;
-    // A reader's file is marked as well: beside it a writer can map the file (mount/dev-fuse/passthrough.ts).
-    const isFenced = fence.lend(file.state, file.osFd);
     // The kernel knows nothing of times in mdata, nor of a reserve.
-    const canWrite = isFenced && file.state.mdata === null && !space.full;
-    return canWrite || !mayWrite(fd.flags) ? file.osFd : undefined;
+    if (mayWrite(fd.flags) && (file.state.mdata !== null || space.full)) return undefined;
+    // A reader's, too: beside it a writer can map the file, whatever it asked for (dev-fuse/passthrough.ts).
+    return fence.lend(file.state, file.osFd) ? file.osFd : undefined;
   }
 
   override release(fd: Fd): Promise<void> {
