@@ -20,15 +20,19 @@ const POLL_MAX_US = Number(process.env["MORTAR_POLL_MAX_US"] ?? (availableParall
 const GROW_FROM_US = 8;
 
 /**
- * How long sources alone are looked at before Node gets its turn, in microseconds: what only Node knows of
- * (timers, signals, its pool, new connections) waits so long at most.
+ * How long sources alone are looked at before Node gets its turn, in microseconds; a turn costs ten. What
+ * only Node knows of waits so long at most: timers alone, when a source tells what else there is (`turnDue`);
+ * and all of it (signals, its pool, new connections) when none does.
  */
-const STAY_US = 50;
+const STAY_US = 1000;
+const STAY_BLIND_US = 50;
 
 /** Where events come from, asked while the loop is awake: cheaper than to wait for epoll. */
 export interface PollSource {
   /** Takes what is there, without waiting; whether there was anything. */
   poll(): boolean;
+  /** As of the last look: whether Node has something to do that is none of the sources'. */
+  readonly turnDue?: boolean | undefined;
   /** The loop goes to sleep: from now on epoll must be told. False when something came meanwhile. */
   rest?(): boolean;
 }
@@ -51,6 +55,8 @@ export class BusyPoll {
   #lastMs = Number.NEGATIVE_INFINITY;
   #awake = false;
   readonly #sources: PollSource[] = [];
+  /** The one of them that knows when Node has something to do. */
+  #herald: PollSource | undefined;
 
   constructor(maxUs: number, world: PollWorld) {
     this.#maxUs = maxUs;
@@ -60,6 +66,7 @@ export class BusyPoll {
   /** From now on `source` is asked while the loop is awake. */
   add(source: PollSource): void {
     this.#sources.push(source);
+    if ("turnDue" in source) this.#herald = source;
   }
 
   /** Whether the sources are being asked. */
@@ -97,12 +104,13 @@ export class BusyPoll {
   /** Looks at the sources for a while; false when the loop may go to sleep. */
   #stay(): boolean {
     const world = this.#world;
-    const untilMs = world.nowMs() + STAY_US / 1000;
+    const stayUs = this.#herald?.turnDue === undefined ? STAY_BLIND_US : STAY_US;
+    const untilMs = world.nowMs() + stayUs / 1000;
     for (;;) {
       const found = this.#look();
       const nowMs = world.nowMs();
       if (!found && (nowMs - this.#lastMs) * 1000 > this.#windowUs && this.#rest()) return false;
-      if (nowMs >= untilMs) return true;
+      if (nowMs >= untilMs || this.#herald?.turnDue) return true;
       if (found) world.settle();
       else world.yieldCore();
     }

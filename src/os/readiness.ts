@@ -4,9 +4,11 @@
  * several.
  *
  * Node goes on watching the same descriptors, for the times when the loop sleeps; who is called here must
- * therefore cope with finding nothing.
+ * therefore cope with finding nothing. And Node's own epoll is watched in turn: when it has something that
+ * no reader took, Node is due.
  */
 
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { EVENT_LOOP, type PollSource } from "./busy-poll.ts";
 import { addressOf, declare } from "./libc.ts";
 
@@ -42,6 +44,11 @@ export class Readiness implements PollSource {
   readonly #eventsAt = addressOf(this.#events);
   /** By descriptor. */
   readonly #readers: (OnReadable | undefined)[] = [];
+  /** Node's epoll; -1 while it is not known. */
+  #nodes = -1;
+  #isSeeking = false;
+  /** Node has something to do; undefined while nobody can tell. */
+  turnDue: boolean | undefined;
 
   constructor() {
     this.#epoll = createCall(EPOLL_CLOEXEC);
@@ -49,11 +56,27 @@ export class Readiness implements PollSource {
 
   /** From now on `reader` is called when `fd` is readable; one reader a descriptor. */
   watch(fd: number, reader: OnReadable): void {
-    const event = Buffer.alloc(EVENT_BYTES);
-    event.writeUInt32LE(EPOLLIN, 0);
-    event.writeUInt32LE(fd, DATA_AT);
-    controlCall(this.#epoll, EPOLL_CTL_ADD, fd, event);
+    this.#control(EPOLL_CTL_ADD, fd);
     this.#readers[fd] = reader;
+    if (this.#nodes < 0 && !this.#isSeeking) this.#seek(fd);
+  }
+
+  /** Finds Node's epoll by `fd`, which Node watches after its next turn. */
+  #seek(fd: number): void {
+    this.#isSeeking = true;
+    setImmediate(() =>
+      setImmediate(() => {
+        this.#isSeeking = false;
+        const found = epollsWatching(fd).filter((epoll) => epoll !== this.#epoll);
+        if (found.length === 1) this.#heed(found[0]!);
+      }).unref(),
+    ).unref();
+  }
+
+  #heed(epoll: number): void {
+    this.#nodes = epoll;
+    this.#control(EPOLL_CTL_ADD, epoll);
+    this.turnDue = false;
   }
 
   /**
@@ -63,16 +86,44 @@ export class Readiness implements PollSource {
   unwatch(fd: number, reader: OnReadable): void {
     if (this.#readers[fd] !== reader) return;
     this.#readers[fd] = undefined;
-    controlCall(this.#epoll, EPOLL_CTL_DEL, fd, null);
+    this.#control(EPOLL_CTL_DEL, fd);
+  }
+
+  #control(operation: number, fd: number): void {
+    const event = Buffer.alloc(EVENT_BYTES);
+    event.writeUInt32LE(EPOLLIN, 0);
+    event.writeUInt32LE(fd, DATA_AT);
+    controlCall(this.#epoll, operation, fd, event);
   }
 
   poll(): boolean {
     const count = waitCall(this.#epoll, this.#eventsAt, EVENTS_MAX, 0);
     let found = false;
-    for (let i = 0, at = DATA_AT; i < count; i++, at += EVENT_BYTES)
-      if (this.#readers[this.#events.readUInt32LE(at)]?.()) found = true;
+    let due = false;
+    for (let i = 0, at = DATA_AT; i < count; i++, at += EVENT_BYTES) {
+      const fd = this.#events.readUInt32LE(at);
+      if (fd === this.#nodes) due = true;
+      else if (this.#readers[fd]?.()) found = true;
+    }
+    // What a reader found was Node's to do as well, until a moment ago: the next look tells what is left.
+    if (this.turnDue !== undefined) this.turnDue = due && !found;
     return found;
   }
+}
+
+/** This process' epoll descriptors that watch `fd` (proc(5), /proc/pid/fdinfo). */
+function epollsWatching(fd: number): number[] {
+  const found: number[] = [];
+  for (const name of readdirSync("/proc/self/fd")) {
+    try {
+      if (readlinkSync(`/proc/self/fd/${name}`) !== "anon_inode:[eventpoll]") continue;
+      const info = readFileSync(`/proc/self/fdinfo/${name}`, "latin1");
+      if (new RegExp(`^tfd: +${fd} `, "m").test(info)) found.push(Number(name));
+    } catch {
+      // A descriptor that was closed meanwhile, the directory's own among them.
+    }
+  }
+  return found;
 }
 
 /** The process' one. */

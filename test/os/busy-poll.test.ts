@@ -133,4 +133,25 @@ describe("adaptive polling", () => {
     expect(loop.turns - turns).toBeGreaterThanOrEqual(18);
     expect(loop.settled - settled).toBeGreaterThan(300);
   });
+
+  it("stays with its sources for long when one of them tells when Node is due, and leaves them then", () => {
+    const loop = new FakeLoop();
+    const poll = new BusyPoll(3000, loop);
+    const source = {
+      turnDue: false,
+      poll: () => {
+        poll.touch();
+        return loop.nowUs < 20_000;
+      },
+    };
+    poll.add(source);
+    events(loop, poll, 60, 20);
+    const { turns } = loop;
+    loop.runUntil(loop.nowUs + 5000);
+    expect(loop.turns - turns).toBeLessThan(8);
+    source.turnDue = true;
+    const before = loop.turns;
+    loop.runUntil(loop.nowUs + 1000);
+    expect(loop.turns - before).toBeGreaterThan(50);
+  });
 });

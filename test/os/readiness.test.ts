@@ -1,7 +1,8 @@
 import { closeSync, writeSync } from "node:fs";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { watchFd } from "../../src/os/fd-stream.ts";
 import { makePipe } from "../../src/os/libc.ts";
-import { Readiness } from "../../src/os/readiness.ts";
+import { Readiness, readNow } from "../../src/os/readiness.ts";
 
 const open = new Set<number>();
 
@@ -87,5 +88,36 @@ describe("readiness", () => {
     }
     for (let i = 0; i < 4; i++) readiness.poll();
     expect(called.size).toBe(100);
+  });
+
+  it("tells when Node has something that no reader took", async () => {
+    const readiness = new Readiness();
+    expect(readiness.turnDue).toBeUndefined();
+    const mine = pipe();
+    let taken = 0;
+    const stream = watchFd(mine.readEnd, { buffer: () => Buffer.alloc(8), onData: () => taken++ });
+    readiness.watch(stream.fd, () => readNow(stream.fd, Buffer.alloc(8)) > 0);
+    while (readiness.turnDue === undefined) await new Promise(setImmediate);
+    readiness.poll();
+    expect(readiness.turnDue).toBe(false);
+
+    writeSync(mine.writeEnd, "x");
+    expect(readiness.poll()).toBe(true);
+    expect(readiness.turnDue).toBe(false);
+    readiness.poll();
+    expect(readiness.turnDue).toBe(false);
+
+    const theirs = pipe();
+    const other = watchFd(theirs.readEnd, { buffer: () => Buffer.alloc(8), onData: () => taken++ });
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    await new Promise(setImmediate);
+    writeSync(theirs.writeEnd, "x");
+    expect(readiness.poll()).toBe(false);
+    expect(readiness.turnDue).toBe(true);
+    await vi.waitFor(() => expect(taken).toBe(1));
+    readiness.poll();
+    expect(readiness.turnDue).toBe(false);
+    stream.close();
+    other.close();
   });
 });
