@@ -101,6 +101,21 @@ describe("metadata heal", () => {
     },
   );
 
+  it.each([
+    ["not blamed by a copy that is no quorum without it", 1, 0, { dirty: METADATA }],
+    ["blamed by the copy that is the quorum", 0, 1, { "1": METADATA }],
+  ])("leaves a sink that fails, with nobody blamed, %s", async (_, source, sink, marks) => {
+    await using copies = await startCopies({ count: 2, options: { "quorum-type": "auto" } });
+    const inode = await copies.file("f");
+    await copies.brick(source).setxattr(inode, "user.k", "unacknowledged");
+    await copies.mark(source, inode, "dirty", METADATA);
+    copies.errors[sink]!.failNext("setxattr", "ENOSPC");
+    expect((await heal(copies, inode)).outcome).toBe("failed");
+    expect(await copies.marks(source, inode)).toEqual(marks);
+    expect((await heal(copies, inode)).outcome).toBe("healed");
+    expect(await expectAlike(copies, inode)).toContain("user.k=unacknowledged");
+  });
+
   it("works on symlinks and directories", async () => {
     await using copies = await startCopies();
     const link = await copies.session.symlink("l", "target");

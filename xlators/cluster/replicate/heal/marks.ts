@@ -95,7 +95,7 @@ export async function commit(
   sides: Sides,
   slot: Slot,
 ): Promise<readonly ChangelogRow[]> {
-  const blameless = rows.every(({ pending }) => pending.every((counts) => counts[slot] === 0));
+  const blameless = isBlameless(rows, [slot]);
   if (blameless && rows.some(({ dirty }) => dirty[slot] !== 0)) return rows;
   const increments = blameless ? dirtyMarks(rows, sides, slot) : commitment(rows, sides, slot);
   for (const side of [sides.sources, sides.sinks]) {
@@ -105,6 +105,11 @@ export async function commit(
     if (failed && !failed.ok) throw failed.error;
   }
   return rows.map((row, child) => added(row, increments[child]!));
+}
+
+/** Whether no copy blames any for one of these slots. */
+function isBlameless(rows: readonly ChangelogRow[], slots: readonly Slot[]): boolean {
+  return rows.every(({ pending }) => pending.every((counts) => slots.every((slot) => counts[slot] === 0)));
 }
 
 function dirtyMarks(rows: readonly ChangelogRow[], { sources }: Sides, slot: Slot): Increments[] {
@@ -158,6 +163,9 @@ function inSlots(slots: readonly Slot[], count: (slot: Slot) => number): Counts 
 /**
  * Takes observed marks away: failed sinks (as far as they can), healed sinks, sources. Returns the first
  * error of a good copy; its marks are left for the next heal then, and with it those of the sources.
+ *
+ * Copies that are no quorum do not begin to blame those that failed, which may be the quorum that goes on
+ * without them: all marks stay then, as of a heal that was interrupted. GlusterFS blames (afr_selfheal_undo_pending).
  */
 export async function undo(
   set: ReplicaSet,
@@ -167,6 +175,9 @@ export async function undo(
   outcome: Outcome,
   slots: readonly Slot[],
 ): Promise<FopError | undefined> {
+  if (outcome.failed !== NO_CHILDREN && isBlameless(rows, slots)) {
+    if (!set.hasQuorum(outcome.sources | outcome.healed)) return undefined;
+  }
   const increments = withdrawal(rows, outcome, slots);
   const purges = slots.includes("entry") && set.options["granular-entry-heal"];
   const xdata = purges ? new Dict().setInt(INDEX_KEY.PURGE, 1) : undefined;
