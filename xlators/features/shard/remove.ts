@@ -49,8 +49,8 @@ export class Remover {
     const { below } = this.#context;
     const base = await this.#find(call, args.loc);
     if (base === undefined) return below.unlink(call, args);
-    return this.#losing(base, call, () =>
-      below.unlink(call, { ...args, loc: { ...args.loc, inode: base.loc.inode } }),
+    return this.#losing(base, call, ({ loc: { inode } }) =>
+      below.unlink(call, { ...args, loc: { ...args.loc, inode } }),
     );
   }
 
@@ -97,7 +97,7 @@ export class Remover {
   }
 
   /** Runs `take`, which may take the last name of `base`. */
-  async #losing<R>(base: Base, call: Call, take: () => Promise<R>): Promise<R> {
+  async #losing<R>(base: Base, call: Call, take: (base: Base) => Promise<R>): Promise<R> {
     const { files, shards } = this.#context;
     const known = files.find(base.stat.gfid);
     const size = Math.max(base.extent.size, known?.size.size ?? 0);
@@ -106,21 +106,27 @@ export class Remover {
     const isWhole = size <= base.blockSize && (known?.size.blocks ?? base.extent.blocks) <= base.stat.blocks;
     const isLast = base.stat.nlink <= 1;
     if (isWhole && !isOpen && !(isLast && (await shards.hasStray(base.stat.gfid)))) {
-      const reply = await take();
+      const reply = await take(base);
       if (isLast) this.#lost(base.stat.gfid);
       return reply;
     }
     const lkOwner = this.#context.env.random.bytes(OWNER_BYTES);
     const lockCall: Call = { ...internalCall(0, call.client), lkOwner };
     await this.#lockBase(base, lockCall, "wrlck");
+    let now: Base | undefined;
     try {
-      const now = await this.#find(call, base.loc);
-      if (now === undefined || !gfidEquals(now.stat.gfid, base.stat.gfid) || now.stat.nlink > 1)
-        return await take();
-      return await this.#markedTake(now, Math.max(size, now.extent.size), lockCall, take);
+      now = await this.#find(call, base.loc);
+      if (now === undefined) return await take(base);
+      if (gfidEquals(now.stat.gfid, base.stat.gfid)) {
+        if (now.stat.nlink > 1) return await take(now);
+        const end = Math.max(size, now.extent.size);
+        return await this.#markedTake(now, end, lockCall, () => take(now!));
+      }
     } finally {
       await this.#lockBase(base, lockCall, "unlck");
     }
+    // Another client was faster, and the name leads to another file, which is to be marked in its turn.
+    return this.#losing(now, call, take);
   }
 
   async #markedTake<R>(base: Base, size: number, lockCall: Call, take: () => Promise<R>): Promise<R> {

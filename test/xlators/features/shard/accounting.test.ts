@@ -6,6 +6,7 @@ import { Deferred } from "../../../../src/core/concurrency.ts";
 import { Dict } from "../../../../src/core/dict.ts";
 import { FopError } from "../../../../src/core/errors.ts";
 import { type Args, XATTROP } from "../../../../src/core/fops.ts";
+import { gfidText } from "../../../../src/core/gfid.ts";
 import { SETATTR } from "../../../../src/core/iatt.ts";
 import { Inode } from "../../../../src/core/inode.ts";
 import { O_APPEND, O_RDWR, O_SYNC } from "../../../../src/core/open-flags.ts";
@@ -261,6 +262,26 @@ describe("two writers", () => {
     await foreign(-1400);
     await rig.a.top.ftruncate(rig.a.call, { fd, offset: 200 });
     expect(rig.extent(gfid).size).toBe(200);
+  });
+
+  it("rename over one name at the same time and leave the blocks of the last file alone", async () => {
+    await using rig = await Rig.start({ clients: 2 });
+    for (const name of ["target", "first", "second"]) {
+      const fd = await rig.a.create(name);
+      await rig.a.write(fd, bytes(2 * BLOCK));
+      await rig.a.close(fd);
+    }
+    const { gfid } = await rig.b.inode("second");
+    let isLate = false;
+    rig.b.wire.before = async ({ fop }) => {
+      if (fop !== "inodelk" || isLate) return;
+      isLate = true;
+      await rig.a.rename("first", "target");
+    };
+    await rig.b.rename("second", "target");
+    await rig.pass();
+    expect(isLate).toBe(true);
+    expect(rig.hidden()).toEqual([`${gfidText(gfid)}.1`]);
   });
 
   it("agree on the room of a block that one wrote while the other took it away", async () => {
