@@ -39,7 +39,7 @@ describe("two writers", () => {
     await both;
     // Nobody waited for the end of a delay.
     expect(copies.env.clock.nowMs()).toBeLessThan(SECOND_MS);
-    // At worst the lock changes hands with every write: lock (asked twice), mark, write, sync, unmark, unlock.
+    // At worst the lock changes hands with every write: lock (asked twice), mark, write, sync, two more.
     for (const [index, { calls }] of copies.wires.entries())
       expect(calls.length + second.doors[index]!.calls.length).toBeLessThanOrEqual(7 * 80);
     await copies.env.clock.advance(2 * SECOND_MS);

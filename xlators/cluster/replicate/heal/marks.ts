@@ -165,7 +165,8 @@ function inSlots(slots: readonly Slot[], count: (slot: Slot) => number): Counts 
  * error of a good copy; its marks are left for the next heal then, and with it those of the sources.
  *
  * Copies that are no quorum do not begin to blame those that failed, which may be the quorum that goes on
- * without them: all marks stay then, as of a heal that was interrupted. GlusterFS blames (afr_selfheal_undo_pending).
+ * without them: all marks stay then, as of a heal that was interrupted. GlusterFS blames
+ * (afr_selfheal_undo_pending).
  */
 export async function undo(
   set: ReplicaSet,
