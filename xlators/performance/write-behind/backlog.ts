@@ -353,7 +353,7 @@ export class Backlog {
     }
   }
 
-  /** Whether a turn will clear a failed batch, and nothing that must be written before that turn waits for it. */
+  /** Whether a turn will clear a failed batch, and nothing to be written before that turn waits for it. */
   #isSuperseded(batch: Batch, index: number): boolean {
     for (let after = index + 1; after < this.#line.length; after++) {
       const place = this.#line[after]!;
