@@ -235,10 +235,13 @@ function faultPlan(random: Prng, bricks: number, clients: number): FaultPlan {
 
 /**
  * Without a rule of quorum two copies that go their own ways are in split brain, and an operation that its
- * client did not live to mark may be undone by a merge: what holds is that one brick alone may be in trouble.
+ * client did not live to mark may be undone by a merge: what holds is that one brick alone may be in trouble,
+ * and by being away. One that is there but refuses changes refuses marks, too: it keeps the one of an
+ * unfinished operation, and the merge that follows gives removed names back (AFR's does the same).
  */
 function oneInTrouble(plan: FaultPlan): FaultPlan {
-  const weights = { ...plan.weights, "client-kill": 0, "client-freeze": 0 };
+  const away = { "disk-full": 0, "disk-errors": 0 };
+  const weights = { ...plan.weights, ...away, "client-kill": 0, "client-freeze": 0 };
   return { ...plan, weights, bricks: plan.bricks.slice(0, 1) };
 }
 
