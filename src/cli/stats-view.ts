@@ -5,6 +5,7 @@
 
 import Table from "cli-table3";
 import type { Figures } from "../control/figures.ts";
+import { quorumLines } from "../control/quorum-figures.ts";
 import type { FopFigures, MeterSnapshot } from "../core/fop-meter.ts";
 import type { FopName } from "../core/fops.ts";
 import { percentileMs } from "../core/latency.ts";
@@ -28,7 +29,8 @@ export function statsText(figures: Figures): string {
     `${callsInFlight} calls in flight, ${memory}, ${cpu}`;
   const places = placesOf(figures);
   const names = busiest(places);
-  if (names.length === 0) return `${head}\nnothing was asked\n`;
+  if (names.length === 0)
+    return `${[head, "nothing was asked", ...quorumLines(figures.quorum)].join("\n")}\n`;
   const table = new Table({
     head: HEAD,
     colAligns: HEAD.map((_, index) => (index < 2 ? "left" : "right")),
@@ -44,7 +46,7 @@ export function statsText(figures: Figures): string {
       first = false;
     }
   }
-  return `${[head, table.toString(), ...pings(figures)].join("\n")}\n`;
+  return `${[head, table.toString(), ...pings(figures), ...quorumLines(figures.quorum)].join("\n")}\n`;
 }
 
 /** No lines: columns are enough, and can be cut by other programs. */

@@ -10,6 +10,7 @@ import type { BrickMeters } from "./brick-meters.ts";
 import type { Figures } from "./figures.ts";
 import { type Answer, type Command, QUESTIONS, type Question } from "./messages.ts";
 import { readProfile } from "./profiles.ts";
+import { quorumFigures } from "./quorum-figures.ts";
 import { statedump } from "./statedump.ts";
 import type { TunedVolume } from "./tuned-volume.ts";
 
@@ -69,6 +70,7 @@ function figuresOf(subject: Subject): Figures {
     edge: subject.edgeFigures(),
     graph: volume.live.meter.snapshot(),
     bricks: meters.snapshot(new Set(volume.graph.nodes.map(({ section }) => section.name))),
+    quorum: quorumFigures(volume.graph),
     process: { rssBytes: process.memoryUsage.rss(), cpuMs: (user + system) / 1000 },
   };
 }

@@ -11,6 +11,7 @@ import type { FopFigures, MeterSnapshot } from "../core/fop-meter.ts";
 import type { FopName } from "../core/fops.ts";
 import { latenciesSince, NO_LATENCIES } from "../core/latency.ts";
 import type { BrickFigures } from "./brick-meters.ts";
+import type { QuorumFigures } from "./quorum-figures.ts";
 
 export interface Figures {
   readonly mountpoint: string;
@@ -22,6 +23,7 @@ export interface Figures {
   readonly edge: MeterSnapshot;
   readonly graph: MeterSnapshot;
   readonly bricks: readonly BrickFigures[];
+  readonly quorum: readonly QuorumFigures[];
   readonly process: { readonly rssBytes: number; readonly cpuMs: number };
 }
 

@@ -14,6 +14,8 @@ const BOUNDS_SEC = Array.from({ length: 27 }, (_, power) => (2 ** power * 16) / 
 
 type Labels = Readonly<Record<string, string>>;
 
+type Metric = (name: string, type: string, help: string) => void;
+
 interface Sample {
   readonly labels: Labels;
   readonly figures: FopFigures;
@@ -24,7 +26,7 @@ export function prometheusText(figures: Figures): string {
   const samples = samplesOf(figures);
   const mount = { mountpoint: figures.mountpoint };
   const lines: string[] = [];
-  const metric = (name: string, type: string, help: string): void => {
+  const metric: Metric = (name, type, help) => {
     lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
   };
   metric("mortar_fop_duration_seconds", "histogram", "How long file operations took, by place.");
@@ -39,6 +41,7 @@ export function prometheusText(figures: Figures): string {
   for (const { brick, pingMs } of figures.bricks)
     if (pingMs !== undefined)
       lines.push(`mortar_brick_ping_seconds${text({ ...mount, brick })} ${pingMs / 1000}`);
+  if (figures.quorum.length > 0) pushQuorum(lines, metric, figures);
   metric("mortar_calls_in_flight", "gauge", "File operations that have not been answered.");
   lines.push(`mortar_calls_in_flight${text(mount)} ${figures.callsInFlight}`);
   metric("mortar_uptime_seconds", "gauge", "Since the volume was mounted.");
@@ -48,6 +51,21 @@ export function prometheusText(figures: Figures): string {
   metric("mortar_process_cpu_seconds_total", "counter", "Processor time of the mount's process.");
   lines.push(`mortar_process_cpu_seconds_total${text(mount)} ${figures.process.cpuMs / 1000}`);
   return `${lines.join("\n")}\n`;
+}
+
+function pushQuorum(lines: string[], metric: Metric, { mountpoint, quorum }: Figures): void {
+  metric("mortar_replica_has_quorum", "gauge", "1: enough copies are up.");
+  for (const { name, hasQuorum } of quorum)
+    lines.push(`mortar_replica_has_quorum${text({ mountpoint, replica: name })} ${hasQuorum ? 1 : 0}`);
+  metric("mortar_replica_copies_up", "gauge", "Copies that are up.");
+  for (const { name, copiesUp } of quorum)
+    lines.push(`mortar_replica_copies_up${text({ mountpoint, replica: name })} ${copiesUp}`);
+  metric("mortar_replica_calls_waiting_for_quorum", "gauge", "Calls that wait until enough copies are up.");
+  for (const { name, waiting } of quorum)
+    lines.push(`mortar_replica_calls_waiting_for_quorum${text({ mountpoint, replica: name })} ${waiting}`);
+  metric("mortar_replica_calls_suspended_total", "counter", "Calls that had to wait for quorum.");
+  for (const { name, suspended } of quorum)
+    lines.push(`mortar_replica_calls_suspended_total${text({ mountpoint, replica: name })} ${suspended}`);
 }
 
 function samplesOf({ mountpoint, edge, graph, bricks }: Figures): Sample[] {

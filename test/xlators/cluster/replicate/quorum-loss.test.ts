@@ -1,6 +1,7 @@
 /** What calls get, and what is left on the copies, when quorum is lost before or in the middle of them. */
 
 import { describe, expect, it } from "vitest";
+import { quorumFigures } from "../../../../src/control/quorum-figures.ts";
 import { SETATTR } from "../../../../src/core/iatt.ts";
 import type { Fd } from "../../../../src/core/inode.ts";
 import type { Replicate } from "../../../../xlators/cluster/replicate/replicate.ts";
@@ -152,6 +153,9 @@ describe("quorum-loss-policy suspend", () => {
     expect(JSON.parse(stats.toString())).toMatchObject({ up: 1, of: 3, waiting: 3, suspensions: 1 });
     const dump = copies.graph.xlator<Replicate>("v-replicate-0").dump();
     expect(dump).toMatchObject({ hasQuorum: false, callsForQuorum: { waiting: 3, suspensions: 1 } });
+    expect(quorumFigures(copies.graph.graph)).toEqual([
+      { name: "v-replicate-0", copiesUp: 1, hasQuorum: false, waiting: 3, suspended: 3, timedOut: 0 },
+    ]);
     copies.wires[1]!.mend();
     for (const write of writes) expect((await write).size).toBe(3);
     expect((await read).length).toBeGreaterThan(0);
