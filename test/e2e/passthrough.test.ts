@@ -49,6 +49,9 @@ const FROZEN = `
   const byte = Buffer.from("w");
   if (flags !== "r") fs.writeSync(fd, byte, 0, 1, 3);
   process.kill(Number(pid), "SIGSTOP");
+  const moves = (thread) =>
+    !/\\) T /.test(fs.readFileSync("/proc/" + pid + "/task/" + thread + "/stat", "latin1"));
+  while (fs.readdirSync("/proc/" + pid + "/task").some(moves));
   if (flags === "r") fs.readSync(fd, byte, 0, 1, 4);
   else fs.writeSync(fd, byte, 0, 1, 4);
   fs.writeSync(1, "done " + byte);`;

@@ -110,7 +110,7 @@ describe.each(MAKES)("a %s client", (client) => {
       const data = pattern(BLOCK);
       const fd = await agent.open(at("stalled"), "O_RDWR|O_CREAT|O_DIRECT");
       await agent.write(fd, data, 0);
-      brick.process.signal("SIGSTOP");
+      await brick.process.freeze();
       try {
         expect(await codeOf(agent.write(fd, data, BLOCK))).toBe("ENOTCONN");
         expect(await codeOf(agent.stat(at("stalled")))).toBe("ENOTCONN");

@@ -93,7 +93,7 @@ describe.each(casts())("%s", (cast) => {
     const s = await Scene.open(lab, cast);
     const fd = await agent.open(s.at("file"), "O_RDWR|O_CREAT");
     await agent.write(fd, "content", 0);
-    s.replica.bricks[1]!.process.signal("SIGSTOP");
+    await s.replica.bricks[1]!.process.freeze();
     try {
       // As `umount -l` leaves it: the file is open, and its marks are to be cleared.
       await s.mount.process.stop("SIGTERM");

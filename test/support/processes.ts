@@ -13,7 +13,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
-import { pause } from "./wait.ts";
+import { pause, until } from "./wait.ts";
 
 const OUTPUT_MAX = 4 << 20;
 /** Environment variable by which the children of one test file are known. */
@@ -111,6 +111,12 @@ export class Running {
     this.child.kill(signal);
   }
 
+  /** SIGSTOP, and waits until all its threads have stopped: until then they may answer one more call. */
+  async freeze(): Promise<void> {
+    this.signal("SIGSTOP");
+    await until("a stopped process", () => threadStates(this.pid).every((state) => state === "T"));
+  }
+
   /** SIGKILL to this one process, and waits for its end. */
   async kill(): Promise<Exit> {
     this.signal("SIGKILL");
@@ -127,6 +133,14 @@ export class Running {
     this.signal("SIGKILL");
     throw new Error(`did not end within ${deadlineMs} ms of ${signal}: ${this.output}`);
   }
+}
+
+/** The states of a process' threads, a letter each (proc(5)). */
+function threadStates(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/task`).map((thread) => {
+    const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, "latin1");
+    return stat.slice(stat.lastIndexOf(")") + 2)[0]!;
+  });
 }
 
 /** The children of one test file. */
