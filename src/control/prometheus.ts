@@ -9,6 +9,7 @@
 import type { FopFigures, MeterSnapshot } from "../core/fop-meter.ts";
 import { bucketEndMs, type LatencySnapshot } from "../core/latency.ts";
 import type { Figures } from "./figures.ts";
+import type { QuorumFigures } from "./quorum-figures.ts";
 
 const BOUNDS_SEC = Array.from({ length: 27 }, (_, power) => (2 ** power * 16) / 1e6);
 
@@ -54,18 +55,16 @@ export function prometheusText(figures: Figures): string {
 }
 
 function pushQuorum(lines: string[], metric: Metric, { mountpoint, quorum }: Figures): void {
-  metric("mortar_replica_has_quorum", "gauge", "1: enough copies are up.");
-  for (const { name, hasQuorum } of quorum)
-    lines.push(`mortar_replica_has_quorum${text({ mountpoint, replica: name })} ${hasQuorum ? 1 : 0}`);
-  metric("mortar_replica_copies_up", "gauge", "Copies that are up.");
-  for (const { name, copiesUp } of quorum)
-    lines.push(`mortar_replica_copies_up${text({ mountpoint, replica: name })} ${copiesUp}`);
-  metric("mortar_replica_calls_waiting_for_quorum", "gauge", "Calls that wait until enough copies are up.");
-  for (const { name, waiting } of quorum)
-    lines.push(`mortar_replica_calls_waiting_for_quorum${text({ mountpoint, replica: name })} ${waiting}`);
-  metric("mortar_replica_calls_suspended_total", "counter", "Calls that had to wait for quorum.");
-  for (const { name, suspended } of quorum)
-    lines.push(`mortar_replica_calls_suspended_total${text({ mountpoint, replica: name })} ${suspended}`);
+  const each = (name: string, type: string, help: string, value: (of: QuorumFigures) => number): void => {
+    metric(name, type, help);
+    for (const of of quorum) lines.push(`${name}${text({ mountpoint, replica: of.name })} ${value(of)}`);
+  };
+  const waiting = "Calls that wait until enough copies are up.";
+  each("mortar_replica_has_quorum", "gauge", "1: enough copies are up.", (of) => (of.hasQuorum ? 1 : 0));
+  each("mortar_replica_copies_up", "gauge", "Copies that are up.", (of) => of.copiesUp);
+  each("mortar_replica_calls_waiting_for_quorum", "gauge", waiting, (of) => of.waiting);
+  const suspended = "Calls that had to wait for quorum.";
+  each("mortar_replica_calls_suspended_total", "counter", suspended, (of) => of.suspended);
 }
 
 function samplesOf({ mountpoint, edge, graph, bricks }: Figures): Sample[] {

@@ -25,6 +25,19 @@ export function fanout<T, R>(
   );
 }
 
+/**
+ * The first reply when all who are there did it; undefined when nobody is there (ENOTCONN). Throws the first
+ * refusal.
+ */
+export function replyOfAllThere<R>(outcomes: Iterable<Outcome<R> | undefined>): R | undefined {
+  let reply: R | undefined;
+  for (const outcome of outcomes) {
+    if (outcome?.ok) reply ??= outcome.reply;
+    else if (outcome !== undefined && outcome.error.code !== "ENOTCONN") throw outcome.error;
+  }
+  return reply;
+}
+
 /** `Promise.allSettled` for the hot path: the same results at a third of the cost. */
 export function allSettled<R>(promises: readonly Promise<R>[]): Promise<PromiseSettledResult<R>[]> {
   return new Promise((resolve) => {

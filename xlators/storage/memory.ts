@@ -99,9 +99,6 @@ interface Owner {
   readonly gid: number;
 }
 
-/** Virtual xattr: the paths of an object. */
-const PATHS_KEY = "glusterfs.gfidtopath";
-
 /** An open file or directory. */
 interface Open {
   readonly node: MemNode;
@@ -343,8 +340,8 @@ class Memory extends XlatorBase<typeof options> {
   override getxattr(call: Call, args: Args<"getxattr">): Promise<Reply<"getxattr">> {
     return this.#run("getxattr", () => {
       const node = this.#names.at(args.loc);
-      if (args.name !== PATHS_KEY) return { xattrs: getXattrs(node, args.name, call) };
-      return { xattrs: new Dict().setStr(PATHS_KEY, this.#disk.pathsOf(node).join(":")) };
+      if (args.name !== KEY.GFID_TO_PATH) return { xattrs: getXattrs(node, args.name, call) };
+      return { xattrs: new Dict().setStr(KEY.GFID_TO_PATH, this.#disk.pathsOf(node).join(":")) };
     });
   }
 
@@ -740,7 +737,7 @@ class Memory extends XlatorBase<typeof options> {
 function removalAnswers(request: Dict | undefined, node: MemNode): Dict | undefined {
   const reply = countAnswers(request, node);
   if (request?.has("get-link-count")) reply!.setUint("get-link-count", node.nlink);
-  if (request?.has("gf_get_file_block_count")) reply!.setUint("gf_get_file_block_count", node.iatt().blocks);
+  if (request?.has(KEY.BLOCK_COUNT)) reply!.setUint(KEY.BLOCK_COUNT, node.iatt().blocks);
   return reply;
 }
 

@@ -5,6 +5,7 @@
  */
 
 import type { Call } from "../../../src/core/call.ts";
+import { replyOfAllThere } from "../../../src/core/concurrency.ts";
 import type { Args, Reply } from "../../../src/core/fops.ts";
 import { IPC_UPCALL } from "../../../src/core/upcall-flags.ts";
 import type { SubvolumeSet } from "./subvolume-set.ts";
@@ -13,11 +14,7 @@ import type { SubvolumeSet } from "./subvolume-set.ts";
 export async function ipc(set: SubvolumeSet, call: Call, args: Args<"ipc">): Promise<Reply<"ipc">> {
   if (args.op !== IPC_UPCALL) return set.children[0]!.ipc(call, args);
   const up = set.all.filter((child) => set.isUp(child));
-  let reply: Reply<"ipc"> | undefined;
-  for (const outcome of await set.onEach(up, "ipc", call, args)) {
-    if (outcome.ok) reply ??= outcome.reply;
-    else if (outcome.error.code !== "ENOTCONN") throw outcome.error;
-  }
+  const reply = replyOfAllThere(await set.onEach(up, "ipc", call, args));
   if (reply === undefined) throw set.error("ENOTCONN", "ipc", "no subvolume is up");
   return reply;
 }

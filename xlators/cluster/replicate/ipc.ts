@@ -5,6 +5,7 @@
  */
 
 import type { Call } from "../../../src/core/call.ts";
+import { replyOfAllThere } from "../../../src/core/concurrency.ts";
 import { Dict } from "../../../src/core/dict.ts";
 import type { Args, Reply } from "../../../src/core/fops.ts";
 import { IPC_UPCALL } from "../../../src/core/upcall-flags.ts";
@@ -16,12 +17,7 @@ export async function ipc(set: ReplicaSet, call: Call, args: Args<"ipc">): Promi
   if (args.op !== IPC_UPCALL) return set.children[0]!.ipc(call, args);
   const xdata = args.xdata?.clone() ?? new Dict();
   for (const key of set.pendingKeys) xdata.setInt(key, 0);
-  const outcomes = await fanoutTo(set, set.up, "ipc", call, { ...args, xdata });
-  let reply: Reply<"ipc"> | undefined;
-  for (const outcome of outcomes) {
-    if (outcome?.ok) reply ??= outcome.reply;
-    else if (outcome !== undefined && outcome.error.code !== "ENOTCONN") throw outcome.error;
-  }
+  const reply = replyOfAllThere(await fanoutTo(set, set.up, "ipc", call, { ...args, xdata }));
   if (reply === undefined) throw noQuorum(set, "ipc");
   return reply;
 }

@@ -22,9 +22,8 @@ import { asRoot, Directories, isGone, ROOT_CALL } from "./directories.ts";
 import type { ShardFile } from "./file.ts";
 import { PROBED_BEYOND, shardName } from "./geometry.ts";
 
-/** Asks an unlink how many 512-byte blocks what it removed had in the end. */
-const BLOCK_COUNT = "gf_get_file_block_count";
-const COUNTING = new Dict().setUint(BLOCK_COUNT, 1);
+/** Asks an unlink for the room of what it removed. */
+const COUNTING = new Dict().setUint(KEY.BLOCK_COUNT, 1);
 
 /** One block that exists. */
 export class Shard {
@@ -161,7 +160,7 @@ export class Shards {
       const { xdata } = await this.#below.unlink(asRoot(call), args);
       this.#inodes.drop(inode);
       // Others may have written since the lookup.
-      return xdata?.number(BLOCK_COUNT) ?? stat.blocks;
+      return xdata?.number(KEY.BLOCK_COUNT) ?? stat.blocks;
     } catch (error) {
       if (isGone(error)) return undefined;
       throw error;

@@ -149,7 +149,7 @@ async function openOrMake(
   }
   const before = await lstat(path);
   if ((before.mode & S_IFMT) === S_IFDIR) throw brick.error("EISDIR", "create");
-  if ((before.mode & S_IFMT) === S_IFREG)
+  if (brick.fence.isArmed && (before.mode & S_IFMT) === S_IFREG)
     await brick.fence.pass(brick.states.of(await brick.gfidOn(path)), path);
   return { osFd: await open(path, flags), before };
 }

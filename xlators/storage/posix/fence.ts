@@ -51,6 +51,11 @@ export class Fence {
     this.#armed = mark?.toString() === this.#boot;
   }
 
+  /** Whether `pass` may have anything to say. */
+  get isArmed(): boolean {
+    return this.#armed;
+  }
+
   /**
    * To be called before a file is opened or cut by its path; `osPath` leads to it. Rejects with EBUSY while
    * another process may write it. Undefined (no promise) when that is out of the question.

@@ -124,29 +124,18 @@ async function writeNow(
   differences?: Differences,
 ): Promise<PrePost & { size: number }> {
   const pre = brick.iattOfFile(file);
-  const wanted = iovSize(args.data);
-  let size = wanted === 0 ? 0 : await writeOnce(brick, file, args.data, wanted, args.offset);
-  if (size < wanted) size = await writeRest(brick, file, args, { size: wanted, done: size });
-  const stamping = call.time && brick.stampFile(call, file);
-  if (stamping) await stamping;
-  if ((args.flags & SYNC_BITS) !== 0) await brick.io.fsync(file.osFd, (args.flags & O_SYNC) !== O_SYNC);
-  const post = brick.iattOfFile(file);
-  return { size, pre: differences === undefined ? pre : differences.end(pre, post), post };
-}
-
-/** A write whose attributes before and after give differences that add up. */
-async function writeCounted(
-  brick: Brick,
-  call: Call,
-  file: OpenFile,
-  args: Args<"writev">,
-): Promise<PrePost & { size: number }> {
-  const { differences } = file.state;
-  differences.begin(brick.iattOfFile(file));
+  differences?.begin(pre);
   try {
-    return await writeNow(brick, call, file, args, differences);
+    const wanted = iovSize(args.data);
+    let size = wanted === 0 ? 0 : await writeOnce(brick, file, args.data, wanted, args.offset);
+    if (size < wanted) size = await writeRest(brick, file, args, { size: wanted, done: size });
+    const stamping = call.time && brick.stampFile(call, file);
+    if (stamping) await stamping;
+    if ((args.flags & SYNC_BITS) !== 0) await brick.io.fsync(file.osFd, (args.flags & O_SYNC) !== O_SYNC);
+    const post = brick.iattOfFile(file);
+    return { size, pre: differences?.end(pre, post) ?? pre, post };
   } catch (error) {
-    differences.fail();
+    differences?.fail();
     throw error;
   }
 }
@@ -161,11 +150,11 @@ async function writeAsAsked(
 ): Promise<Reply<"writev">> {
   const checking = checkProtection(brick, file, xdata);
   if (checking) await checking;
-  const write = xdata.has(WRITE_UPDATE_ATOMIC) ? writeCounted : writeNow;
+  const differences = xdata.has(WRITE_UPDATE_ATOMIC) ? file.state.differences : undefined;
   const asksAppend = xdata.has(WRITE_IS_APPEND);
   const { size, pre, post } = asksAppend
-    ? await brick.writes.run(file.state.key, () => write(brick, call, file, args))
-    : await write(brick, call, file, args);
+    ? await brick.writes.run(file.state.key, () => writeNow(brick, call, file, args, differences))
+    : await writeNow(brick, call, file, args, differences);
   const answers = new Dict();
   answerFdCounts(file, xdata, answers);
   if (asksAppend) {

@@ -14,7 +14,6 @@ export const PROTECT_WRITES = "trusted.glusterfs.protect.writes";
 export const LINK_COUNT_REQUEST = "gf_request_link_count";
 export const LINK_COUNT_RESPONSE = "gf_response_link_count";
 export const GET_LINK_COUNT = "get-link-count";
-export const BLOCK_COUNT = "gf_get_file_block_count";
 export const IATT_IN_XATTR = "dht-get-iatt-in-xattr";
 export const PRE_STAT = "virt-gf-prestat";
 export const POST_STAT = "virt-gf-poststat";

@@ -12,6 +12,7 @@ import type { Args, ParentPrePost, Reply } from "../../../src/core/fops.ts";
 import { type Gfid, gfidEquals, gfidText, NULL_GFID, newGfid } from "../../../src/core/gfid.ts";
 import { isDir, isRegular } from "../../../src/core/iatt.ts";
 import type { Loc } from "../../../src/core/inode.ts";
+import { KEY } from "../../../src/core/keys.ts";
 import { lstat, type OsStat, rename, rmdir, unlink } from "../../../src/os/files.ts";
 import { iattsIn } from "./answers.ts";
 import { iattOf, linksOf } from "./attributes.ts";
@@ -19,14 +20,7 @@ import type { Brick, Parent } from "./brick.ts";
 import { gfid2path } from "./gfid2path.ts";
 import { ifAbsent, ifThere, isCode } from "./handle.ts";
 import type { InodeState } from "./inode-state.ts";
-import {
-  BLOCK_COUNT,
-  GET_LINK_COUNT,
-  IATT_IN_XATTR,
-  LINK_COUNT_REQUEST,
-  LINK_COUNT_RESPONSE,
-  LINKTO,
-} from "./keys.ts";
+import { GET_LINK_COUNT, IATT_IN_XATTR, LINK_COUNT_REQUEST, LINK_COUNT_RESPONSE, LINKTO } from "./keys.ts";
 import { getXattr, removeXattr, setXattr, XATTR_CREATE } from "./target.ts";
 
 /** Mode of distribute's linkto files: no permissions but the sticky bit. */
@@ -196,7 +190,7 @@ async function unlinkAnswers(
   if (!xdata) return undefined;
   const reply = new Dict();
   const pre = iattOf(entry.stat, entry.gfid, state.mdata);
-  if (xdata.has(BLOCK_COUNT)) reply.setUint(BLOCK_COUNT, pre.blocks);
+  if (xdata.has(KEY.BLOCK_COUNT)) reply.setUint(KEY.BLOCK_COUNT, pre.blocks);
   if (xdata.has(GET_LINK_COUNT)) reply.setUint(GET_LINK_COUNT, links);
   if (xdata.has(LINK_COUNT_REQUEST)) reply.setUint(LINK_COUNT_RESPONSE, links);
   if (xdata.has(IATT_IN_XATTR) && isRegular(entry.stat)) {

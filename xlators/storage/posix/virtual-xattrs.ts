@@ -30,7 +30,7 @@ export async function virtualXattr(
   if (name === "trusted.glusterfs.node-uuid") return { text: nodeUuid(brick) };
   if (isPathinfo(name)) return { text: pathinfo(brick, subject) };
   if (name.startsWith(REAL_FILENAME)) return { text: await realName(brick, subject, name) };
-  if (name === "glusterfs.gfidtopath" || name === "glusterfs.gfid2path") {
+  if (name === KEY.GFID_TO_PATH || name === "glusterfs.gfid2path") {
     if (!brick.options.gfid2path) throw brick.error("ENODATA", "getxattr");
     return { text: (await paths(brick, subject)).join(brick.options["gfid2path-separator"]) };
   }

@@ -12,12 +12,11 @@ import type { Reply } from "../../../../src/core/fops.ts";
 import { type Gfid, gfidEquals, gfidText, ROOT_GFID } from "../../../../src/core/gfid.ts";
 import { S_IFDIR, S_IFMT } from "../../../../src/core/iatt.ts";
 import { Inode } from "../../../../src/core/inode.ts";
+import { KEY } from "../../../../src/core/keys.ts";
 import type { XlatorBase } from "../../../../src/core/xlator.ts";
 import { childrenOf } from "../child-set.ts";
 import type { ReplicaSet } from "../replica-set.ts";
 import { isGone } from "./index-directory.ts";
-
-const PATH_KEY = "glusterfs.gfidtopath";
 
 /**
  * One path of an object on this brick; undefined when the brick has it and knows no path. Rejects with ENOENT
@@ -26,8 +25,8 @@ const PATH_KEY = "glusterfs.gfidtopath";
 export async function pathOn(child: XlatorBase, call: Call, gfid: Gfid): Promise<string | undefined> {
   const loc = { inode: new Inode(gfid) };
   try {
-    const { xattrs } = await child.getxattr(call, { loc, name: PATH_KEY });
-    const text = xattrs.text(PATH_KEY);
+    const { xattrs } = await child.getxattr(call, { loc, name: KEY.GFID_TO_PATH });
+    const text = xattrs.text(KEY.GFID_TO_PATH);
     return text?.startsWith("/") ? await firstPath(child, call, text, gfid) : undefined;
   } catch (error) {
     if (isGone(error) || (error instanceof FopError && error.code === "ENOTCONN")) throw error;

@@ -40,7 +40,7 @@ export function allPlaces(places: Places): readonly Place[] {
 }
 
 /** Whether all copies that have the object have as many names of it; none when no copy has it. */
-export function isMoved(places: Places): boolean {
+function isMoved(places: Places): boolean {
   const counts = new Set(places.filter((names) => names.length > 0).map((names) => names.length));
   return counts.size === 1;
 }

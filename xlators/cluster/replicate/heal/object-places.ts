@@ -10,12 +10,12 @@ import { FopError } from "../../../../src/core/errors.ts";
 import { type Gfid, gfidEquals, ROOT_GFID } from "../../../../src/core/gfid.ts";
 import { type Iatt, isDir, S_IFDIR } from "../../../../src/core/iatt.ts";
 import { Inode } from "../../../../src/core/inode.ts";
+import { KEY } from "../../../../src/core/keys.ts";
 import { type ChildSet, hasChild } from "../child-set.ts";
 import type { ReplicaSet } from "../replica-set.ts";
 import { isAbsent } from "./look.ts";
 import type { Place, Places } from "./moves.ts";
 
-const PATHS_KEY = "glusterfs.gfidtopath";
 /** What a brick puts between two paths, unless it was told otherwise. */
 const SEPARATOR = ":";
 
@@ -73,9 +73,9 @@ async function pathsOn(
   stat: Iatt,
 ): Promise<readonly string[] | undefined> {
   try {
-    const args = { loc: { inode: new Inode(stat.gfid) }, name: PATHS_KEY };
+    const args = { loc: { inode: new Inode(stat.gfid) }, name: KEY.GFID_TO_PATH };
     const { xattrs } = await set.children[child]!.getxattr(call, args);
-    const text = xattrs.text(PATHS_KEY);
+    const text = xattrs.text(KEY.GFID_TO_PATH);
     if (!text?.startsWith("/")) return undefined;
     if (linksOf(stat) === 1) return [text];
     return text.split(`${SEPARATOR}/`).map((path, at) => (at === 0 ? path : `/${path}`));
