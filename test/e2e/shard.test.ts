@@ -190,6 +190,7 @@ async function share(volume: GlusterVolume): Promise<void> {
     "fio",
     [
       "--name=verify",
+      "--verify_state_save=0",
       `--directory=${ours.place}`,
       "--filesize=24m",
       "--rw=randwrite",
