@@ -7,10 +7,11 @@
  * Requests come one at a time from fio, which replays a log made here: each goes to another block, so nothing
  * that is kept for the last block helps. On a replica 3 a write to a block that nobody wrote to for a second
  * takes its lock and marks it on three disks first, whatever the size of the image: there all blocks are only
- * read, and writes go to a gibibyte of them, as a guest's do to what it uses at a time.
+ * read, and writes go to a gibibyte of them, as a guest's do to what it uses at a time. Beside one brick the
+ * same requests go to bare files, one a block, on its file system: what many files cost there is not Mortar's.
  */
 
-import { readFileSync } from "node:fs";
+import { closeSync, ftruncateSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseFio } from "../src/compare/fio.ts";
 import { median, shortNumber } from "../src/compare/stats.ts";
@@ -56,7 +57,8 @@ type What = "read" | "write";
 
 interface Target {
   readonly text: string;
-  readonly mount: Mount;
+  /** Where its files are. */
+  readonly directory: string;
   readonly spots: readonly Spot[];
   readonly loads: readonly What[];
   readonly latencies: Latencies;
@@ -122,9 +124,14 @@ async function measure(
   const tell = (what: string): void => progress(`scale: ${title}: ${what}`);
   const [near, far] = [await lab.mount(make, volfile), await lab.mount(make, volfile)];
   const both = ["read", "write"] as const;
-  const target = (text: string, mount: Mount, spots: readonly Spot[], loads: readonly What[]): Target => ({
+  const target = (
+    text: string,
+    directory: string,
+    spots: readonly Spot[],
+    loads: readonly What[] = both,
+  ): Target => ({
     text,
-    mount,
+    directory,
     spots,
     loads,
     latencies: { read: [], write: [] },
@@ -132,10 +139,18 @@ async function measure(
   const each = Math.ceil(requests / BLOCKS_PER_GIB);
   const some = { ...large, names: large.names.slice(0, 1), blocksEach: BLOCKS_PER_GIB };
   const targets: readonly Target[] = [
-    target(SMALL.text, near, spotsOf(SMALL, each), both),
-    target("all of them", far, spotsOf(large), copies === 1 ? both : ["read"]),
-    ...(copies === 1 ? [] : [target("16 of them", far, spotsOf(some, each), both)]),
+    target(SMALL.text, near.mountpoint, spotsOf(SMALL, each)),
+    target("all of them", far.mountpoint, spotsOf(large), copies === 1 ? both : ["read"]),
+    ...(copies === 1 ? [] : [target("16 of them", far.mountpoint, spotsOf(some, each))]),
   ];
+  const bare = lab.makeDirectory("bare");
+  const bareTargets: readonly Target[] =
+    copies === 1
+      ? [
+          target(`bare files, ${SMALL.text}`, bare, asFiles(spotsOf(SMALL, each))),
+          target("bare files, all of them", bare, asFiles(spotsOf(large))),
+        ]
+      : [];
   const holder = lab.agent({ timeoutMs: DEADLINE_MS });
   for (const images of [SMALL, large])
     for (const name of images.names) {
@@ -143,14 +158,20 @@ async function measure(
       const fd = await holder.open(join(mountpoint, name), "O_RDWR|O_CREAT");
       await holder.ftruncate(fd, images.blocksEach * BLOCK);
     }
-  for (const { text, mount, spots } of targets) {
+  for (const { spots } of bareTargets) makeFiles(bare, spots);
+  for (const { text, directory, spots } of [...targets, ...bareTargets]) {
     tell(`first writes: ${text}`);
-    await replay(lab, mount, spots, { what: "write", depth: FILL_DEPTH, seed: 0, requests: spots.length });
+    await replay(lab, directory, spots, {
+      what: "write",
+      depth: FILL_DEPTH,
+      seed: 0,
+      requests: spots.length,
+    });
   }
   for (let pass = 0; pass <= PASSES; pass++) {
-    for (const { text, mount, spots, loads, latencies } of targets)
+    for (const { text, directory, spots, loads, latencies } of [...targets, ...bareTargets])
       for (const what of loads) {
-        const us = await replay(lab, mount, spots, { what, depth: 1, seed: pass, requests });
+        const us = await replay(lab, directory, spots, { what, depth: 1, seed: pass, requests });
         tell(`pass ${pass} of ${PASSES}: ${text}: ${what} ${shortNumber(us)} us`);
         if (pass > 0) latencies[what].push(us);
       }
@@ -163,18 +184,19 @@ async function measure(
   const isOurs = make === "mortar";
   return [
     { text: `${title}: memory`, value: resident, unit: "MiB", ...(isOurs ? { wanted: RSS_MIB } : {}) },
-    ...ratios(title, targets, isOurs),
+    ...ratios(title, targets, isOurs ? RATIO : undefined),
+    ...ratios(title, bareTargets, undefined),
   ];
 }
 
 /** Against the small image. */
-function ratios(title: string, [small, ...others]: readonly Target[], isOurs: boolean): Figure[] {
+function ratios(title: string, [small, ...others]: readonly Target[], wanted: number | undefined): Figure[] {
   return others.flatMap(({ text, loads, latencies }) =>
     loads.map((what) => ({
       text: `${title}: 4k ${what}, ${text}, against ${small!.text}`,
       value: median(latencies[what]) / median(small!.latencies[what]),
       unit: "x",
-      ...(isOurs ? { wanted: RATIO } : {}),
+      ...(wanted === undefined ? {} : { wanted }),
     })),
   );
 }
@@ -190,6 +212,23 @@ function spotsOf({ names, blocksEach }: Images, each = 1): Spot[] {
   );
 }
 
+/** The same places, where each block is a file. */
+function asFiles(spots: readonly Spot[]): Spot[] {
+  return spots.map(({ file, offset }) => ({
+    file: `${file}.${Math.floor(offset / BLOCK)}`,
+    offset: offset % BLOCK,
+  }));
+}
+
+/** Sparse files as long as a block. */
+function makeFiles(directory: string, spots: readonly Spot[]): void {
+  for (const file of new Set(spots.map((spot) => spot.file))) {
+    const fd = openSync(join(directory, file), "w");
+    ftruncateSync(fd, BLOCK);
+    closeSync(fd);
+  }
+}
+
 interface Load {
   readonly what: What;
   /** Requests at a time. */
@@ -201,11 +240,11 @@ interface Load {
 /** Asks at so many of the spots, each at most once, in a random order. @returns mean microseconds */
 async function replay(
   lab: Lab,
-  mount: Mount,
+  directory: string,
   spots: readonly Spot[],
   { what, depth, seed, requests }: Load,
 ): Promise<number> {
-  const pathOf = (file: string): string => join(mount.mountpoint, file);
+  const pathOf = (file: string): string => join(directory, file);
   const files = [...new Set(spots.map(({ file }) => file))];
   const lines = ["fio version 2 iolog", ...files.map((file) => `${pathOf(file)} add`)];
   lines.push(...files.map((file) => `${pathOf(file)} open`));

@@ -99,24 +99,29 @@ async function answerSpecial(
 }
 
 async function answerXattrs(
-  { target, state }: Subject,
+  subject: Subject,
   patterns: string[],
   lists: boolean,
   reply: Dict,
 ): Promise<void> {
-  const names = (await listXattrs(target)).filter(
+  const names = (await listXattrs(subject.target)).filter(
     (name) =>
       isXattrName(name) &&
       ((lists && !isUnlisted(name)) || patterns.some((pattern) => fnmatch(pattern, name))),
   );
-  const values = await Promise.all(names.map((name) => getXattr(target, name)));
-  for (let i = 0; i < names.length; i++) {
-    const name = names[i]!;
-    const value = values[i];
-    if (!value) continue;
-    // Memory may be a moment ahead of the disk, and the attributes in the same reply come from there.
-    reply.setBytes(name, name === KEY.MDATA && state.mdata ? encodeMdata(state.mdata) : value);
-  }
+  await addXattrs(subject, names, reply);
+}
+
+/** Those of the names that are there. */
+export async function addXattrs(subject: Subject, names: readonly string[], reply: Dict): Promise<void> {
+  const values = await Promise.all(names.map((name) => xattrNow(subject, name)));
+  for (let i = 0; i < names.length; i++) if (values[i]) reply.setBytes(names[i]!, values[i]!);
+}
+
+/** One xattr. Times in memory may be ahead of the disk (lazy-times.ts), and attributes come from there. */
+export async function xattrNow({ target, state }: Subject, name: string): Promise<Buffer | undefined> {
+  const value = await getXattr(target, name);
+  return value && name === KEY.MDATA && state.mdata ? encodeMdata(state.mdata) : value;
 }
 
 /** The whole file, when it is no longer than the client asks for. */

@@ -1,9 +1,14 @@
 /**
- * Times of reads and writes reach the disk a moment later than the reply: in memory at once, in the xattr
- * after at most DELAY_MS, and before the reply of flush, of fsync (not fdatasync) and of the last release. An
- * xattr write for each write of a stamped client would double the latency of small writes.
+ * Times of reads and writes: in memory at once, in the xattr later, where GlusterFS writes it in each write. An
+ * xattr costs a small write as much as its data, and a block file of a large image is hardly ever written
+ * twice within a second.
  *
- * Limits: a brick that is killed may lose the times (never the data) of writes of the last DELAY_MS.
+ * Promises: times are on disk before the reply of flush, of fsync (not fdatasync) and of the last release, and
+ * before an fd of the file is closed; soon after a client has left; else from OPENED_MS or UNOPENED_MS on. One
+ * file after the other, so that requests hardly notice.
+ *
+ * Limits: a brick that is killed may lose the times (never the data) of that long. So does one that loses its
+ * power with GlusterFS: 5 s by ext4's journal, 30 s of data that nobody synced.
  */
 
 import type { Call } from "../../../src/core/call.ts";
@@ -13,24 +18,40 @@ import type { InodeState } from "./inode-state.ts";
 import type { MdataStore } from "./mdata-store.ts";
 import type { OpenFile, OpenFiles } from "./open-files.ts";
 
-const DELAY_MS = 100;
+/** Of a file that a client has open. */
+const OPENED_MS = 1000;
+/**
+ * Of a file that is reached by its gfid alone: a block of an image, which shows the times of its base file. As
+ * long as the kernel holds back data.
+ */
+const UNOPENED_MS = 30_000;
+/** Files written at a time when all are to be. */
+const PARALLEL = 4;
 
-interface Pending {
+interface Owed {
   /** In use until the times are written, so that its OS fd stays open. */
   readonly file: OpenFile;
-  readonly timer: Timer;
+  readonly dueMs: number;
 }
 
 export class LazyTimes {
   readonly #mdata: MdataStore;
   readonly #files: OpenFiles;
-  readonly #env: Env;
-  readonly #pending = new Map<InodeState, Pending>();
+  readonly #opened: Queue;
+  readonly #unopened: Queue;
 
   constructor(mdata: MdataStore, files: OpenFiles, env: Env) {
     this.#mdata = mdata;
     this.#files = files;
-    this.#env = env;
+    const write = (state: InodeState): Promise<void> => this.settle(state);
+    this.#opened = new Queue(env, OPENED_MS, write);
+    this.#unopened = new Queue(env, UNOPENED_MS, write);
+    files.onClosing = ({ state }) => void this.settle(state);
+  }
+
+  /** Files whose times are not on disk yet. */
+  get size(): number {
+    return this.#opened.size + this.#unopened.size;
   }
 
   /**
@@ -46,28 +67,125 @@ export class LazyTimes {
     const changed = state.mdata === null ? mdataAt(time) : raiseMdata(state.mdata, time, mask);
     if (changed === state.mdata) return undefined;
     state.mdata = changed;
-    if (!this.#pending.has(state)) {
-      file.users++;
-      const timer = this.#env.clock.after(DELAY_MS, () => void this.settle(state));
-      this.#pending.set(state, { file, timer });
-    }
+    this.#owe(state, file);
     return undefined;
   }
 
-  /** Writes what is still only in memory of an inode. */
+  /** Writes what is still only in memory of an inode; of one that is gone nothing is written. */
   async settle(state: InodeState): Promise<void> {
-    const pending = this.#pending.get(state);
-    if (!pending) return;
-    this.#pending.delete(state);
-    pending.timer.cancel();
+    const owed = this.#opened.take(state) ?? this.#unopened.take(state);
+    if (!owed) return;
     try {
-      await this.#mdata.store(state, pending.file.osFd);
+      if (!state.removed) await this.#mdata.store(state, owed.file.osFd);
     } finally {
-      this.#files.leave(pending.file);
+      this.#files.leave(owed.file);
     }
   }
 
+  /** Writes what there is, beside other work; not waited for. */
+  hurry(): void {
+    this.#opened.hurry();
+    this.#unopened.hurry();
+  }
+
+  /** Resolves when all is written. */
   async settleAll(): Promise<void> {
-    await Promise.all([...this.#pending.keys()].map((state) => this.settle(state)));
+    const states = [...this.#opened.states(), ...this.#unopened.states()];
+    let next = 0;
+    const work = async (): Promise<void> => {
+      while (next < states.length) await this.settle(states[next++]!);
+    };
+    await Promise.all(Array.from({ length: PARALLEL }, work));
+  }
+
+  #owe(state: InodeState, file: OpenFile): void {
+    if (this.#opened.has(state)) return;
+    if (file.anonymous) {
+      if (this.#unopened.has(state)) return;
+      file.users++;
+      this.#unopened.add(state, file);
+      return;
+    }
+    // An fd is enough; the other may be of use to nobody any more.
+    const owed = this.#unopened.take(state);
+    if (!owed) file.users++;
+    this.#opened.add(state, owed?.file ?? file);
+  }
+}
+
+/** Files that wait equally long, so that the first that came is due first; one timer for all. */
+class Queue {
+  readonly #env: Env;
+  readonly #delayMs: number;
+  readonly #write: (state: InodeState) => Promise<void>;
+  readonly #owed = new Map<InodeState, Owed>();
+  #timer: Timer | undefined;
+  #isWriting = false;
+  /** Those that came until then are due. */
+  #hurriedMs = Number.NEGATIVE_INFINITY;
+
+  constructor(env: Env, delayMs: number, write: (state: InodeState) => Promise<void>) {
+    this.#env = env;
+    this.#delayMs = delayMs;
+    this.#write = write;
+  }
+
+  get size(): number {
+    return this.#owed.size;
+  }
+
+  states(): Iterable<InodeState> {
+    return this.#owed.keys();
+  }
+
+  has(state: InodeState): boolean {
+    return this.#owed.has(state);
+  }
+
+  add(state: InodeState, file: OpenFile): void {
+    this.#owed.set(state, { file, dueMs: this.#env.clock.nowMs() + this.#delayMs });
+    this.#watch();
+  }
+
+  /** It is written by the caller. */
+  take(state: InodeState): Owed | undefined {
+    const owed = this.#owed.get(state);
+    if (owed === undefined) return undefined;
+    this.#owed.delete(state);
+    if (this.#owed.size === 0) this.#stopWatching();
+    return owed;
+  }
+
+  hurry(): void {
+    this.#hurriedMs = this.#env.clock.nowMs() + this.#delayMs;
+    this.#stopWatching();
+    this.#watch();
+  }
+
+  #stopWatching(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  #watch(): void {
+    if (this.#timer !== undefined || this.#isWriting) return;
+    const first = this.#owed.entries().next().value;
+    if (first === undefined) return;
+    const { dueMs } = first[1];
+    const waitMs = dueMs <= this.#hurriedMs ? 0 : dueMs - this.#env.clock.nowMs();
+    this.#timer = this.#env.clock.after(waitMs, () => {
+      this.#timer = undefined;
+      void this.#writeDue();
+    });
+  }
+
+  async #writeDue(): Promise<void> {
+    this.#isWriting = true;
+    for (const [state, { dueMs }] of this.#owed) {
+      if (dueMs > Math.max(this.#env.clock.nowMs(), this.#hurriedMs)) break;
+      await this.#write(state);
+    }
+    this.#isWriting = false;
+    this.#watch();
   }
 }

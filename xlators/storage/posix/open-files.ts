@@ -67,6 +67,8 @@ export class OpenFile {
 }
 
 export class OpenFiles {
+  /** Called for a file that nobody is to use any more, and that is closed when the last user leaves. */
+  onClosing: (file: OpenFile) => void = () => {};
   readonly #handles: Handles;
   readonly #states: InodeStates;
   readonly #mdata: MdataStore;
@@ -213,6 +215,7 @@ export class OpenFiles {
     if (file.closing) return;
     file.closing = true;
     if (file.users === 0) this.#close(file);
+    else this.onClosing(file);
   }
 
   #close(file: OpenFile): void {

@@ -136,6 +136,7 @@ class Posix extends XlatorBase<typeof posixOptions> {
       directory: this.options.directory,
       healthy: !this.#failed,
       openFiles: this.#brick?.files.size ?? 0,
+      timesPending: this.#brick?.times.size ?? 0,
     };
   }
 
@@ -177,7 +178,9 @@ class Posix extends XlatorBase<typeof posixOptions> {
 
   override forget(_inode: Inode): void {}
 
-  override clientDisconnect(_client: NonNullable<Call["client"]>): void {}
+  override clientDisconnect(_client: NonNullable<Call["client"]>): void {
+    this.#brick.times.hurry();
+  }
 
   override stat(_call: Call, args: Args<"stat">): Promise<Reply<"stat">> {
     return this.#in(

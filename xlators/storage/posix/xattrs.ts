@@ -11,7 +11,7 @@ import { KEY } from "../../../src/core/keys.ts";
 import { decodeMdata } from "../../../src/core/mdata.ts";
 import { combineXattr } from "../../../src/core/xattrop.ts";
 import { aclFromText } from "./acl-text.ts";
-import { answer, iattsIn } from "./answers.ts";
+import { addXattrs, answer, iattsIn, xattrNow } from "./answers.ts";
 import type { Brick, Subject } from "./brick.ts";
 import { GFID2PATH_PREFIX, isGfid2path } from "./gfid2path.ts";
 import { isCode } from "./handle.ts";
@@ -118,7 +118,7 @@ async function oneXattr(brick: Brick, call: Call, subject: Subject, name: string
   const reply = new Dict();
   if (virtual)
     return "text" in virtual ? reply.setStr(name, virtual.text) : reply.setUint(name, virtual.count);
-  const value = await getXattr(subject.target, name);
+  const value = await xattrNow(subject, name);
   if (value === undefined) throw brick.error("ENODATA", "getxattr");
   return reply.setBytes(name, value);
 }
@@ -127,12 +127,8 @@ async function allXattrs(call: Call, subject: Subject): Promise<Dict> {
   const names = (await listXattrs(subject.target)).filter(
     (name) => !name.startsWith(GFID2PATH_PREFIX) && !isIdentity(name) && !isHiddenFrom(call, name),
   );
-  const values = await Promise.all(names.map((name) => getXattr(subject.target, name)));
   const reply = new Dict();
-  for (let i = 0; i < names.length; i++) {
-    const value = values[i];
-    if (value) reply.setBytes(names[i]!, value);
-  }
+  await addXattrs(subject, names, reply);
   return reply;
 }
 

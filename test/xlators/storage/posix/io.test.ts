@@ -25,9 +25,7 @@ import {
 } from "../../../../src/core/open-flags.ts";
 import { alignedBuffer } from "../../../../src/os/memory.ts";
 import { adler32From0 } from "../../../../xlators/storage/posix/adler32.ts";
-import { fakeEnv } from "../../../support/fake-env.ts";
 import { getXattr } from "../../../support/libc.ts";
-import { until } from "../../../support/wait.ts";
 import { CALL, PosixFixture, stamped, withGfid } from "./brick-fixture.ts";
 
 const ATOMIC = "glusterfs.write-update-atomic";
@@ -141,31 +139,6 @@ describe("readv and writev", () => {
     expect(earlier.post).toMatchObject({ mtime: 2000, mtimeNsec: 2 });
     await brick.top.flush(CALL, { fd });
     expect(mtimeOnDisk(brick.path("f"))).toBe(2000);
-  });
-
-  it("show a new time at once, and have it on disk soon, or with flush, fsync or release", async () => {
-    const env = fakeEnv();
-    await using brick = await PosixFixture.start({}, env);
-    const { fd } = await brick.create("f", { call: stamped(7, 1) });
-    const write = (sec: number) =>
-      brick.top.writev(stamped(3, sec), { fd, data: [Buffer.from("x")], offset: 0, flags: 0 });
-    await write(2);
-    const xdata = new Dict().setInt("trusted.glusterfs.mdata", 0);
-    const seen = await brick.lookup("f", { xdata });
-    expect(seen.stat.mtime).toBe(2);
-    expect(Number(seen.xdata!.bytes("trusted.glusterfs.mdata")!.readBigUInt64BE(25))).toBe(2);
-    expect(mtimeOnDisk(brick.path("f"))).toBe(1);
-    await env.clock.advance(100);
-    await until("the time is on disk", () => mtimeOnDisk(brick.path("f")) === 2);
-    await write(3);
-    await brick.top.flush(CALL, { fd });
-    expect(mtimeOnDisk(brick.path("f"))).toBe(3);
-    await write(4);
-    await brick.top.fsync(CALL, { fd, datasync: false });
-    expect(mtimeOnDisk(brick.path("f"))).toBe(4);
-    await write(5);
-    await brick.top.release(fd);
-    expect(mtimeOnDisk(brick.path("f"))).toBe(5);
   });
 
   it("many stamped writes at once leave the latest time on disk", async () => {
