@@ -11,6 +11,7 @@ import { keepAlive } from "../core/env-node.ts";
 import { FopError, UserError } from "../core/errors.ts";
 import { addCompare } from "./compare/declare.ts";
 import { addFileCommands } from "./files/declare.ts";
+import { guardOutput } from "./output.ts";
 
 const EDGES = ["auto", "dev-fuse", "fuse-native"];
 const FORMATS = ["text", "dot", "mermaid", "json"];
@@ -234,6 +235,7 @@ async function addMountOptionsHelp(mortar: Command): Promise<void> {
   mount?.addHelpText("after", `\n${mountOptionsHelp()}`);
 }
 
+guardOutput(process.argv[2]);
 const release = keepAlive();
 try {
   const mortar = program();

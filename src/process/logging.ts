@@ -3,14 +3,14 @@
  * message, fields.
  *
  * On a terminal (and by default in files too) lines are for people; `format: "json"` gives one JSON object a
- * line. Writing is synchronous, so that the last line before a crash is there; nothing on the way of a fop
- * logs at the default level.
+ * line. Writing is synchronous (log-sink.ts); nothing on the way of a fop logs at the default level.
  */
 
 import { pino } from "pino";
-import pretty from "pino-pretty";
+import { prettyFactory } from "pino-pretty";
 import { UserError } from "../core/errors.ts";
 import type { LogFields, Logger, LogLevel } from "../core/log.ts";
+import { appender, LogSink } from "./log-sink.ts";
 
 export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "none"] as const;
 export type LogThreshold = (typeof LOG_LEVELS)[number];
@@ -45,34 +45,35 @@ export function openLog(options: LoggingOptions): Logger {
   const { file, format = "text" } = options;
   const level = options.level === "none" ? "silent" : options.level;
   try {
-    const stream =
-      format === "json"
-        ? pino.destination({ dest: file ?? 2, sync: true, mkdir: true })
-        : pretty({
-            destination: file ?? 2,
-            mkdir: true,
-            append: true,
-            sync: true,
-            colorize: file === undefined && process.stderr.isTTY === true,
-            translateTime: "SYS:yyyy-mm-dd HH:MM:ss.l",
-            ignore: "pid,hostname",
-            singleLine: true,
-          });
-    return new PinoLogger(pino({ level, base: null, serializers: { error: errorFields } }, stream));
+    const sink = new LogSink(appender(file), format === "json" ? asItIs : forPeople(file === undefined));
+    return new PinoLogger(pino({ level, base: null, serializers: { error: errorFields } }, sink));
   } catch (error) {
     throw new UserError(`log file "${file}": ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 
-type Sink = Record<LogLevel, (fields: object, message: string) => void> & {
-  child(fields: object): Sink;
+function asItIs(line: string): string {
+  return line;
+}
+
+function forPeople(onStderr: boolean): (line: string) => string {
+  return prettyFactory({
+    colorize: onStderr && process.stderr.isTTY === true,
+    translateTime: "SYS:yyyy-mm-dd HH:MM:ss.l",
+    ignore: "pid,hostname",
+    singleLine: true,
+  });
+}
+
+type Levels = Record<LogLevel, (fields: object, message: string) => void> & {
+  child(fields: object): Levels;
 };
 
 class PinoLogger implements Logger {
-  readonly #pino: Sink;
+  readonly #pino: Levels;
 
-  constructor(sink: Sink) {
-    this.#pino = sink;
+  constructor(levels: Levels) {
+    this.#pino = levels;
   }
   trace(message: string, fields: LogFields = {}): void {
     this.#pino.trace(printable(fields), message);

@@ -137,6 +137,12 @@ describe("a volume of glusterd", () => {
     ).toEqual([mountpoint, mountpoint]);
   });
 
+  it("ends quietly when nobody reads on", async () => {
+    const script = `${MORTAR} stats ${mount.mountpoint} --prometheus | head -n 1; echo \${PIPESTATUS[0]}`;
+    const exit = await lab.processes.tryRun("bash", ["-c", script]);
+    expect(exit).toMatchObject({ code: 0, stderr: "", stdout: expect.stringMatching(/\n141\n$/) });
+  });
+
   it.each([
     ["an unknown key", ["eager-lok", "on"], /"eager-lok": no such option; did you mean cluster\.eager-lock/],
     ["no value", ["cluster.eager-lock"], /a value is missing/],

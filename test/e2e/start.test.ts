@@ -63,11 +63,14 @@ describe("npm start", () => {
     expect(readdirSync(mountpoint)).toEqual([]);
   });
 
-  it("finds the same data when it is started again", async () => {
+  it("finds the same data when it is started again, and ends well when nobody reads what it says", async () => {
     const running = await npmStart(data, mountpoint);
     expect((await agent.readFile(join(mountpoint, "kept"))).toString()).toBe("data of the first start");
     expect(await agent.list(mountpoint)).toEqual(["kept", "vm1.qcow2"]);
+    // As `npm start | tee log` on a terminal, where Ctrl-C ends the reader first.
+    for (const pipe of [running.child.stdout!, running.child.stderr!]) pipe.destroy();
     expect(await interrupt(running)).toBe(0);
+    expect(mountAt(mountpoint)).toBeUndefined();
   });
 
   it("is refused while another one uses the data, and leaves that one alone", async () => {

@@ -8,6 +8,7 @@ import { overrideOptions, parseXlatorOption, readVolfile } from "../../src/api/o
 import { FopError } from "../../src/core/errors.ts";
 import { parseVolfile, printVolfile } from "../../src/graph/volfile.ts";
 import { parseListen, startBrick } from "../../src/process/brick.ts";
+import { LogSink } from "../../src/process/log-sink.ts";
 import { openLog, parseLogLevel } from "../../src/process/logging.ts";
 import { fakeEnv } from "../support/fake-env.ts";
 
@@ -113,6 +114,26 @@ describe("log", () => {
       "none",
     ]);
     expect(() => parseLogLevel("loud")).toThrow(/^log level "loud"/);
+  });
+
+  it.each(["text", "json"] as const)("outlives a disk that is full, as %s", (format) => {
+    const log = openLog({ level: "info", file: "/dev/full", format });
+    for (let line = 0; line < 3; line++) log.info("lost");
+  });
+
+  it("says how many lines are missing when there is room again", () => {
+    const taken: string[] = [];
+    let isFull = false;
+    const put = (text: string): boolean => {
+      if (!isFull) taken.push(...text.trimEnd().split("\n"));
+      return !isFull;
+    };
+    const sink = new LogSink(put, (line) => `${JSON.parse(line).msg}, ${JSON.parse(line).lines ?? 0}\n`);
+    for (const msg of ["one", "two", "three", "four"]) {
+      isFull = msg === "two" || msg === "three";
+      sink.write(`${JSON.stringify({ msg })}\n`);
+    }
+    expect(taken).toEqual(["one, 0", "lines are missing here, 2", "four, 0"]);
   });
 
   it("says in one line that its file cannot be", () => {

@@ -1,7 +1,7 @@
 /** `mortar cat SOURCE...`: files of volumes to standard output, one after the other. */
 
 import { FopError, UserError } from "../../core/errors.ts";
-import { endOnBrokenPipe, writeOut } from "./output.ts";
+import { writeOut } from "../output.ts";
 import { parseVolumePlace, type VolumePlace } from "./place.ts";
 import { each, FileSession } from "./session.ts";
 import { reason } from "./words.ts";
@@ -17,7 +17,6 @@ export function catPlaces(
   session: FileSession,
   places: readonly VolumePlace[],
 ): Promise<boolean> {
-  endOnBrokenPipe();
   return each(places, session, async (place) => {
     const volume = await session.volume(place);
     try {

@@ -5,8 +5,8 @@ import { gfidText } from "../../core/gfid.ts";
 import { type Iatt, isDir } from "../../core/iatt.ts";
 import { encodeName } from "../../core/name.ts";
 import { sizeText } from "../heal-progress.ts";
+import { writeOut } from "../output.ts";
 import { modeText, timeText } from "./attributes.ts";
-import { endOnBrokenPipe, writeOut } from "./output.ts";
 import { parseVolumePlace, type VolumePlace } from "./place.ts";
 import { each, FileSession } from "./session.ts";
 import { reason, shownName } from "./words.ts";
@@ -28,7 +28,6 @@ interface Listed {
 
 export function lsCommand(words: readonly string[], flags: LsFlags): Promise<void> {
   const places = words.map(parseVolumePlace);
-  endOnBrokenPipe();
   return FileSession.run((session) =>
     each(places, session, async (place) => {
       const entries = await list(session, place, flags);

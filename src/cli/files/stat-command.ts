@@ -8,8 +8,8 @@ import type { Statfs } from "../../core/fops.ts";
 import { gfidText } from "../../core/gfid.ts";
 import type { Iatt } from "../../core/iatt.ts";
 import { sizeText } from "../heal-progress.ts";
+import { writeOut } from "../output.ts";
 import { fullTimeText, modeText, typeName } from "./attributes.ts";
-import { endOnBrokenPipe, writeOut } from "./output.ts";
 import { parseVolumePlace } from "./place.ts";
 import { each, FileSession } from "./session.ts";
 import { reason, shownName } from "./words.ts";
@@ -22,7 +22,6 @@ export interface StatFlags {
 
 export function statCommand(words: readonly string[], flags: StatFlags): Promise<void> {
   const places = words.map(parseVolumePlace);
-  endOnBrokenPipe();
   return FileSession.run((session) =>
     each(places, session, async (place) => {
       const volume = await session.volume(place);
