@@ -39,8 +39,12 @@ import { type Connect, type ConnectTarget, type Transport, targetText } from "..
 import type { XdrReader } from "../../src/rpc/xdr.ts";
 import { type ClientOptions, firstTarget, tcpTarget } from "./client-options.ts";
 
-/** Pauses before attempts double up to the one that GlusterFS makes each time. */
-const RETRY_FIRST_MS = 100;
+/**
+ * The pause before an attempt is a tenth of the time that the brick is away, so that it is missed by no more
+ * than that longer than it was; at most what GlusterFS waits each time.
+ */
+const RETRY_SHARE = 0.1;
+const RETRY_MIN_MS = 100;
 const RETRY_MAX_MS = 3000;
 /** A server that does not take a connection within this time is tried again. */
 const CONNECT_TIMEOUT_MS = 20_000;
@@ -105,7 +109,8 @@ export class ClientSession {
   #reconnects = 0;
   #lastXid = 1;
   #retry: Timer | undefined;
-  #retryMs = RETRY_FIRST_MS;
+  /** Since when the session is not up. */
+  #awaySinceMs = 0;
   /** The address last tried, and what was wrong last, for the log. */
   #where = "";
   #lastTrouble = "";
@@ -123,6 +128,7 @@ export class ClientSession {
   start(): void {
     if (this.#running) return;
     this.#running = true;
+    this.#awaySinceMs = this.#init.env.clock.nowMs();
     void this.#attempt();
   }
 
@@ -164,8 +170,10 @@ export class ClientSession {
 
   #retryLater(): void {
     if (!this.#running || this.#retry !== undefined) return;
-    this.#retry = this.#init.env.clock.after(this.#retryMs, () => void this.#attempt());
-    this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MAX_MS);
+    const { clock } = this.#init.env;
+    const shareMs = (clock.nowMs() - this.#awaySinceMs) * RETRY_SHARE;
+    const pauseMs = Math.min(RETRY_MAX_MS, Math.max(RETRY_MIN_MS, shareMs));
+    this.#retry = clock.after(pauseMs, () => void this.#attempt());
   }
 
   async #establish(): Promise<void> {
@@ -198,11 +206,11 @@ export class ClientSession {
     if (this.#brickUp && this.rpc === undefined) {
       this.rpc = this.#ready;
       this.#wasUp = true;
-      this.#retryMs = RETRY_FIRST_MS;
       events.onUp(this.#identityOfBrick());
     } else if (!this.#brickUp) {
       if (this.rpc !== undefined) {
         this.rpc = undefined;
+        this.#awaySinceMs = this.#init.env.clock.nowMs();
         events.onDown();
       }
       events.onConnecting("the brick is not up yet");
@@ -258,6 +266,7 @@ export class ClientSession {
     if (this.#ready !== rpc) return;
     this.#ready = undefined;
     const wasUp = this.rpc === rpc;
+    if (wasUp) this.#awaySinceMs = this.#init.env.clock.nowMs();
     this.rpc = undefined;
     if (this.#running) {
       this.#init.log.warn("disconnected", { why });
