@@ -3,8 +3,8 @@
  *
  * One healer a file, by a lock over all of it in the healers' domain. In the domain of I/O all of it is
  * locked twice for a moment: at first to decide, to write the verdict down and to cut the sinks to size; in
- * the end to see that nothing has changed sides and to take the marks away. In between only the window at
- * work is locked, so that guests go on writing everywhere else, to all copies.
+ * the end to see that nothing has changed sides and to take the marks away. In between only the windows
+ * at work are locked (copy.ts), so that guests go on writing everywhere else, to all copies.
  *
  * Promises: no byte of a sink is overwritten while another copy blames the source for anything new; sinks are
  * synced before their marks go; the arbiter never gets data.
@@ -14,56 +14,19 @@ import { fanout } from "../../../../src/core/concurrency.ts";
 import { SETATTR } from "../../../../src/core/iatt.ts";
 import { Fd } from "../../../../src/core/inode.ts";
 import { O_RDWR } from "../../../../src/core/open-flags.ts";
-import { type ChildSet, childrenOf, hasChild, NO_CHILDREN, only, withoutChild } from "../child-set.ts";
-import type { Verdict } from "../decide.ts";
+import { childrenOf, hasChild, NO_CHILDREN, only, withoutChild } from "../child-set.ts";
+import { checkSource, copySpans, fail, syncSinks, type Tally, type Work } from "./copy.ts";
 import { dataIn } from "./extents.ts";
-import { byteRange, type HeldLock, lockAll, wholeFile } from "./locks.ts";
-import { healDomain, type Look, look } from "./look.ts";
-import { blameGrew, commit, undo } from "./marks.ts";
-import { Pace } from "./pace.ts";
-import { copyPiece, hasHoles } from "./piece.ts";
+import { type HeldLock, lockAll, wholeFile } from "./locks.ts";
+import { healDomain, look } from "./look.ts";
+import { commit, undo } from "./marks.ts";
+import { hasHoles } from "./piece.ts";
 import { changedSpans } from "./records.ts";
 import type { SlotReport } from "./report.ts";
-import {
-  checkStill,
-  finished,
-  HealStop,
-  type HealTask,
-  requireAll,
-  requireAnswers,
-  verdictOn,
-} from "./task.ts";
-import { bytesOf, forEachOf, PIECE_BYTES, type Span, type Window, windowsOf } from "./windows.ts";
+import { checkStill, finished, type HealTask, requireAll, requireAnswers, verdictOn } from "./task.ts";
+import { bytesOf } from "./windows.ts";
 
-/** Pieces that are copied at the same time. */
-const IN_FLIGHT_MAX = 16;
 const TIMES = SETATTR.ATIME | SETATTR.MTIME | SETATTR.CTIME;
-
-/** What a data heal has found out and how far it is. */
-interface Work {
-  readonly task: HealTask;
-  readonly fd: Fd;
-  readonly verdict: Verdict;
-  /** As seen under the lock; `rows` as `commit` left them. */
-  readonly found: Look;
-  readonly spans: readonly Span[];
-  readonly diff: boolean;
-  /** Sinks with data that have not failed so far. */
-  sinks: ChildSet;
-  failed: ChildSet;
-}
-
-export interface DataReport {
-  readonly report: SlotReport;
-  readonly bytesMoved: number;
-  readonly bytesTotal: number;
-}
-
-/** How much was moved is told by `tally`, also when the heal stops half-way. */
-export interface Tally {
-  moved: number;
-  total: number;
-}
 
 /** Throws HealStop or FopError; marks then say what is left to do. */
 export async function healData(task: HealTask, tally: Tally): Promise<SlotReport> {
@@ -79,7 +42,7 @@ export async function healData(task: HealTask, tally: Tally): Promise<SlotReport
       for (const outcome of opened) if (!outcome.ok) throw outcome.error;
       const work = await narrowed(await prepare(task, fd));
       tally.total = bytesOf(work.spans);
-      await copyAll(work, tally);
+      await copySpans(work, tally);
       await syncSinks(work);
       return await finish(work);
     } finally {
@@ -139,93 +102,6 @@ async function truncateSinks(work: Omit<Work, "spans" | "diff">, size: number): 
   const outcomes = await fanout(wrong, (child) => set.children[child]!.ftruncate(call, { fd, offset: size }));
   for (const [at, outcome] of outcomes.entries())
     if (!outcome.ok) fail(work, only(wrong[at]!), "ftruncate", outcome.error);
-}
-
-function fail(
-  work: Pick<Work, "task" | "sinks" | "failed">,
-  children: ChildSet,
-  step: string,
-  error?: unknown,
-): void {
-  const { set } = work.task;
-  work.sinks &= ~children;
-  work.failed |= children;
-  for (const child of childrenOf(children))
-    set.log.warn("a copy could not be healed", { child: set.children[child]!.name, step, error });
-}
-
-async function copyAll(work: Work, tally: Tally): Promise<void> {
-  const { task, spans } = work;
-  const { set } = task;
-  const pace = new Pace(set.env);
-  let done = 0;
-  const tell = (): void => task.onProgress?.({ done, total: tally.total, moved: tally.moved });
-  tell();
-  const windowBytes = PIECE_BYTES * set.options["data-self-heal-window-size"];
-  for (const window of windowsOf(spans, windowBytes)) {
-    checkStill(task);
-    if (work.sinks === NO_CHILDREN) return;
-    const { contended, heldMs } = await copyWindow(work, window, tally);
-    done += bytesOf(window.pieces);
-    tell();
-    await pace.rest(contended, heldMs);
-  }
-}
-
-async function copyWindow(
-  work: Work,
-  window: Window,
-  tally: Tally,
-): Promise<{ contended: boolean; heldMs: number }> {
-  const { task, fd, verdict, found, diff } = work;
-  const { set, call, inode } = task;
-  const { clock } = set.env;
-  const lock = await lockAll(
-    set,
-    call,
-    byteRange(inode, set.name, window.start, window.end - window.start),
-    "wait",
-  );
-  const sinceMs = clock.nowMs();
-  try {
-    requireAll(task, lock);
-    await checkSource(work);
-    const plan = { set, call, fd, source: verdict.source, diff, stats: found.stats };
-    await forEachOf(window.pieces, IN_FLIGHT_MAX, async (piece) => {
-      if (work.sinks === NO_CHILDREN) return;
-      const asked = work.sinks;
-      const { done, moved } = await copyPiece(plan, piece, asked);
-      tally.moved += moved;
-      if (done !== asked) fail(work, asked & ~done & work.sinks, "writev");
-    });
-    return { contended: lock.contended, heldMs: clock.nowMs() - sinceMs };
-  } finally {
-    await lock.release();
-  }
-}
-
-/**
- * A source that failed a write of a guest since is good no longer, and may lack what the sinks have: copying
- * from it would undo what a guest was promised. Marks change under locks only, so that what is seen under
- * this one holds for the window.
- */
-async function checkSource({ task, verdict, found }: Work): Promise<Look> {
-  const now = await look(task.set, task.call, { inode: task.inode });
-  checkStill(task);
-  requireAnswers(task, now);
-  if (blameGrew(found.rows, now.rows, only(verdict.source), "data") !== NO_CHILDREN)
-    throw new HealStop("failed", "the source failed an operation meanwhile", verdict);
-  return now;
-}
-
-async function syncSinks(work: Work): Promise<void> {
-  const { task, fd } = work;
-  const { set, call } = task;
-  if (!set.options["ensure-durability"]) return;
-  const sinks = childrenOf(work.sinks);
-  const outcomes = await fanout(sinks, (child) => set.children[child]!.fsync(call, { fd, datasync: false }));
-  for (const [at, outcome] of outcomes.entries())
-    if (!outcome.ok) fail(work, only(sinks[at]!), "fsync", outcome.error);
 }
 
 /** Sees that all is well, restores times, takes the marks away. */

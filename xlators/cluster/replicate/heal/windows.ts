@@ -56,23 +56,46 @@ export function bytesOf(spans: Iterable<Span>): number {
   return bytes;
 }
 
+/** Tasks that are begun one by one and go on side by side. */
+export class SideBySide {
+  readonly #running = new Set<Promise<void>>();
+  readonly #errors: unknown[] = [];
+
+  /** A task has failed: nothing more should be begun. */
+  get hasFailed(): boolean {
+    return this.#errors.length > 0;
+  }
+
+  begin(task: Promise<void>): void {
+    const running = task
+      .catch((error: unknown) => void this.#errors.push(error))
+      .finally(() => this.#running.delete(running));
+    this.#running.add(running);
+  }
+
+  /** Resolves when no more than `count` run. */
+  async until(count: number): Promise<void> {
+    while (this.#running.size > count) await Promise.race(this.#running);
+  }
+
+  /** Throws the first error of a task. */
+  check(): void {
+    if (this.hasFailed) throw this.#errors[0];
+  }
+}
+
 /** Runs `work` for all items, at most `limit` at a time. Rejects with the first error when all have ended. */
 export async function forEachOf<T>(
   items: readonly T[],
   limit: number,
   work: (item: T) => Promise<void>,
 ): Promise<void> {
-  let next = 0;
-  const errors: unknown[] = [];
-  const run = async (): Promise<void> => {
-    while (next < items.length && errors.length === 0) {
-      try {
-        await work(items[next++]!);
-      } catch (error) {
-        errors.push(error);
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, run));
-  if (errors.length > 0) throw errors[0];
+  const tasks = new SideBySide();
+  for (const item of items) {
+    await tasks.until(limit - 1);
+    if (tasks.hasFailed) break;
+    tasks.begin(work(item));
+  }
+  await tasks.until(0);
+  tasks.check();
 }
