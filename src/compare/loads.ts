@@ -146,6 +146,7 @@ export function describeLoads(scale: Scale): string[] {
       "slowest file's time, minb and maxb single files; KB is 1024 bytes",
     `4k: O_DIRECT, random in one of these files, ${randomSec} s`,
     `dd: ${ddBlocks} writes of 1024 bytes into a new file, buffered, each after the other, close included, no sync`,
+    "the generator sleeps while many requests are in flight, as fio does, and polls for one at a time, as QEMU does",
     `a row that has just started runs each load for up to ${warmUpMs / 1000} s before it is measured`,
   ];
 }

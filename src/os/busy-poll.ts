@@ -57,6 +57,8 @@ export class BusyPoll {
   readonly #sources: PollSource[] = [];
   /** The one of them that knows when Node has something to do. */
   #herald: PollSource | undefined;
+  /** False: the loop sleeps for every event. For who only makes load that others have to bear. */
+  enabled = true;
 
   constructor(maxUs: number, world: PollWorld) {
     this.#maxUs = maxUs;
@@ -76,7 +78,7 @@ export class BusyPoll {
 
   /** An event came in. Called for every message; costs a clock reading. */
   touch(): void {
-    if (this.#maxUs === 0) return;
+    if (this.#maxUs === 0 || !this.enabled) return;
     const nowMs = this.#world.nowMs();
     const gapUs = (nowMs - this.#lastMs) * 1000;
     this.#lastMs = nowMs;

@@ -74,6 +74,18 @@ describe("adaptive polling", () => {
     expect(loop.turns).toBe(before);
   });
 
+  it("goes to sleep when it is disabled meanwhile, and polls again when it is enabled", () => {
+    const loop = new FakeLoop();
+    const poll = new BusyPoll(100, loop);
+    events(loop, poll, 60, 10);
+    poll.enabled = false;
+    events(loop, poll, 60, 10);
+    expect(loop.awake).toBe(false);
+    poll.enabled = true;
+    events(loop, poll, 60, 10);
+    expect(loop.awake).toBe(true);
+  });
+
   it("never polls when it is switched off", () => {
     const loop = new FakeLoop();
     events(loop, new BusyPoll(0, loop), 1, 100);

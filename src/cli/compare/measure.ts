@@ -26,6 +26,7 @@ import {
 } from "../../compare/loads.ts";
 import type { Env } from "../../core/env.ts";
 import { UserError } from "../../core/errors.ts";
+import { EVENT_LOOP } from "../../os/busy-poll.ts";
 import { alignedBuffer } from "../../os/memory.ts";
 import type { OpenLoadFile, Station } from "./rows.ts";
 
@@ -72,6 +73,24 @@ export async function layOut(station: Station, measuring: Measuring): Promise<vo
 
 /** By the generator. */
 export async function measure(station: Station, load: Load, measuring: Measuring): Promise<Sample> {
+  EVENT_LOOP.enabled = !sleepsBetween(station, load);
+  try {
+    return await generate(station, load, measuring);
+  } finally {
+    EVENT_LOOP.enabled = true;
+  }
+}
+
+/**
+ * Whether the generator sleeps until requests are answered. It does, as fio does, where others answer them
+ * and many are in flight: to look out for them would take the cores from who answers. One at a time it
+ * polls, as QEMU does; and the library polls in any case, for its own sake.
+ */
+function sleepsBetween(station: Station, load: Load): boolean {
+  return station.directory !== undefined && !(load.kind === "random" && load.depth === 1);
+}
+
+async function generate(station: Station, load: Load, measuring: Measuring): Promise<Sample> {
   const { env, signal } = measuring;
   switch (load.kind) {
     case "sequential":
