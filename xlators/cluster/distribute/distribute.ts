@@ -22,6 +22,7 @@ import {
   type ChildEvent,
   defineXlator,
   type EventSink,
+  type ParentEvent,
   Xlator,
   XlatorBase,
   type XlatorInit,
@@ -110,6 +111,12 @@ export class Distribute extends XlatorBase<typeof options> {
   override reconfigure(given: DistributeOptions): void {
     super.reconfigure(given);
     this.set.reconfigure(given);
+  }
+
+  override onParentEvent(event: ParentEvent): void {
+    if (event.type === "parent-up") this.#membership.start();
+    else this.#membership.stop();
+    super.onParentEvent(event);
   }
 
   override onChildEvent(event: ChildEvent, from: XlatorBase): void {

@@ -108,7 +108,11 @@ export class Entries {
       if ((await this.#lookups.find(call, loc.parent, loc.name)) !== undefined)
         throw set.error("EEXIST", "mknod");
     }
-    throw set.error("EIO", "mknod", "the layout of blocks changes all the time");
+    throw set.error(
+      "EIO",
+      "mknod",
+      "the layout of /.shard changes at every look, or a brick has lost its part",
+    );
   }
 
   /** Whether the child that a name belongs to has the piece of the layout that says so. */

@@ -78,7 +78,7 @@ export class Lookups {
     return state.layout;
   }
 
-  /** The layout as it is on the children now. */
+  /** The layout as it is on the children now; one with holes or overlaps is healed first. */
   async refreshLayout(call: Call, directory: Inode): Promise<Layout> {
     const set = this.#set;
     const { generation } = set;
@@ -91,7 +91,8 @@ export class Lookups {
     const layout = layoutOf(set, look.outcomes);
     state.laidOut(layout, generation);
     state.mds = this.healer.view(look).mds;
-    return layout;
+    if (layout.isWhole) return layout;
+    return (await this.#locateParent(call, directory)).layout ?? layout;
   }
 
   /** The child that a name belongs to; -1 when it falls into a hole. */

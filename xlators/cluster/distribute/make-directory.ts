@@ -52,9 +52,7 @@ export class MakeDirectory {
         return await this.#make(call, { ...args, loc }, layout, own);
       } catch (error) {
         if (!layoutHasChanged(error) || attempt >= ATTEMPTS_MAX) throw error;
-        const now = await this.#lookups.refreshLayout(call, loc.parent);
-        if (now.equals(layout)) throw error;
-        layout = now;
+        layout = await this.#lookups.refreshLayout(call, loc.parent);
       }
     }
   }

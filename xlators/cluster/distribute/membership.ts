@@ -16,11 +16,21 @@ export class Membership {
   /** Said child-up, and not child-down since. */
   #serving = false;
   #refused: string | undefined;
+  /** Children that go now go because this end does. */
+  #isStopping = false;
 
   constructor(set: SubvolumeSet, tell: (event: ChildEvent) => void) {
     this.#set = set;
     this.#tell = tell;
     this.#reported = set.all.map(() => false);
+  }
+
+  start(): void {
+    this.#isStopping = false;
+  }
+
+  stop(): void {
+    this.#isStopping = true;
   }
 
   childUp(child: number): void {
@@ -58,7 +68,8 @@ export class Membership {
       return;
     }
     this.#serving = false;
-    this.#set.log.error(this.#set.upCount === 0 ? "all subvolumes are down" : "a subvolume is down");
+    if (!this.#isStopping)
+      this.#set.log.error(this.#set.upCount === 0 ? "all subvolumes are down" : "a subvolume is down");
     this.#tell({ type: "child-down" });
   }
 

@@ -10,21 +10,13 @@ import { LAYOUT, MDS, Spread } from "./spread.ts";
 const THIRDS = ["0000000055555554", "55555555aaaaaaa9", "aaaaaaaaffffffff"];
 const CHILDREN = [0, 1, 2];
 
-/** Ranges of a directory, without commit hash and type. */
-async function ranges(
-  spread: Spread,
-  inode: Parameters<Spread["xattrs"]>[0],
-): Promise<(string | undefined)[]> {
-  return (await spread.xattrs(inode, LAYOUT)).map((value) => value?.slice(16));
-}
-
 describe("mkdir", () => {
   it("makes it everywhere, with a whole layout and one metadata owner, where its name belongs", async () => {
     await using spread = await Spread.start();
     const name = await spread.nameOn(1, "d");
     const dir = await spread.session.mkdir(name);
     expect(await spread.shown(name)).toEqual(["directory", "directory", "directory"]);
-    expect([...(await ranges(spread, dir))].sort()).toEqual(THIRDS);
+    expect([...(await spread.ranges(dir))].sort()).toEqual(THIRDS);
     expect(await spread.xattrs(dir, MDS)).toEqual([undefined, "00000000", undefined]);
   });
 
@@ -44,7 +36,7 @@ describe("mkdir", () => {
     const name = await spread.nameOn(0, "d");
     spread.wires[2]!.cut();
     const dir = await spread.session.mkdir(name);
-    expect([...(await ranges(spread, dir))].sort()).toEqual([
+    expect([...(await spread.ranges(dir))].sort()).toEqual([
       "000000007ffffffe",
       "7fffffffffffffff",
       undefined,
@@ -52,7 +44,7 @@ describe("mkdir", () => {
     spread.wires[2]!.mend();
     await spread.session.lookup(name);
     expect(await spread.shown(name)).toEqual(["directory", "directory", "directory"]);
-    expect([...(await ranges(spread, dir))].sort()).toEqual([
+    expect([...(await spread.ranges(dir))].sort()).toEqual([
       "0000000000000000",
       "000000007ffffffe",
       "7fffffffffffffff",
@@ -142,7 +134,7 @@ describe("a lookup heals", () => {
     const stat = await spread.brick(lost).stat("d");
     expect([stat.mode & 0o7777, stat.uid, stat.gid]).toEqual([0o750, 5, 6]);
     expect((await spread.brick(lost).getxattr(dir, "user.note")).toString()).toBe("kept");
-    expect([...(await ranges(spread, dir))].sort()).toEqual(THIRDS);
+    expect([...(await spread.ranges(dir))].sort()).toEqual(THIRDS);
     expect(await session.list(dir)).toEqual([]);
   });
 
@@ -180,14 +172,32 @@ describe("a lookup heals", () => {
     await using spread = await Spread.start();
     const { session } = spread;
     const dir = await session.mkdir("d");
-    const good = await ranges(spread, dir);
+    const good = await spread.ranges(dir);
     const bad = ["0000000000000000000000007fffffff", "00000000000000000000000000000000"];
     for (const value of bad)
       for (const child of CHILDREN) {
         await spread.brick(child).setxattr(dir, LAYOUT, Buffer.from(value, "hex"));
         await session.lookup("d");
-        expect(await ranges(spread, dir)).toEqual(good);
+        expect(await spread.ranges(dir)).toEqual(good);
       }
+  });
+
+  it("no sooner: but names that a client makes with an old layout have it healed, too", async () => {
+    await using spread = await Spread.start();
+    const { session } = spread;
+    const dir = await session.mkdir("d");
+    const good = await spread.ranges(dir);
+    const [file, directory] = [await spread.nameOn(0, "f", dir), await spread.nameOn(0, "d", dir)];
+    const hole = Buffer.from("00000000000000000000000000000000", "hex");
+    const made = [
+      () => session.create(file, { parent: dir }),
+      () => session.mkdir(directory, { parent: dir }),
+    ];
+    for (const make of made) {
+      await spread.brick(0).setxattr(dir, LAYOUT, hole);
+      await make();
+      expect(await spread.ranges(dir)).toEqual(good);
+    }
   });
 
   it("nothing while a child is away, and layouts that an administrator has set never", async () => {
@@ -265,7 +275,7 @@ describe("rmdir", () => {
       const there = await session.exists("d");
       const shown = await spread.shown("d");
       expect(shown, `round ${round}`).toEqual(CHILDREN.map(() => (there ? "directory" : undefined)));
-      if (there) expect([...(await ranges(spread, await session.inode("d")))].sort()).toEqual(THIRDS);
+      if (there) expect([...(await spread.ranges(await session.inode("d")))].sort()).toEqual(THIRDS);
     }
     await other.end();
   });

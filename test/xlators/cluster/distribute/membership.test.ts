@@ -22,6 +22,21 @@ describe("a distribute", () => {
     expect(heard).toEqual(["some-descendent-down", "child-down", "child-up", "some-descendent-up"]);
   });
 
+  it("logs that all are down, unless it is being stopped", async () => {
+    await using spread = await Spread.start({ count: 2, contracts: false });
+    const goAll = (): string[] => {
+      for (const wire of spread.wires) wire.cut();
+      const said = spread.env.log.lines
+        .filter(({ level }) => level === "error")
+        .map(({ message }) => message);
+      for (const wire of spread.wires) wire.mend();
+      return said;
+    };
+    expect(goAll()).toEqual(["all subvolumes are down"]);
+    spread.distribute.onParentEvent({ type: "parent-down" });
+    expect(goAll()).toEqual(["all subvolumes are down"]);
+  });
+
   it("with assert-no-child-down is up only while all are", async () => {
     await using spread = await Spread.start({
       count: 2,

@@ -69,6 +69,26 @@ describe("a block", () => {
     await other.end();
   });
 
+  it.each([
+    ["a hole", "0000000000000000000000000000ffff"],
+    ["an overlap", "000000000000000000000000ffffffff"],
+    ["no piece", undefined],
+  ])("is made although the layout got %s under open images: it is healed first", async (_what, piece) => {
+    await using spread = await Spread.start();
+    const shards = await shardDirectory(spread);
+    const whole = await spread.ranges(shards);
+    const names = await Promise.all([0, 1, 2].map((child) => spread.nameOn(child, "image.", shards)));
+    for (const child of [0, 1, 2]) {
+      const brick = spread.brick(child);
+      const { top, call } = brick;
+      if (piece === undefined) await top.removexattr(call, { loc: { inode: shards }, name: LAYOUT });
+      else await brick.setxattr(shards, LAYOUT, Buffer.from(piece, "hex"));
+      expect(await block(spread.session, names[child]!, shards)).toBe("ok");
+      expect((await spread.shown(names[child]!, shards)).indexOf("data")).toBe(child);
+      expect(await spread.ranges(shards)).toEqual(whole);
+    }
+  });
+
   it("of two clients at work while the layout changes is there once", async () => {
     await using spread = await Spread.start();
     const shards = await shardDirectory(spread);

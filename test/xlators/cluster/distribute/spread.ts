@@ -177,6 +177,11 @@ export class Spread implements AsyncDisposable {
     );
   }
 
+  /** Which hashes belong to each child, in hex: a directory's layout without what tells versions apart. */
+  async ranges(directory: Inode): Promise<(string | undefined)[]> {
+    return (await this.xattrs(directory, LAYOUT)).map((piece) => piece?.slice(16));
+  }
+
   clearCalls(): void {
     for (const wire of this.wires) wire.calls.length = 0;
   }
