@@ -7,7 +7,8 @@
  * the size changed is not believed. Sizes are added to by the owner alone (ownership.ts), who asked the disk
  * when he became it, and the reply of each xattrop shows whether a client of GlusterFS, which asks nobody,
  * came between; then it is put right at once. Block counts need no owner, as they are sums: they travel with
- * the next change of the size, with fsync and flush, and after a second in any case.
+ * the next change of the size, with fsync and flush, and after a second in any case. What is known of a size
+ * may be old where nothing depends on it: see write.ts and read.ts for when something does.
  */
 
 import { internalCall } from "../../../src/core/call.ts";
@@ -24,6 +25,8 @@ import { Ownership, type Target } from "./ownership.ts";
 const FRESH_MS = 1000;
 /** From when on it is asked for again, so that whoever uses the file all the time never waits for it. */
 const RENEWED_MS = 500;
+/** Sizes that nobody needs are asked for at most so often, over all files. */
+const RENEWAL_EVERY_MS = 10;
 /** How long a change of the block count alone may wait. */
 const BLOCKS_DELAY_MS = 1000;
 const TRIES_MAX = 5;
@@ -45,7 +48,23 @@ export function sizeDomain(name: string): string {
 /** Writes that share an xattrop: all that came since the one before was sent. */
 interface Round {
   end: number;
-  readonly done: Promise<void>;
+  /** The size before. */
+  readonly done: Promise<number>;
+}
+
+/**
+ * Limits how often sizes are asked for beside requests: with very many files in use each would be old
+ * whenever its turn comes, and every request would cost another one.
+ */
+export class Renewals {
+  #nextMs = 0;
+
+  /** Whether one may be made now. */
+  take(nowMs: number): boolean {
+    if (nowMs < this.#nextMs) return false;
+    this.#nextMs = nowMs + RENEWAL_EVERY_MS;
+    return true;
+  }
 }
 
 export interface FileSizeInit {
@@ -55,6 +74,8 @@ export interface FileSizeInit {
   readonly name: string;
   /** For what happens later, without an fd. */
   readonly target: () => Target;
+  /** Shared by all files. */
+  readonly renewals: Renewals;
 }
 
 export class FileSize {
@@ -146,12 +167,14 @@ export class FileSize {
 
   /**
    * To be called after a request was sent for which the size is only looked at. Asks the disk when what is
-   * known is getting old; answers what to wait for when it is too old.
+   * known is getting old and there are not too many such questions; answers what to wait for when it is too
+   * old.
    */
   renew(target: Target): Promise<void> | undefined {
     if (this.ownership.isHeld) return undefined;
-    const ageMs = this.#now() - this.#verifiedMs;
-    if (ageMs < RENEWED_MS) return undefined;
+    const now = this.#now();
+    const ageMs = now - this.#verifiedMs;
+    if (ageMs < RENEWED_MS || !this.#init.renewals.take(now)) return undefined;
     const asking = this.refresh(target);
     asking.catch(ignore);
     return ageMs < FRESH_MS ? undefined : asking;
@@ -186,14 +209,21 @@ export class FileSize {
   }
 
   /** Resolves when the disk knows of every block that was added before. */
-  flushBlocks(target: Target): Promise<void> {
-    if (this.#blocksPending === 0 && this.#blocksSent === 0) return Promise.resolve();
-    return this.#join(target, 0);
+  async flushBlocks(target: Target): Promise<void> {
+    if (this.#blocksPending !== 0 || this.#blocksSent !== 0) await this.#join(target, 0);
   }
 
-  /** Resolves when the size on disk is at least `end`. */
-  extend(target: Target, end: number): Promise<void> {
+  /** Resolves when the size on disk is at least `end`, with the size that it had before. */
+  extend(target: Target, end: number): Promise<number> {
     return this.#join(target, end);
+  }
+
+  /**
+   * The same for bytes that were written where the file was believed to reach, when there is reason to doubt
+   * that. A client that is just cutting the file is waited for.
+   */
+  async confirm(target: Target, end: number): Promise<number> {
+    return this.ownership.isHeld && end <= this.size ? this.size : this.extend(target, end);
   }
 
   /** Runs `write` with the end of the file, while nobody else extends it; it answers the new end. */
@@ -242,7 +272,7 @@ export class FileSize {
     return this.#init.env.clock.nowMs();
   }
 
-  #join(target: Target, end: number): Promise<void> {
+  #join(target: Target, end: number): Promise<number> {
     let round = this.#round;
     if (round === undefined) {
       round = { end, done: this.#alone(() => this.#run(target)) };
@@ -265,11 +295,11 @@ export class FileSize {
     return end;
   }
 
-  async #run(target: Target): Promise<void> {
+  async #run(target: Target): Promise<number> {
     if (this.#round!.end === 0) {
       this.#leaveRound();
       await this.#add(target, same);
-      return;
+      return this.size;
     }
     try {
       await this.ownership.enter(target);
@@ -278,7 +308,9 @@ export class FileSize {
       throw error;
     }
     try {
+      const before = this.size;
       await this.#reach(target, this.#leaveRound());
+      return before;
     } finally {
       this.ownership.leave();
     }

@@ -10,11 +10,11 @@
 import { LRUCache } from "lru-cache";
 import type { Env } from "../../../src/core/env.ts";
 import { type Gfid, gfidKey } from "../../../src/core/gfid.ts";
-import { type Iatt, isRegular, S_IFMT } from "../../../src/core/iatt.ts";
+import { type Iatt, isRegular, S_IFMT, ZERO_IATT } from "../../../src/core/iatt.ts";
 import { Inode } from "../../../src/core/inode.ts";
 import type { XlatorBase } from "../../../src/core/xlator.ts";
 import type { Extent } from "./attributes.ts";
-import { FileSize } from "./file-size.ts";
+import { FileSize, type Renewals } from "./file-size.ts";
 import { Gate } from "./gate.ts";
 import type { Target } from "./ownership.ts";
 import type { Shard } from "./shards.ts";
@@ -33,6 +33,7 @@ export interface FileInit {
   readonly env: Env;
   /** Instance name of features/shard. */
   readonly name: string;
+  readonly renewals: Renewals;
 }
 
 export class ShardFile {
@@ -56,6 +57,8 @@ export class ShardFile {
   opens = 0;
   /** What a failed write left is being removed. */
   isTrimmed = false;
+  /** Counted up when a change found the file of a block shorter than it left it, or lost in the meantime. */
+  growths = 0;
   /** This client took its last name. */
   isUnlinked = false;
   /** As last seen; size and blocks in it are the base file's own. */
@@ -126,7 +129,12 @@ export class ShardFile {
     this.#published = undefined;
   }
 
-  /** Attributes of the whole file, as of now. */
+  /** What a reply may publish that did not ask for the size: nothing, when what is known of it may be old. */
+  get lately(): Iatt {
+    return this.size.isFresh ? this.attributes() : ZERO_IATT;
+  }
+
+  /** Attributes of the whole file, as they are known. */
   attributes(): Iatt {
     const last = this.#published;
     const { size, blocks } = this.size;

@@ -3,9 +3,10 @@
  * block that is read, and has no seek).
  *
  * A block that does not exist reads as zeros and is not made. Blocks are read side by side, and in whole, so
- * that O_DIRECT's rules hold up to the end of the file; what lies beyond the end is cut off afterwards. How
- * big the file is, is asked beside the reads when the known size may be old. Promises: what was read is cut
- * at a size that was known before, so whoever reads a file that grows sees no zeros that nobody wrote.
+ * that O_DIRECT's rules hold up to the end of the file; what lies beyond the end is cut off afterwards. Blocks
+ * that have all that was asked for show that the file reaches so far, as whoever cuts it shortens them; how big
+ * it is, is asked where they do not and the known size may be old. Promises: what was read is cut at a size
+ * that was known before, so whoever reads a file that grows sees no zeros that nobody wrote.
  */
 
 import type { Call } from "../../../src/core/call.ts";
@@ -42,15 +43,12 @@ export class Reader {
     const before = extent.size;
     const isKnown = extent.covers(end);
     const reading = this.#readOne(file, call, args, block, within, size);
-    if (isKnown) {
-      void extent.renew(fd);
-      return finish(file, args, before, [await reading], [size]);
-    }
     // Asked after the data was, so that a disk works meanwhile.
-    const asking = extent.ask(fd);
-    asking.catch(ignore);
+    const asking = end <= before ? extent.renew(fd) : isKnown ? undefined : extent.ask(fd);
+    asking?.catch(ignore);
     const part = await reading;
-    await asking;
+    if (isKnown || (end <= before && part?.size === size)) return finish(file, args, before, [part], [size]);
+    await (asking ?? extent.refresh(fd));
     const now = extent.size;
     if (end <= before || now <= before) return finish(file, args, now, [part], [size]);
     part?.lease?.release();
@@ -200,8 +198,8 @@ function finish(
   parts: readonly Part[],
   sizes: readonly number[],
 ): Reply<"readv"> {
-  const stat = file.attributes();
-  const end = Math.min(before, stat.size);
+  const stat = file.lately;
+  const end = Math.min(before, file.size.size);
   const size = Math.max(0, Math.min(asked, end - offset));
   const eof = offset + size >= end;
   const only = parts.length === 1 ? parts[0] : undefined;

@@ -7,9 +7,9 @@
  * blocks; removal survives crashes; O_SYNC, O_DIRECT and fsync reach every block. Needs below: inodelk and
  * entrylk, atomic xattrop, fops by anonymous fd, lookup by gfid.
  * Limits: GlusterFS' client takes no lock when it changes a size, so two writers may extend one file at the
- * same time only where both are Mortar's. Truncate excludes writes of its own client only; others may believe
- * for a second that the file still reaches where it was cut. Parts: file.ts (what is known of a file),
- * shards.ts (blocks), file-size.ts, attributes.ts (keys), and a file for each kind of fop.
+ * same time only where both are Mortar's. For a second other clients may read zeros where one has cut the file
+ * off. Parts: file.ts (what is known of a file), shards.ts (blocks), file-size.ts, attributes.ts (keys), and a
+ * file for each kind of fop.
  */
 
 import type { Call } from "../../../src/core/call.ts";
@@ -38,7 +38,7 @@ import type { Context } from "./context.ts";
 import { copyRange } from "./copy.ts";
 import { SHARD_DIR } from "./directories.ts";
 import { Files, type Known, PLAIN, ShardFile } from "./file.ts";
-import { sizeDomain } from "./file-size.ts";
+import { Renewals, sizeDomain } from "./file-size.ts";
 import { checkKeys, checkName, hiddenFrom, isHidden, isOwnKey, withoutOwnKeys } from "./hidden.ts";
 import { BLOCK_SIZE_MIN, optionsWith, type ShardOptions, type ShardOptionTable } from "./options.ts";
 import { Reader } from "./read.ts";
@@ -87,7 +87,7 @@ export class Shard extends Xlator<ShardOptionTable> {
     super({ ...init, children: [below] });
     this.#below = below;
     const { env, log, name } = this;
-    this.#files = new Files({ below, env, name });
+    this.#files = new Files({ below, env, name, renewals: new Renewals() });
     this.#shards = new Shards({ below, log, name }, this.options["shard-lru-limit"]);
     const [files, shards] = [this.#files, this.#shards];
     this.#context = { name, below, env, log, files, shards, options: () => this.options };
@@ -290,8 +290,9 @@ export class Shard extends Xlator<ShardOptionTable> {
     set: () => Promise<Reply<"setattr">>,
   ): Promise<Reply<"setattr">> {
     const file = this.#files.of(inode) ?? (await this.#load(call, inode));
-    const reply = await set();
-    if (file === PLAIN || isGeoReplication(call)) return reply;
+    if (file === PLAIN || isGeoReplication(call)) return set();
+    // Whoever sets an attribute publishes all that the reply says.
+    const [reply] = await Promise.all([set(), file.size.isFresh ? undefined : file.size.refresh(inode)]);
     const pre = file.attributes();
     if ((valid & SETATTR.MTIME) !== 0) file.timesWereSet();
     file.saw(reply.post);
@@ -477,8 +478,9 @@ export class Shard extends Xlator<ShardOptionTable> {
   #wholeEntry(entry: DirentPlus): DirentPlus {
     const { stat } = entry;
     const file = this.#files.find(stat.gfid);
-    if (file !== undefined) return { ...entry, stat: withExtent(stat, file.attributes()) };
     const extent = isDir(stat) ? undefined : extentOf(entry.xattrs);
+    if (file !== undefined && (file.size.isFresh || extent === undefined))
+      return { ...entry, stat: withExtent(stat, file.attributes()) };
     return extent === undefined ? entry : { ...entry, stat: withExtent(stat, extent) };
   }
 

@@ -25,7 +25,7 @@ export class Syncer {
 
   async fsync(file: ShardFile, call: Call, args: Args<"fsync">): Promise<Reply<"fsync">> {
     const before = [...file.syncs];
-    const pre = file.attributes();
+    const pre = file.lately;
     const [base] = await Promise.all([
       this.#context.below.fsync(call, args),
       this.#syncBlocks(file, call, args.datasync),
@@ -33,7 +33,7 @@ export class Syncer {
       ...before,
     ]);
     file.saw(base.post);
-    return { pre, post: file.attributes(), xdata: base.xdata };
+    return { pre, post: file.lately, xdata: base.xdata };
   }
 
   async flush(file: ShardFile, call: Call, args: Args<"flush">): Promise<Reply<"flush">> {

@@ -4,7 +4,10 @@
  *
  * Blocks are changed side by side; then the size on disk is raised if the range ends beyond it, and the
  * caller hears of success. A write within a block that is known, below a size that is known, costs one
- * writev. Of a write that fails in a later block, what reached the blocks before it is acknowledged as a
+ * writev, however old that knowledge is: whoever cuts a file removes its blocks or shortens them. Only when the
+ * file of a block grew, or was not there, the size is confirmed (file-size.ts) before the caller hears of it;
+ * should the file have been cut meanwhile, the data is written again while nobody may cut it: what is
+ * acknowledged neither lies beyond the end nor is lost with it. Of a write that fails in a later block, what reached the blocks before it is acknowledged as a
  * short one, as write(2) does. Differences of block counts come from the replies, which bricks make atomic by
  * WRITE_UPDATE_ATOMIC. O_SYNC and O_DSYNC hold for every block and for the size.
  */
@@ -48,7 +51,8 @@ export class Writer {
     const { fd, offset } = args;
     checkWritable(this.#context, "writev", fd);
     const size = iovSize(args.data);
-    const pre = file.attributes();
+    const pre = file.lately;
+    const sizeBefore = file.size.size;
     if (size === 0) return { size, pre, post: pre };
     let written = 0;
     if (!file.gate.tryEnter()) await file.gate.enter();
@@ -60,24 +64,30 @@ export class Writer {
         });
         await this.#syncSize(call, args);
       } else {
-        if (offset > file.size.size) await this.#comeNear(file, fd, offset);
+        if (offset > sizeBefore) await this.#comeNear(file, fd, offset);
+        const { growths } = file;
         const writing = this.#write(file, call, args, offset, size);
         // Asked after the data was sent, so that a disk works meanwhile.
         const asking = file.size.renew(fd);
         written = await writing;
         await asking;
         const end = offset + written;
-        if (end > file.size.size) {
-          await file.size.extend(fd, end);
-          await this.#syncSize(call, args);
+        const found = await this.#reach(file, fd, end, growths);
+        if (found !== undefined && found < Math.min(end, sizeBefore)) {
+          // Another client cut the file meanwhile, and may have taken along what was written.
+          await file.size.append(fd, async () => {
+            written = await this.#write(file, call, args, offset, size);
+            return offset + written;
+          });
         }
+        if (found !== undefined && found < end) await this.#syncSize(call, args);
       }
     } finally {
       file.gate.leave();
       if (written < size) this.#cleanUp(file, call, fd, offset + size);
     }
-    const xdata = args.xdata === undefined ? undefined : answers(args, pre.size);
-    return { size: written, pre, post: file.attributes(), xdata };
+    const xdata = args.xdata === undefined ? undefined : answers(args, sizeBefore);
+    return { size: written, pre, post: file.lately, xdata };
   }
 
   /**
@@ -134,12 +144,12 @@ export class Writer {
       await eachOf(pieces(offset, inside, file.blockSize), async (piece) => {
         const { block, offset: from, size } = piece;
         if (block === 0) {
-          this.#account(file, undefined, await below.discard(call, { fd, offset: from, size, xdata }));
+          this.#count(file, undefined, await below.discard(call, { fd, offset: from, size, xdata }));
           return;
         }
         await shards.reach(file, block, call, async (shard) => {
           const lower = { fd: shard.fd, offset: from, size, xdata };
-          this.#account(file, shard, await below.discard(asRoot(call), lower));
+          this.#count(file, shard, await below.discard(asRoot(call), lower));
         });
       });
     } finally {
@@ -166,12 +176,18 @@ export class Writer {
     try {
       const asking = file.size.isFresh ? undefined : file.size.refresh(fd);
       asking?.catch(ignore);
+      const { growths } = file;
       if (!keepSize && offset > file.size.size) await this.#comeNear(file, fd, offset);
-      await eachOf(pieces(offset, size, file.blockSize), (piece) =>
-        this.#change(file, call, fd, piece, change),
-      );
+      const sizeBefore = file.size.size;
+      await this.#changeAll(file, call, args, change);
       await asking;
-      if (!keepSize && end > file.size.size) await file.size.extend(fd, end);
+      const found = keepSize ? undefined : await this.#reach(file, fd, end, growths);
+      if (found !== undefined && found < Math.min(end, sizeBefore)) {
+        await file.size.append(fd, async () => {
+          await this.#changeAll(file, call, args, change);
+          return end;
+        });
+      }
       await file.size.flushBlocks(fd);
       isDone = true;
     } finally {
@@ -191,23 +207,42 @@ export class Writer {
       await file.size.extend(fd, first * file.blockSize);
   }
 
+  /**
+   * Blocks were changed up to `end`, and `growths` counted before: the size on disk is to cover that. Answers
+   * the size that was found; undefined when there was no reason to ask for it.
+   */
+  async #reach(file: ShardFile, fd: Fd, end: number, growths: number): Promise<number | undefined> {
+    if (end > file.size.size) return file.size.extend(fd, end);
+    return file.growths === growths ? undefined : file.size.confirm(fd, end);
+  }
+
+  #changeAll(
+    file: ShardFile,
+    call: Call,
+    { fd, offset, size }: Args<"zerofill">,
+    change: Change,
+  ): Promise<void> {
+    const ranges = pieces(offset, size, file.blockSize);
+    return eachOf(ranges, (piece) => this.#change(file, call, fd, piece, change));
+  }
+
   async #change(file: ShardFile, call: Call, fd: Fd, piece: Piece, change: Change): Promise<void> {
     const { shards } = this.#context;
     const { block } = piece;
     if (block === 0) {
-      this.#account(file, undefined, await change(fd, piece));
+      this.#account(file, undefined, piece, await change(fd, piece));
       return;
     }
     const shard = shards.known(file, block) ?? (await shards.obtain(file, block, call));
     try {
-      this.#account(file, shard, await change(shard.fd, piece));
+      this.#account(file, shard, piece, await change(shard.fd, piece));
       return;
     } catch (error) {
       if (!isGone(error)) throw error;
       shards.forget(shard);
     }
     const again = await shards.obtain(file, block, call);
-    this.#account(file, again, await change(again.fd, piece));
+    this.#account(file, again, piece, await change(again.fd, piece));
   }
 
   /** Bytes that were written from the start of the range on, without a gap; fails when there are none. */
@@ -249,7 +284,7 @@ export class Writer {
     const xdata = atomic(args.xdata);
     if (block === 0) {
       const reply = await below.writev(call, { fd: args.fd, data, offset, flags: args.flags, xdata });
-      this.#account(file, undefined, reply);
+      this.#account(file, undefined, { offset, size: reply.size }, reply);
       return reply.size;
     }
     const root = asRoot(call);
@@ -258,7 +293,7 @@ export class Writer {
     const shard = shards.known(file, block) ?? (await shards.obtain(file, block, call));
     try {
       const reply = await below.writev(root, { fd: shard.fdFor(given), data, offset, flags, xdata });
-      this.#account(file, shard, reply);
+      this.#account(file, shard, { offset, size: reply.size }, reply);
       return reply.size;
     } catch (error) {
       if (!isGone(error)) throw error;
@@ -267,12 +302,23 @@ export class Writer {
     // Another client took the block away in the meantime.
     const again = await shards.obtain(file, block, call);
     const reply = await below.writev(root, { fd: again.fdFor(given), data, offset, flags, xdata });
-    this.#account(file, again, reply);
+    this.#account(file, again, { offset, size: reply.size }, reply);
     return reply.size;
   }
 
-  /** A block was changed: what that means for the file. */
-  #account(file: ShardFile, shard: Shard | undefined, { pre, post }: PrePost): void {
+  /** A range of a block was filled: what that means for the file. */
+  #account(
+    file: ShardFile,
+    shard: Shard | undefined,
+    { offset, size }: { readonly offset: number; readonly size: number },
+    changed: PrePost,
+  ): void {
+    // Less than it had: it was cut just now.
+    if (changed.pre.size < offset + size || changed.post.size < changed.pre.size) file.growths++;
+    this.#count(file, shard, changed);
+  }
+
+  #count(file: ShardFile, shard: Shard | undefined, { pre, post }: PrePost): void {
     if (post.blocks !== pre.blocks) file.size.addBlocks(post.blocks - pre.blocks);
     if (shard === undefined) {
       file.saw(post);

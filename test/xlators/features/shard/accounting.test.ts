@@ -12,6 +12,7 @@ import { Inode } from "../../../../src/core/inode.ts";
 import { O_APPEND, O_RDWR, O_SYNC } from "../../../../src/core/open-flags.ts";
 import { settle } from "../../../support/fake-env.ts";
 import { Prng } from "../../../support/prng.ts";
+import { until } from "../../../support/wait.ts";
 import { BLOCK, bytes, Rig } from "./rig.ts";
 
 const FILE_SIZE_KEY = "trusted.glusterfs.shard.file-size";
@@ -39,8 +40,9 @@ describe("one writer", () => {
   it("asks for a size that is getting old and does not wait; for one that is too old it waits", async () => {
     await using rig = await Rig.start();
     const fd = await rig.a.create("f");
-    await rig.a.write(fd, bytes(2 * BLOCK));
-    const uses = [() => rig.a.read(fd, 10, 100), () => rig.a.write(fd, bytes(100), BLOCK)];
+    await rig.a.write(fd, bytes(BLOCK));
+    await rig.a.top.ftruncate(rig.a.call, { fd, offset: 2 * BLOCK });
+    const uses = [() => rig.a.read(fd, BLOCK, 100), () => rig.a.write(fd, bytes(100))];
     for (const use of uses) {
       const asked = new Deferred<void>();
       rig.a.wire.before = ({ fop }) => (fop === "fstat" ? asked.promise : undefined);
@@ -65,6 +67,46 @@ describe("one writer", () => {
       late.resolve();
       await using;
     }
+  });
+
+  it("waits for no size to read what a block has, and publishes none that may be old", async () => {
+    await using rig = await Rig.start({ clients: 2 });
+    const fd = await rig.a.create("f");
+    await rig.a.write(fd, bytes(BLOCK));
+    const theirs = await rig.b.open(await rig.b.inode("f"));
+    await rig.pass();
+    const { gfid } = fd.inode;
+    await rig.b.write(theirs, bytes(BLOCK), BLOCK);
+    const late = new Deferred<void>();
+    rig.a.wire.before = ({ fop }) => (fop === "fstat" ? late.promise : undefined);
+    const { data, stat } = await rig.a.top.readv(rig.a.call, { fd, offset: 100, size: 50, flags: 0 });
+    expect(Buffer.concat(data as Buffer[]).equals(bytes(BLOCK).subarray(100, 150))).toBe(true);
+    expect(stat.gfid.equals(gfid)).toBe(false);
+    const synced = await rig.a.top.fsync(rig.a.call, { fd, datasync: false });
+    expect([synced.pre.size, synced.post.size]).toEqual([0, 0]);
+    late.resolve();
+    const valid = SETATTR.MODE;
+    const set = await rig.a.top.fsetattr(rig.a.call, { fd, stat: { ...stat, mode: 0o600 }, valid });
+    expect(set.post.size).toBe(2 * BLOCK);
+  });
+
+  it("asks for sizes that are getting old at a bounded rate, however many files are read", async () => {
+    await using rig = await Rig.start();
+    const fds = [];
+    for (let index = 0; index < 50; index++) {
+      const fd = await rig.a.create(`f${index}`);
+      await rig.a.write(fd, bytes(100));
+      fds.push(fd);
+    }
+    await rig.pass();
+    rig.a.wire.take();
+    for (const fd of fds) {
+      await rig.env.clock.advance(1);
+      await rig.a.read(fd, 0, 100);
+    }
+    await settle();
+    expect(rig.a.wire.count("readv")).toBe(50);
+    expect(rig.a.wire.count("fstat")).toBeLessThanOrEqual(5);
   });
 
   it("asks for the right to the size once while it goes on extending, and gives it back when it pauses", async () => {
@@ -290,13 +332,54 @@ describe("two writers", () => {
     await rig.a.write(fd, bytes(512), BLOCK);
     await rig.a.top.ftruncate(rig.a.call, { fd, offset: 2 * BLOCK });
     const mine = await rig.b.open(await rig.b.inode("f"));
+    let writing: Promise<unknown> | undefined;
     rig.b.wire.before = async ({ fop }) => {
-      if (fop === "unlink") await rig.a.write(fd, bytes(1024), BLOCK + 1024);
+      if (fop !== "unlink" || writing !== undefined) return;
+      writing = rig.a.write(fd, bytes(1024), BLOCK + 1024);
+      await until("it asks for the size", () => rig.a.wire.passed.at(-1)?.fop === "finodelk");
     };
     await rig.b.top.ftruncate(rig.b.call, { fd: mine, offset: 512 });
-    rig.b.wire.before = undefined;
+    await writing;
+    expect((await rig.b.read(mine, BLOCK + 1024, 2000)).equals(bytes(1024))).toBe(true);
     await rig.a.top.fsync(rig.a.call, { fd, datasync: false });
     expect(rig.extent(fd.inode.gfid).blocks).toBe(rig.room(fd.inode.gfid));
+  });
+
+  it("raises the size again when it writes where another client has just cut the file off", async () => {
+    const places = [
+      { what: "in a block that is gone", cut: 100, at: 2 * BLOCK + 50, end: 2 * BLOCK + 150 },
+      { what: "in the block that was cut", cut: 100, at: 150, end: 250 },
+      { what: "across blocks", cut: 100, at: BLOCK - 50, end: BLOCK + 50 },
+    ];
+    for (const { what, cut, at, end } of places) {
+      await using rig = await Rig.start({ clients: 2 });
+      const mine = await rig.a.create("f");
+      await rig.a.write(mine, bytes(3 * BLOCK));
+      const theirs = await rig.b.open(await rig.b.inode("f"));
+      await rig.pass(400);
+      await rig.b.top.ftruncate(rig.b.call, { fd: theirs, offset: cut });
+      await rig.a.write(mine, bytes(100, 2), at);
+      expect(rig.extent(mine.inode.gfid).size, what).toBe(end);
+      expect((await rig.b.read(theirs, at, 200)).equals(bytes(100, 2)), what).toBe(true);
+      expect(
+        (await rig.b.read(theirs, cut, at - cut)).every((byte) => byte === 0),
+        what,
+      ).toBe(true);
+      await rig.b.top.ftruncate(rig.b.call, { fd: theirs, offset: cut });
+      await rig.a.top.zerofill(rig.a.call, { fd: mine, offset: at, size: 100 });
+      expect(rig.extent(mine.inode.gfid).size, what).toBe(end);
+    }
+  });
+
+  it("asks for no size when it writes over what is there", async () => {
+    await using rig = await Rig.start({ clients: 2 });
+    const mine = await rig.a.create("f");
+    await rig.a.write(mine, bytes(2 * BLOCK));
+    await rig.pass(400);
+    rig.a.wire.take();
+    await rig.a.write(mine, bytes(100), 50);
+    await rig.a.write(mine, bytes(100), BLOCK + 50);
+    expect(rig.a.wire.take()).toEqual(["writev", "writev"]);
   });
 
   it("find blocks that the other took away and made anew", async () => {
