@@ -161,12 +161,14 @@ export class TunedVolume {
    */
   setAll(settings: readonly Setting[]): Promise<SetReport> {
     return this.#inTurn(() => {
+      const now = valuesOf(this.all());
       const skipped: SetOutcome[] = [];
       const wanted: Wanted[] = [];
       for (const [key, value] of settings) {
         const target = checkSetting(key, value, this.volfile, this.#init.registry, "lenient");
-        if (target.kind === "refused") skipped.push({ key, value, outcome: "skipped", note: target.why });
-        else wanted.push({ key, value, target });
+        if (target.kind !== "refused") wanted.push({ key, value, target });
+        else if (now(key) === value) skipped.push({ key, value, outcome: "unchanged" });
+        else skipped.push({ key, value, outcome: "skipped", note: target.why });
       }
       return this.#settle(wanted, skipped);
     });

@@ -152,12 +152,17 @@ describe("a group", () => {
     const { outcomes } = await scene.volume.setAll([
       ["ctime.noatime", "off"],
       ["performance.read-ahead", "off"],
+      ["features.ctime", "on"],
+      ["features.shard", "on"],
       ["user.cifs", "off"],
       ["nobody.knows", "1"],
     ]);
     expect(outcomes.map(({ key, outcome, note }) => [key, outcome, note])).toEqual([
       ["ctime.noatime", "set", undefined],
       ["performance.read-ahead", "unchanged", undefined],
+      // Not for a mount to change; it is told whether the volume has them.
+      ["features.ctime", "unchanged", undefined],
+      ["features.shard", "skipped", "files on the bricks depend on it; set it with gluster volume set"],
       ["user.cifs", "skipped", "it is of other programs; set it with gluster volume set"],
       ["nobody.knows", "skipped", "this volume has no such option"],
     ]);
