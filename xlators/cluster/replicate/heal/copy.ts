@@ -59,7 +59,7 @@ export async function copySpans(work: Work, tally: Tally): Promise<void> {
   tell();
   try {
     for (const window of windowsOf(spans, PIECE_BYTES * set.options["data-self-heal-window-size"])) {
-      await copying.until(pace.windowsMax);
+      await copying.until(pace.othersMax);
       await pace.rest();
       checkStill(task);
       if (work.sinks === NO_CHILDREN || copying.hasFailed) break;

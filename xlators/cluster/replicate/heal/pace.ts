@@ -1,9 +1,8 @@
 /**
  * How a data heal keeps out of the guests' way. It holds a lock for each window at work. While nobody else
- * wants them, up to WINDOWS_MAX are at work at the same time, first one, then two. When somebody wanted the
- * lock of a window, one at a time is, and the heal rests before the next: at first as long as the window
- * took, then up to four times as long, so that guests get half to four fifths of the time and the heal always
- * gets on.
+ * wants them, two and soon WINDOWS_MAX are at work at the same time. When somebody wanted the lock of a
+ * window, one at a time is, and the heal rests before the next: at first as long as the window took, then up
+ * to four times as long, so that guests get half to four fifths of the time and the heal always gets on.
  */
 
 import type { Env } from "../../../../src/core/env.ts";
@@ -15,8 +14,8 @@ const REST_MIN_MS = 1;
 const REST_MAX_MS = 1000;
 
 export class Pace {
-  /** Windows that may be at work before another is begun. */
-  windowsMax = 0;
+  /** How many windows may still be at work when the next is begun. */
+  othersMax = 0;
   readonly #env: Env;
   #share = 0;
   #tookMs = 0;
@@ -28,7 +27,7 @@ export class Pace {
   /** A window got its lock; `contended`: somebody else had it, or waited for it. */
   began(contended: boolean): void {
     this.#share = contended ? Math.min(SHARE_MAX, Math.max(1, this.#share * 2)) : Math.floor(this.#share / 2);
-    this.windowsMax = this.#share > 0 ? 0 : Math.min(WINDOWS_MAX - 1, this.windowsMax * 2 + 1);
+    this.othersMax = this.#share > 0 ? 0 : Math.min(WINDOWS_MAX - 1, this.othersMax * 2 + 1);
   }
 
   /** A window gave its lock back after this time. */
