@@ -9,7 +9,6 @@
  * a write that does not fit writes nothing; permissions are the business of features/access-control.
  */
 
-import { createHash } from "node:crypto";
 import type { Call } from "../../src/core/call.ts";
 import { Dict } from "../../src/core/dict.ts";
 import { type ErrnoName, FopError } from "../../src/core/errors.ts";
@@ -36,7 +35,6 @@ import { nameBytes } from "../../src/core/name.ts";
 import {
   O_ACCMODE,
   O_APPEND,
-  O_DIRECT,
   O_DSYNC,
   O_EXCL,
   O_RDONLY,
@@ -52,12 +50,13 @@ import {
   type XlatorDefinition,
   type XlatorInit,
 } from "../../src/core/xlator.ts";
-import { countAnswers, lookupAnswers } from "./memory/answers.ts";
+import { countAnswers, lookupAnswers, removalAnswers } from "./memory/answers.ts";
 import { applySetattr, S_ISGID, stamp } from "./memory/attributes.ts";
+import { checksums } from "./memory/checksums.ts";
 import { MemoryDisk } from "./memory/disk.ts";
-import { Listing } from "./memory/listing.ts";
 import { Namespace, type Slot } from "./memory/namespace.ts";
 import { MemNode } from "./memory/node.ts";
+import { OpenFiles } from "./memory/open-files.ts";
 import { PAGE_BYTES, type SparseData } from "./memory/sparse.ts";
 import { combineXattrs, getXattrs, initialXattrs, removeXattr, setXattrs } from "./memory/xattrs.ts";
 
@@ -77,19 +76,13 @@ const options = {
   }),
 } as const satisfies OptionTable;
 
-/** What O_DIRECT offsets and sizes must be multiples of. */
-const BLOCK_BYTES = 512;
 const NAMEMAX = 255;
 const LINKTO_KEY = "trusted.glusterfs.dht.linkto";
 
-const WRITE_IS_APPEND = "glusterfs.write-is-append";
 const PATH_BYTES_MAX = 4096;
 /** Largest file, as numbers stay exact up to here. */
 const SIZE_MAX = Number.MAX_SAFE_INTEGER;
-const ADLER_MODULUS = 65521;
 const NODE_TYPES: ReadonlySet<number> = new Set([S_IFREG, S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK]);
-/** A strong checksum as GlusterFS sends it: an MD5 fills the first half. */
-const STRONG_BYTES = 32;
 const X_OK = 1;
 const CTIME: TimeMask = { ctime: true, mtime: false, atime: false };
 const MTIME_CTIME: TimeMask = { ctime: true, mtime: true, atime: false };
@@ -97,14 +90,6 @@ const MTIME_CTIME: TimeMask = { ctime: true, mtime: true, atime: false };
 interface Owner {
   readonly uid: number;
   readonly gid: number;
-}
-
-/** An open file or directory. */
-interface Open {
-  readonly node: MemNode;
-  /** Opened with O_DIRECT, whatever the caller's own fd says. */
-  readonly direct?: boolean;
-  readonly listing?: Listing;
 }
 
 export const storageMemory: XlatorDefinition = memoryOn();
@@ -122,12 +107,13 @@ export function memoryOn(disk?: MemoryDisk): XlatorDefinition {
 class Memory extends XlatorBase<typeof options> {
   readonly #disk: MemoryDisk;
   readonly #names: Namespace;
-  readonly #opens = new WeakMap<Fd, Open>();
+  readonly #fds: OpenFiles;
 
   constructor(init: XlatorInit<typeof options>, disk: MemoryDisk) {
     super(init);
     this.#disk = disk;
     this.#names = new Namespace(disk);
+    this.#fds = new OpenFiles(disk);
   }
 
   override onParentEvent(event: ParentEvent): void {
@@ -135,10 +121,10 @@ class Memory extends XlatorBase<typeof options> {
   }
 
   override async release(fd: Fd): Promise<void> {
-    this.#close(fd);
+    this.#fds.close(fd);
   }
   override async releasedir(fd: Fd): Promise<void> {
-    this.#close(fd);
+    this.#fds.close(fd);
   }
 
   override stat(_call: Call, args: Args<"stat">): Promise<Reply<"stat">> {
@@ -262,14 +248,14 @@ class Memory extends XlatorBase<typeof options> {
       if (type === S_IFSOCK) throw new FopError("ENXIO");
       if (type === S_IFBLK || type === S_IFCHR) throw new FopError("EINVAL");
       if (args.flags & O_TRUNC && node.data) this.#truncate(call, node, 0);
-      this.#opened(args.fd, { node, direct: (args.flags & O_DIRECT) !== 0 });
+      this.#fds.openFile(args.fd, node, args.flags);
       return {};
     });
   }
 
   override readv(_call: Call, args: Args<"readv">): Promise<Reply<"readv">> {
     return this.#run("readv", () => {
-      const node = this.#file(args.fd, args.flags, args.offset, args.size);
+      const node = this.#fds.file(args.fd, args.flags, args.offset, args.size);
       if ((args.fd.flags & O_ACCMODE) === O_WRONLY) throw new FopError("EBADF");
       const data = node.data!.read(args.offset, args.size);
       const eof = args.offset + data.length >= node.data!.size;
@@ -286,7 +272,7 @@ class Memory extends XlatorBase<typeof options> {
   override writev(call: Call, args: Args<"writev">): Promise<Reply<"writev">> {
     return this.#run("writev", () => {
       const count = iovSize(args.data);
-      const node = this.#file(args.fd, args.flags, args.offset, count);
+      const node = this.#fds.file(args.fd, args.flags, args.offset, count);
       if ((args.fd.flags & O_ACCMODE) === O_RDONLY) throw new FopError("EBADF");
       const pre = node.iatt();
       const offset = args.fd.flags & O_APPEND ? pre.size : args.offset;
@@ -298,8 +284,8 @@ class Memory extends XlatorBase<typeof options> {
         this.#stamp(node, call, MTIME_CTIME);
       }
       const xdata = countAnswers(args.xdata, node);
-      if (args.xdata?.has(WRITE_IS_APPEND))
-        xdata!.setUint(WRITE_IS_APPEND, pre.size === offset || args.fd.flags & O_APPEND ? 1 : 0);
+      if (args.xdata?.has(KEY.WRITE_IS_APPEND))
+        xdata!.setUint(KEY.WRITE_IS_APPEND, pre.size === offset || args.fd.flags & O_APPEND ? 1 : 0);
       return { size: count, pre, post: node.iatt(), xdata };
     });
   }
@@ -319,14 +305,14 @@ class Memory extends XlatorBase<typeof options> {
 
   override flush(_call: Call, args: Args<"flush">): Promise<Reply<"flush">> {
     return this.#run("flush", () => {
-      this.#open(args.fd);
+      this.#fds.node(args.fd);
       return {};
     });
   }
 
   override fsync(_call: Call, args: Args<"fsync">): Promise<Reply<"fsync">> {
     return this.#run("fsync", () => {
-      const { node } = this.#open(args.fd);
+      const node = this.#fds.node(args.fd);
       node.data?.sync();
       const stat = node.iatt();
       return { pre: stat, post: stat, xdata: countAnswers(args.xdata, node) };
@@ -353,14 +339,14 @@ class Memory extends XlatorBase<typeof options> {
     return this.#run("opendir", () => {
       const node = this.#names.at(args.loc);
       if (!node.isDir) throw new FopError("ENOTDIR");
-      this.#opened(args.fd, { node, listing: new Listing(node) });
+      this.#fds.openDirectory(args.fd, node);
       return {};
     });
   }
 
   override fsyncdir(_call: Call, args: Args<"fsyncdir">): Promise<Reply<"fsyncdir">> {
     return this.#run("fsyncdir", () => {
-      this.#open(args.fd);
+      this.#fds.node(args.fd);
       return {};
     });
   }
@@ -381,7 +367,7 @@ class Memory extends XlatorBase<typeof options> {
       if (slot.node) return this.#createExisting(call, args, slot, slot.node);
       const mode = S_IFREG | (args.mode & 0o7777 & ~args.umask);
       const reply = this.#make(call, slot, args.xdata, (owner) => this.#node(gfid, mode, owner));
-      this.#opened(args.fd, { node: this.#disk.find(gfid)!, direct: (args.flags & O_DIRECT) !== 0 });
+      this.#fds.openFile(args.fd, this.#disk.find(gfid)!, args.flags);
       return reply;
     });
   }
@@ -389,13 +375,13 @@ class Memory extends XlatorBase<typeof options> {
   override ftruncate(call: Call, args: Args<"ftruncate">): Promise<Reply<"ftruncate">> {
     return this.#run("ftruncate", () => {
       if ((args.fd.flags & O_ACCMODE) === O_RDONLY) throw new FopError("EINVAL");
-      return this.#truncate(call, this.#open(args.fd).node, args.offset);
+      return this.#truncate(call, this.#fds.node(args.fd), args.offset);
     });
   }
 
   override fstat(_call: Call, args: Args<"fstat">): Promise<Reply<"fstat">> {
     return this.#run("fstat", () => {
-      const { node } = this.#open(args.fd);
+      const node = this.#fds.node(args.fd);
       return { stat: node.iatt(), xdata: lookupAnswers(args.xdata, node) };
     });
   }
@@ -421,7 +407,7 @@ class Memory extends XlatorBase<typeof options> {
 
   override readdir(_call: Call, args: Args<"readdir">): Promise<Reply<"readdir">> {
     return this.#run("readdir", () =>
-      this.#listing(args.fd).read(args.offset, args.size, false, (dirent) => dirent),
+      this.#fds.listing(args.fd).read(args.offset, args.size, false, (dirent) => dirent),
     );
   }
 
@@ -443,33 +429,23 @@ class Memory extends XlatorBase<typeof options> {
   }
 
   override fxattrop(_call: Call, args: Args<"fxattrop">): Promise<Reply<"fxattrop">> {
-    return this.#run("fxattrop", () => this.#xattrop(this.#open(args.fd).node, args));
+    return this.#run("fxattrop", () => this.#xattrop(this.#fds.node(args.fd), args));
   }
 
   override fgetxattr(call: Call, args: Args<"fgetxattr">): Promise<Reply<"fgetxattr">> {
     return this.#run("fgetxattr", () => {
-      return { xattrs: getXattrs(this.#open(args.fd).node, args.name, call) };
+      return { xattrs: getXattrs(this.#fds.node(args.fd), args.name, call) };
     });
   }
 
   override fsetxattr(call: Call, args: Args<"fsetxattr">): Promise<Reply<"fsetxattr">> {
-    return this.#run("fsetxattr", () => this.#setXattrs(call, this.#open(args.fd).node, args));
+    return this.#run("fsetxattr", () => this.#setXattrs(call, this.#fds.node(args.fd), args));
   }
 
   override rchecksum(_call: Call, args: Args<"rchecksum">): Promise<Reply<"rchecksum">> {
     return this.#run("rchecksum", () => {
-      const data = this.#file(args.fd, 0, args.offset, args.size).data!.read(args.offset, args.size);
-      const fips = this.options["fips-mode-rchecksum"];
-      const strong = Buffer.alloc(STRONG_BYTES);
-      createHash(fips ? "sha256" : "md5")
-        .update(data)
-        .digest()
-        .copy(strong);
-      const xdata = args.xdata && new Dict();
-      if (args.xdata?.has("check-zero-filled"))
-        xdata!.setUint("buf-has-zeroes", data.every((byte) => byte === 0) ? 1 : 0);
-      if (fips) xdata?.setUint("fips-mode-rchecksum", 1);
-      return { weak: adler32From0(data), strong, flags: fips ? 1 : 0, xdata };
+      const data = this.#fds.file(args.fd, 0, args.offset, args.size).data!.read(args.offset, args.size);
+      return checksums(data, this.options["fips-mode-rchecksum"], args.xdata);
     });
   }
 
@@ -478,12 +454,12 @@ class Memory extends XlatorBase<typeof options> {
   }
 
   override fsetattr(call: Call, args: Args<"fsetattr">): Promise<Reply<"fsetattr">> {
-    return this.#run("fsetattr", () => this.#setattr(call, this.#open(args.fd).node, args));
+    return this.#run("fsetattr", () => this.#setattr(call, this.#fds.node(args.fd), args));
   }
 
   override readdirp(_call: Call, args: Args<"readdirp">): Promise<Reply<"readdirp">> {
     return this.#run("readdirp", () =>
-      this.#listing(args.fd).read(args.offset, args.size, true, (dirent, node): DirentPlus => {
+      this.#fds.listing(args.fd).read(args.offset, args.size, true, (dirent, node): DirentPlus => {
         if (!node) return { ...dirent, stat: ZERO_IATT };
         const xattrs = lookupAnswers(args.xdata, node);
         return { ...dirent, stat: node.iatt(), ...(xattrs ? { xattrs } : {}) };
@@ -492,7 +468,7 @@ class Memory extends XlatorBase<typeof options> {
   }
 
   override fremovexattr(call: Call, args: Args<"fremovexattr">): Promise<Reply<"fremovexattr">> {
-    return this.#run("fremovexattr", () => this.#removeXattr(call, this.#open(args.fd).node, args));
+    return this.#run("fremovexattr", () => this.#removeXattr(call, this.#fds.node(args.fd), args));
   }
 
   override fallocate(call: Call, args: Args<"fallocate">): Promise<Reply<"fallocate">> {
@@ -519,7 +495,7 @@ class Memory extends XlatorBase<typeof options> {
 
   override seek(_call: Call, args: Args<"seek">): Promise<Reply<"seek">> {
     return this.#run("seek", () => {
-      const data = this.#file(args.fd, 0, args.offset, 0).data!;
+      const data = this.#fds.file(args.fd, 0, args.offset, 0).data!;
       if (args.offset >= data.size) throw new FopError("ENXIO");
       const offset = args.what === "data" ? data.nextData(args.offset) : data.nextHole(args.offset);
       if (offset === undefined) throw new FopError("ENXIO");
@@ -548,8 +524,8 @@ class Memory extends XlatorBase<typeof options> {
 
   override copy_file_range(call: Call, args: Args<"copy_file_range">): Promise<Reply<"copy_file_range">> {
     return this.#run("copy_file_range", () => {
-      const source = this.#file(args.fdIn, 0, args.offsetIn, args.size);
-      const target = this.#file(args.fdOut, 0, args.offsetOut, args.size);
+      const source = this.#fds.file(args.fdIn, 0, args.offsetIn, args.size);
+      const target = this.#fds.file(args.fdOut, 0, args.offsetOut, args.size);
       const overlaps = Math.abs(args.offsetIn - args.offsetOut) < args.size;
       if (source === target && overlaps) throw new FopError("EINVAL");
       const pre = target.iatt();
@@ -579,46 +555,6 @@ class Memory extends XlatorBase<typeof options> {
     return this.#refuse(fop, "ENOSYS", "there is no features/locks above this brick");
   }
 
-  #open(fd: Fd): Open {
-    const open = this.#opens.get(fd);
-    if (open) return open;
-    if (!fd.anonymous) throw new FopError("EBADF");
-    const node = this.#disk.find(fd.inode.gfid);
-    if (!node) throw new FopError("ENOENT");
-    return { node };
-  }
-
-  /** A regular file by fd, for a range; O_DIRECT wants the range in whole blocks. */
-  #file(fd: Fd, flags: number, offset: number, size: number): MemNode {
-    const open = this.#open(fd);
-    const { node } = open;
-    if (!node.data) throw new FopError(node.isDir ? "EISDIR" : "EINVAL");
-    if (offset < 0 || size < 0) throw new FopError("EINVAL");
-    const direct = open.direct ?? ((fd.flags | flags) & O_DIRECT) !== 0;
-    if (direct && (offset % BLOCK_BYTES !== 0 || size % BLOCK_BYTES !== 0)) throw new FopError("EINVAL");
-    return node;
-  }
-
-  #listing(fd: Fd): Listing {
-    const open = this.#open(fd);
-    if (!open.node.isDir) throw new FopError("ENOTDIR");
-    return open.listing ?? new Listing(open.node);
-  }
-
-  #opened(fd: Fd, open: Open): void {
-    this.#close(fd);
-    open.node.opens++;
-    this.#opens.set(fd, open);
-  }
-
-  #close(fd: Fd): void {
-    const open = this.#opens.get(fd);
-    if (!open) return;
-    this.#opens.delete(fd);
-    open.node.opens--;
-    this.#disk.reap(open.node);
-  }
-
   #node(gfid: Gfid, mode: number, owner: Owner, rdev = 0, target = ""): MemNode {
     return new MemNode(gfid, mode, owner, this.env.clock.wall(), rdev, target);
   }
@@ -645,7 +581,7 @@ class Memory extends XlatorBase<typeof options> {
     if (node.isDir) throw new FopError("EISDIR");
     if (!isRegular(node)) throw new FopError((node.mode & S_IFMT) === S_IFLNK ? "ELOOP" : "EINVAL");
     if (args.flags & O_TRUNC) this.#truncate(call, node, 0);
-    this.#opened(args.fd, { node, direct: (args.flags & O_DIRECT) !== 0 });
+    this.#fds.openFile(args.fd, node, args.flags);
     const parent = slot.dir.iatt();
     return { stat: node.iatt(), preParent: parent, postParent: parent, xdata: args.xdata && new Dict() };
   }
@@ -682,7 +618,7 @@ class Memory extends XlatorBase<typeof options> {
     args: { fd: Fd; offset: number; size: number; xdata?: Dict | undefined },
     change: (data: SparseData) => void,
   ): Reply<"fallocate"> {
-    const node = this.#file(args.fd, 0, args.offset, args.size);
+    const node = this.#fds.file(args.fd, 0, args.offset, args.size);
     if ((args.fd.flags & O_ACCMODE) === O_RDONLY) throw new FopError("EBADF");
     if (args.size === 0) throw new FopError("EINVAL");
     const pre = node.iatt();
@@ -731,23 +667,4 @@ class Memory extends XlatorBase<typeof options> {
   #stampParent(dir: MemNode, call: Call): void {
     this.#stamp(dir, call, MTIME_CTIME, parentMask(call));
   }
-}
-
-/** What unlink and rename may be asked to tell of an inode before it loses a name (wire.md 9.4). */
-function removalAnswers(request: Dict | undefined, node: MemNode): Dict | undefined {
-  const reply = countAnswers(request, node);
-  if (request?.has("get-link-count")) reply!.setUint("get-link-count", node.nlink);
-  if (request?.has(KEY.BLOCK_COUNT)) reply!.setUint(KEY.BLOCK_COUNT, node.iatt().blocks);
-  return reply;
-}
-
-/** zlib's adler32 begun at 0 instead of 1, which is what GlusterFS takes for its weak checksum. */
-function adler32From0(data: Buffer): number {
-  let a = 0;
-  let b = 0;
-  for (const byte of data) {
-    a = (a + byte) % ADLER_MODULUS;
-    b = (b + a) % ADLER_MODULUS;
-  }
-  return ((b << 16) | a) >>> 0;
 }

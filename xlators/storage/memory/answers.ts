@@ -62,3 +62,11 @@ function addMatches(key: string, node: MemNode, reply: Dict): void {
     if (value) reply.setBytes(name, value);
   }
 }
+
+/** What unlink and rename may be asked to tell of an inode before it loses a name (wire.md 9.4). */
+export function removalAnswers(request: Dict | undefined, node: MemNode): Dict | undefined {
+  const reply = countAnswers(request, node);
+  if (request?.has("get-link-count")) reply!.setUint("get-link-count", node.nlink);
+  if (request?.has(KEY.BLOCK_COUNT)) reply!.setUint(KEY.BLOCK_COUNT, node.iatt().blocks);
+  return reply;
+}
