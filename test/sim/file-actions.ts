@@ -19,7 +19,6 @@ import {
   type Span,
   writeName,
 } from "./model.ts";
-import type { Change } from "./register.ts";
 
 const XATTR = "user.sim";
 /** Bytes of a file that programs lock. */
@@ -44,9 +43,8 @@ export class FileActions {
     const value = writeName(number);
     const bytes = cellBytes(file.number, from, to, number);
     const dsync = random.chance(plan.dsyncShare);
-    await this.#change(
+    await this.#acting.change(
       `write ${value} ${file.name} [${from},${to})${dsync ? " dsync" : ""}`,
-      file,
       (change) => file.write(change, span, value),
       async () => {
         const size = await edge.write(fd, bytes, from * CELL_BYTES, dsync ? O_DSYNC : 0);
@@ -73,9 +71,8 @@ export class FileActions {
     const { edge } = this.#acting;
     const { file, fd } = await this.#file();
     const [cell] = this.#range(file);
-    await this.#change(
+    await this.#acting.change(
       `truncate ${file.name} ${cell}`,
-      file,
       (change) => file.cut(change, cell),
       async () => {
         await edge.top.ftruncate(edge.call, { fd, offset: cell * CELL_BYTES });
@@ -119,9 +116,8 @@ export class FileActions {
     const [from, to] = span;
     const fop = random.chance(0.5) ? "discard" : "zerofill";
     const range = { offset: from * CELL_BYTES, size: (to - from) * CELL_BYTES };
-    await this.#change(
+    await this.#acting.change(
       `${fop} ${file.name} [${from},${to})`,
-      file,
       (change) => file.write(change, span, EMPTY),
       async () => {
         await edge.top[fop](edge.call, { fd, ...range });
@@ -252,21 +248,5 @@ export class FileActions {
     const near = Math.min(last, Math.max(0, hot + random.int(-8, 8)));
     const from = random.chance(0.7) ? near : random.int(0, last);
     return [from, Math.min(file.cellCount, from + size)];
-  }
-
-  /** A change of a file's contents. */
-  #change(
-    what: string,
-    file: FileModel,
-    enter: (change: Change) => void,
-    run: () => Promise<boolean>,
-    isPromise = false,
-  ): Promise<void> {
-    const { cluster, model } = this.#acting;
-    const enterBehindCuts = (change: Change): void => {
-      if (cluster.plan.stack?.shard) model.softenAfterCut(file, change);
-      enter(change);
-    };
-    return this.#acting.change(what, enterBehindCuts, run, isPromise);
   }
 }

@@ -15,8 +15,6 @@ export const CELL_BYTES = 512;
 export const EMPTY = "-";
 /** A name that leads nowhere. */
 export const ABSENT = "absent";
-/** FRESH_MS of features/shard. */
-const STALE_SIZE_MS = 1000;
 
 export class FileModel {
   readonly name: string;
@@ -25,8 +23,6 @@ export class FileModel {
   readonly xattr = new Register<string>(ABSENT);
   /** Data changes, for syncs and power losses. */
   readonly changes: Change[] = [];
-  /** Those of them that cut the file off. */
-  readonly cuts: Change[] = [];
   /** No file is longer than that, in cells. */
   cellsMax = 0;
   readonly #cells: Register<string>[];
@@ -50,7 +46,6 @@ export class FileModel {
 
   /** The file is to end before that cell. */
   cut(change: Change, cell: number): void {
-    this.cuts.push(change);
     this.mayReach(cell);
     this.#enter(change, [cell, this.cellCount], EMPTY);
   }
@@ -156,7 +151,6 @@ export class Model {
       outcome: "open",
       softUntilMs: 0,
       synced: false,
-      mayReappear: false,
     };
   }
 
@@ -285,18 +279,6 @@ export class Model {
     for (const change of file.changes)
       if (change.outcome === "ok" && (change.promisedTick ?? change.endTick!) < startTick)
         if (session === undefined || change.session === session) change.synced = true;
-  }
-
-  /**
-   * What was written soon after another client cut the file may lie beyond its end: a client of
-   * features/shard believes for STALE_SIZE_MS what it knows of the size.
-   */
-  softenAfterCut(file: FileModel, change: Change): void {
-    const isRecent = (cut: Change): boolean =>
-      cut.session !== change.session && change.startMs < cut.endMs + STALE_SIZE_MS;
-    if (!file.cuts.some(isRecent)) return;
-    change.softUntilMs = Number.POSITIVE_INFINITY;
-    change.mayReappear = true;
   }
 
   /** Power went: acknowledged and unsynced changes that `where` chooses may be gone until `untilMs`. */

@@ -32,8 +32,6 @@ export interface Change {
   softUntilMs: number;
   /** An acknowledged fsync came after it. */
   synced: boolean;
-  /** It may lie beyond the end of its file, and be seen whenever that grows, later cuts or not. */
-  mayReappear: boolean;
 }
 
 /** Who reads, from when on, and when that is judged. */
@@ -124,7 +122,6 @@ function isSure(change: Change, { startTick, nowMs, session }: Reading): boolean
 /** Had no effect any more when the last sure write began. */
 function isReplaced(earlier: Change, { tick, ms, ofSessions }: Sure): boolean {
   const { promisedTick, session } = earlier;
-  if (earlier.mayReappear) return false;
   if (promisedTick !== undefined && (ofSessions.get(session) ?? 0) > promisedTick) return true;
   switch (earlier.outcome) {
     case "open":
