@@ -36,6 +36,8 @@ export const KEY = {
   LAST_FSYNC: "last-fsync",
   /** xdata of writev: say whether the write only appended. */
   WRITE_IS_APPEND: "glusterfs.write-is-append",
+  /** xdata of what changes data: the blocks before and after differ by what is told nowhere else. */
+  WRITE_UPDATE_ATOMIC: "glusterfs.write-update-atomic",
   /** xdata of unlink: how many 512-byte blocks the file had in the end. */
   BLOCK_COUNT: "gf_get_file_block_count",
   /** Virtual xattr: the paths of an object on its brick. */

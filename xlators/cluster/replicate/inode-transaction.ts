@@ -16,7 +16,7 @@ import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
 import { ZERO_IATT } from "../../../src/core/iatt.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
 import type { IoVec } from "../../../src/core/iovec.ts";
-import { LOCK_KEY } from "../../../src/core/keys.ts";
+import { KEY, LOCK_KEY } from "../../../src/core/keys.ts";
 import { wind } from "../../../src/core/xlator.ts";
 import type { Batch, InodeSlot } from "./batch.ts";
 import { type ChildSet, childrenOf, firstChild, hasChild, NO_CHILDREN } from "./child-set.ts";
@@ -101,8 +101,6 @@ type Results<F extends FopName> = readonly PromiseSettledResult<Reply<F> | undef
 const NOTHING_SENT = Promise.resolve(undefined);
 /** What an arbiter gets instead of a payload, as GlusterFS sends it. */
 const ARBITER_DATA: IoVec = [Buffer.from([0xff])];
-/** xdata of a write's reply: it began at the end of the file. */
-const WRITE_IS_APPEND = "glusterfs.write-is-append";
 
 /** Runs one operation; with `quorum-loss-policy suspend` for as long as it takes. */
 export function runInodeOp<F extends InodeFop>(context: InodeContext, op: InodeOp<F>): Promise<Reply<F>> {
@@ -265,7 +263,7 @@ class Outcome<F extends InodeFop> {
 
 /** Larger files are synced: see RECORDED_FILE_BYTES_MIN. GlusterFS clients leave that out for all appends. */
 function isSmallAppend({ xdata, post }: Reply<"writev">): boolean {
-  return xdata?.number(WRITE_IS_APPEND) === 1 && post.size < RECORDED_FILE_BYTES_MIN;
+  return xdata?.number(KEY.WRITE_IS_APPEND) === 1 && post.size < RECORDED_FILE_BYTES_MIN;
 }
 
 /** Not all copies did it: blames those that did not, or throws what the caller is to hear. */

@@ -17,7 +17,7 @@ import type { ReplicaSet } from "./replica-set.ts";
 
 const END = Number.POSITIVE_INFINITY;
 /** Asks whether a write began at the end of the file; the value is the one that GlusterFS sends. */
-const IS_APPEND = new Dict().setUint("glusterfs.write-is-append", 4);
+const IS_APPEND = new Dict().setUint(KEY.WRITE_IS_APPEND, 4);
 /** What copy_file_range reads and writes at a time. */
 const COPY_BYTES = 1024 * 1024;
 

@@ -27,10 +27,9 @@ import type { ShardFile } from "./file.ts";
 import { blockOf, lastBlock, type Piece, PROBED_BEYOND, pieces } from "./geometry.ts";
 import type { Shard } from "./shards.ts";
 
-const WRITE_UPDATE_ATOMIC = "glusterfs.write-update-atomic";
 /** Empty blocks that an allocation beyond the end may leave before it. */
 const GAP_MAX = 1024;
-const ATOMIC = new Dict().setUint(WRITE_UPDATE_ATOMIC, 1);
+const ATOMIC = new Dict().setUint(KEY.WRITE_UPDATE_ATOMIC, 1);
 /** Flags of the caller's file that matter for blocks; the rest is about the base file. */
 const CARRIED = O_DIRECT | O_SYNC;
 
@@ -356,7 +355,7 @@ export class Writer {
 }
 
 function atomic(xdata: Dict | undefined): Dict {
-  return xdata === undefined ? ATOMIC : xdata.clone().setUint(WRITE_UPDATE_ATOMIC, 1);
+  return xdata === undefined ? ATOMIC : xdata.clone().setUint(KEY.WRITE_UPDATE_ATOMIC, 1);
 }
 
 /** What a write's xdata asked for and is about the whole file. */

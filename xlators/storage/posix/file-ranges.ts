@@ -8,13 +8,13 @@ import type { Call } from "../../../src/core/call.ts";
 import { Dict } from "../../../src/core/dict.ts";
 import type { Args, PrePost, Reply } from "../../../src/core/fops.ts";
 import { isDir, isRegular } from "../../../src/core/iatt.ts";
+import { KEY } from "../../../src/core/keys.ts";
 import { fallocate, fstat, ftruncate, seek, truncate } from "../../../src/os/files.ts";
 import { PAYLOADS } from "../../../src/os/memory.ts";
 import { adler32From0 } from "./adler32.ts";
 import type { Brick } from "./brick.ts";
 import { isCode } from "./handle.ts";
 import { enterFile, fitsInside, requireRegular, writeAll } from "./io.ts";
-import { WRITE_UPDATE_ATOMIC } from "./keys.ts";
 import type { OpenFile } from "./open-files.ts";
 
 const KEEP_SIZE = 1;
@@ -99,7 +99,7 @@ async function onFile(
   work: (file: OpenFile) => Promise<void>,
 ): Promise<PrePost> {
   const file = await enterFile(brick, args.fd);
-  const differences = args.xdata?.has(WRITE_UPDATE_ATOMIC) ? file.state.differences : undefined;
+  const differences = args.xdata?.has(KEY.WRITE_UPDATE_ATOMIC) ? file.state.differences : undefined;
   const pre = brick.iattOfFile(file);
   differences?.begin(pre);
   try {

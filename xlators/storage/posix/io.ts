@@ -12,13 +12,14 @@ import type { Args, PrePost, Reply } from "../../../src/core/fops.ts";
 import { type Iatt, S_IFMT, S_IFREG } from "../../../src/core/iatt.ts";
 import type { Fd } from "../../../src/core/inode.ts";
 import { EMPTY_IOVEC, type IoVec, iovSize, iovSlice } from "../../../src/core/iovec.ts";
+import { KEY } from "../../../src/core/keys.ts";
 import { O_APPEND, O_DSYNC, O_SYNC } from "../../../src/core/open-flags.ts";
 import { fstat, type OsStat } from "../../../src/os/files.ts";
 import { isAligned, PAYLOADS } from "../../../src/os/memory.ts";
 import { answerFdCounts } from "./answers.ts";
 import type { Brick } from "./brick.ts";
 import type { Differences } from "./differences.ts";
-import { PROTECT_WRITES, WRITE_IS_APPEND, WRITE_UPDATE_ATOMIC } from "./keys.ts";
+import { PROTECT_WRITES } from "./keys.ts";
 import type { OpenFile } from "./open-files.ts";
 import { getXattr, setXattr } from "./target.ts";
 
@@ -150,8 +151,8 @@ async function writeAsAsked(
 ): Promise<Reply<"writev">> {
   const checking = checkProtection(brick, file, xdata);
   if (checking) await checking;
-  const differences = xdata.has(WRITE_UPDATE_ATOMIC) ? file.state.differences : undefined;
-  const asksAppend = xdata.has(WRITE_IS_APPEND);
+  const differences = xdata.has(KEY.WRITE_UPDATE_ATOMIC) ? file.state.differences : undefined;
+  const asksAppend = xdata.has(KEY.WRITE_IS_APPEND);
   const { size, pre, post } = asksAppend
     ? await brick.writes.run(file.state.key, () => writeNow(brick, call, file, args, differences))
     : await writeNow(brick, call, file, args, differences);
@@ -159,7 +160,7 @@ async function writeAsAsked(
   answerFdCounts(file, xdata, answers);
   if (asksAppend) {
     const isAppend = pre.size === args.offset || (file.flags & O_APPEND) !== 0;
-    answers.setUint(WRITE_IS_APPEND, isAppend ? 1 : 0);
+    answers.setUint(KEY.WRITE_IS_APPEND, isAppend ? 1 : 0);
   }
   return { size, pre, post, xdata: answers };
 }

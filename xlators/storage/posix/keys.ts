@@ -17,8 +17,6 @@ export const GET_LINK_COUNT = "get-link-count";
 export const IATT_IN_XATTR = "dht-get-iatt-in-xattr";
 export const PRE_STAT = "virt-gf-prestat";
 export const POST_STAT = "virt-gf-poststat";
-export const WRITE_IS_APPEND = "glusterfs.write-is-append";
-export const WRITE_UPDATE_ATOMIC = "glusterfs.write-update-atomic";
 
 /** Whether a key is the name of an xattr at all. */
 export function isXattrName(key: string): boolean {
