@@ -8,7 +8,8 @@
  * that is kept for the last block helps. On a replica 3 a write to a block that nobody wrote to for a second
  * takes its lock and marks it on three disks first, whatever the size of the image: there all blocks are only
  * read, and writes go to a gibibyte of them, as a guest's do to what it uses at a time. Beside one brick the
- * same requests go to bare files, one a block, on its file system: what many files cost there is not Mortar's.
+ * same requests go to bare files, one a block, on its file system: what many files cost there is not
+ * Mortar's.
  */
 
 import { closeSync, ftruncateSync, openSync, readFileSync } from "node:fs";

@@ -3,10 +3,10 @@
  * block that is read, and has no seek).
  *
  * A block that does not exist reads as zeros and is not made. Blocks are read side by side, and in whole, so
- * that O_DIRECT's rules hold up to the end of the file; what lies beyond the end is cut off afterwards. Blocks
- * that have all that was asked for show that the file reaches so far, as whoever cuts it shortens them; how big
- * it is, is asked where they do not and the known size may be old. Promises: what was read is cut at a size
- * that was known before, so whoever reads a file that grows sees no zeros that nobody wrote.
+ * that O_DIRECT's rules hold up to the end of the file; what lies beyond the end is cut off afterwards.
+ * Blocks that have all that was asked for show that the file reaches so far, as whoever cuts it shortens
+ * them; how big it is, is asked where they do not and the known size may be old. Promises: what was read is
+ * cut at a size that was known before, so whoever reads a file that grows sees no zeros that nobody wrote.
  */
 
 import type { Call } from "../../../src/core/call.ts";

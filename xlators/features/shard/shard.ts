@@ -5,11 +5,10 @@
  *
  * Promises upwards: files look whole. What was acknowledged is never published smaller; reading makes no
  * blocks; removal survives crashes; O_SYNC, O_DIRECT and fsync reach every block. Needs below: inodelk and
- * entrylk, atomic xattrop, fops by anonymous fd, lookup by gfid.
- * Limits: GlusterFS' client takes no lock when it changes a size, so two writers may extend one file at the
- * same time only where both are Mortar's. For a second other clients may read zeros where one has cut the file
- * off. Parts: file.ts (what is known of a file), shards.ts (blocks), file-size.ts, attributes.ts (keys), and a
- * file for each kind of fop.
+ * entrylk, atomic xattrop, fops by anonymous fd, lookup by gfid. Limits: GlusterFS' client takes no lock when
+ * it changes a size, so two writers may extend one file at the same time only where both are Mortar's. For a
+ * second other clients may read zeros where one has cut the file off. Parts: file.ts (what is known of a
+ * file), shards.ts (blocks), file-size.ts, attributes.ts (keys), and a file for each kind of fop.
  */
 
 import type { Call } from "../../../src/core/call.ts";

@@ -4,12 +4,13 @@
  *
  * Blocks are changed side by side; then the size on disk is raised if the range ends beyond it, and the
  * caller hears of success. A write within a block that is known, below a size that is known, costs one
- * writev, however old that knowledge is: whoever cuts a file removes its blocks or shortens them. Only when the
- * file of a block grew, or was not there, the size is confirmed (file-size.ts) before the caller hears of it;
- * should the file have been cut meanwhile, the data is written again while nobody may cut it: what is
- * acknowledged neither lies beyond the end nor is lost with it. Of a write that fails in a later block, what reached the blocks before it is acknowledged as a
- * short one, as write(2) does. Differences of block counts come from the replies, which bricks make atomic by
- * WRITE_UPDATE_ATOMIC. O_SYNC and O_DSYNC hold for every block and for the size.
+ * writev, however old that knowledge is: whoever cuts a file removes its blocks or shortens them. Only when
+ * the file of a block grew, or was not there, the size is confirmed (file-size.ts) before the caller hears of
+ * it; should the file have been cut meanwhile, the data is written again while nobody may cut it: what is
+ * acknowledged neither lies beyond the end nor is lost with it. Of a write that fails in a later block, what
+ * reached the blocks before it is acknowledged as a short one, as write(2) does. Differences of block counts
+ * come from the replies, which bricks make atomic by WRITE_UPDATE_ATOMIC. O_SYNC and O_DSYNC hold for every
+ * block and for the size.
  */
 
 import type { Call } from "../../../src/core/call.ts";

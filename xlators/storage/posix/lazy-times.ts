@@ -1,11 +1,11 @@
 /**
- * Times of reads and writes: in memory at once, in the xattr later, where GlusterFS writes it in each write. An
- * xattr costs a small write as much as its data, and a block file of a large image is hardly ever written
+ * Times of reads and writes: in memory at once, in the xattr later, where GlusterFS writes it in each write.
+ * An xattr costs a small write as much as its data, and a block file of a large image is hardly ever written
  * twice within a second.
  *
- * Promises: times are on disk before the reply of flush, of fsync (not fdatasync) and of the last release, and
- * before an fd of the file is closed; soon after a client has left; else from OPENED_MS or UNOPENED_MS on. One
- * file after the other, so that requests hardly notice.
+ * Promises: times are on disk before the reply of flush, of fsync (not fdatasync) and of the last release,
+ * and before an fd of the file is closed; soon after a client has left; else from OPENED_MS or UNOPENED_MS
+ * on. One file after the other, so that requests hardly notice.
  *
  * Limits: a brick that is killed may lose the times (never the data) of that long. So does one that loses its
  * power with GlusterFS: 5 s by ext4's journal, 30 s of data that nobody synced.
@@ -21,8 +21,8 @@ import type { OpenFile, OpenFiles } from "./open-files.ts";
 /** Of a file that a client has open. */
 const OPENED_MS = 1000;
 /**
- * Of a file that is reached by its gfid alone: a block of an image, which shows the times of its base file. As
- * long as the kernel holds back data.
+ * Of a file that is reached by its gfid alone: a block of an image, which shows the times of its base file.
+ * As long as the kernel holds back data.
  */
 const UNOPENED_MS = 30_000;
 /** Files written at a time when all are to be. */
