@@ -220,7 +220,7 @@ export class EagerLock implements LockTarget {
     if (this.#timer !== undefined && (this.#timerIsShort || !this.#isUnasked)) return;
     this.#timer?.cancel();
     this.#timerIsShort = this.#isUnasked;
-    const delayMs = this.#timerIsShort ? Math.min(CONTENTION_MS_MAX, this.#lingerMs) : this.#lingerMs;
+    const delayMs = this.#timerIsShort ? this.#pauseMs : this.#lingerMs;
     this.#timer = clock.after(delayMs, this.#onLinger);
   }
 
@@ -228,18 +228,24 @@ export class EagerLock implements LockTarget {
     return this.#set.options["post-op-delay-secs"] * 1000;
   }
 
+  /** A pause of this length asks who waits; shorter ones leave it to the writes that come soon. */
+  get #pauseMs(): number {
+    return Math.min(CONTENTION_MS_MAX, this.#lingerMs);
+  }
+
   readonly #onLinger = (): void => {
     this.#timer = undefined;
     if (this.#state !== "held" || this.#owners.length > 0) return;
     const { clock } = this.#set.env;
-    const leftMs = this.#idleSinceMs + this.#lingerMs - clock.nowMs();
-    if (leftMs <= 0) {
+    const idleMs = clock.nowMs() - this.#idleSinceMs;
+    if (idleMs >= this.#lingerMs) {
       this.contended();
       return;
     }
-    this.#timerIsShort = false;
-    this.#timer = clock.after(leftMs, this.#onLinger);
-    if (this.#isUnasked) void this.#ask();
+    this.#timerIsShort = this.#isUnasked && idleMs < this.#pauseMs;
+    const untilMs = this.#timerIsShort ? this.#pauseMs : this.#lingerMs;
+    this.#timer = clock.after(untilMs - idleMs, this.#onLinger);
+    if (this.#isUnasked && !this.#timerIsShort) void this.#ask();
   };
 
   /** Asks one brick for the number of locks. A brick that cannot say leaves it at the end of the delay. */

@@ -124,6 +124,18 @@ describe("two writers", () => {
 });
 
 describe("a lock that is kept", () => {
+  it("costs no call of its own while its inode is written again and again", async () => {
+    await using copies = await Copies.start();
+    const fd = await copies.session.open(await copies.file("image", "0000"));
+    copies.clearCalls();
+    for (let write = 0; write < 40; write++) {
+      await copies.session.write(fd, "1");
+      await copies.env.clock.advance(5);
+    }
+    const others = copies.wires[0]!.calls.map(({ fop }) => fop).filter((fop) => fop !== "writev");
+    expect(others).toEqual(["finodelk", "fxattrop"]);
+  });
+
   it("is given back after the delay, none with post-op-delay-secs 0, at once with eager-lock off", async () => {
     for (const options of [{ "post-op-delay-secs": "0" }, { "eager-lock": "off" }]) {
       await using copies = await Copies.start({ options });
