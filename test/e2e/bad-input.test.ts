@@ -185,7 +185,7 @@ describe("a brick is refused whose directory", () => {
     const directory = lab.makeDirectory("busy");
     const volfile = lab.writeFile("embedded.vol", embeddedVolfile(directory));
     const { mountpoint } = await lab.mount("mortar", volfile);
-    await expectMountRefused(volfile, `brick "${directory}": is served by another process`);
+    await expectMountRefused(volfile, `brick "${directory}": is served by process `);
     expect(mountAt(mountpoint)).toBeDefined();
   });
 });

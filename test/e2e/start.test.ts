@@ -81,7 +81,7 @@ describe("npm start", () => {
       { cwd: ROOT, env: { MORTAR_NO_APT: "1" } },
     );
     expect(second.code).toBe(1);
-    expect(second.stderr).toContain(`brick "${data}/brick-0": is served by another process`);
+    expect(second.stderr).toContain(`brick "${data}/brick-0": is served by process `);
     expect((await agent.readFile(join(mountpoint, "kept"))).toString()).toBe("data of the first start");
     expect(await interrupt(running)).toBe(0);
   });

@@ -25,7 +25,7 @@ import {
   unlink,
 } from "../../../src/os/files.ts";
 import { HIDDEN, ifAbsent, isCode } from "./handle.ts";
-import { lockDirectory } from "./lock.ts";
+import { lockDirectory, lockHolder } from "./lock.ts";
 import { readPlace } from "./place.ts";
 import { getXattr, setXattr, XATTR_CREATE } from "./target.ts";
 import { openCompanions, UNPRIVILEGED } from "./unprivileged.ts";
@@ -57,6 +57,12 @@ const WHY: Partial<Record<ErrnoName, string>> = {
   EACCES: "is not accessible for this process; run the brick as root",
 };
 
+async function served(directory: string, base: string): Promise<UserError> {
+  const pid = await lockHolder(base);
+  const who = pid === undefined ? "another process" : `process ${pid}`;
+  return new UserError(`brick "${directory}": is served by ${who}: use its mount, or stop it first`);
+}
+
 /**
  * Checks and completes a brick's directory. Throws UserError. `volumeId` empty: whatever volume it belongs
  * to.
@@ -72,7 +78,7 @@ export async function openBrickDirectory(
   await explained(directory, () => checkVolume(directory, base, volumeId));
   const lockFd = await explained(directory, () => open(base, O_DIRECTORY));
   try {
-    if (!lockDirectory(lockFd)) throw new UserError(`brick "${directory}": is served by another process`);
+    if (!lockDirectory(lockFd)) throw await served(directory, base);
     await explained(directory, () => claimRoot(directory, base));
     await explained(directory, () => completeTree(directory, base));
     if (UNPRIVILEGED) await explained(directory, () => openCompanions(base));

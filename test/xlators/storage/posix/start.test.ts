@@ -91,7 +91,9 @@ describe("a directory is refused, with one line that says why, when it", () => {
   it("is served already", async () => {
     using dir = temporary();
     const { lockFd } = await openBrickDirectory(dir.path, "", ANY_OWNER);
-    expect(await refusal(dir.path)).toBe(`brick "${dir.path}": is served by another process`);
+    expect(await refusal(dir.path)).toBe(
+      `brick "${dir.path}": is served by process ${process.pid}: use its mount, or stop it first`,
+    );
     await close(lockFd);
     await close((await openBrickDirectory(dir.path, "", ANY_OWNER)).lockFd);
   });
