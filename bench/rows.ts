@@ -18,7 +18,13 @@ import { canConnect, tail } from "../test/support/peers.ts";
 import { freePort } from "../test/support/ports.ts";
 import type { Processes, Running } from "../test/support/processes.ts";
 import { type ReplicaVolfile, replicaVolfile, virtVolfile } from "../test/support/replica-volfiles.ts";
-import { type BrickVolfile, brickVolfile, clientVolfile, embeddedVolfile } from "../test/support/volfiles.ts";
+import {
+  type BrickVolfile,
+  bricksVolfile,
+  brickVolfile,
+  clientVolfile,
+  embeddedVolfile,
+} from "../test/support/volfiles.ts";
 import { until } from "../test/support/wait.ts";
 import type { Peer } from "./peer.ts";
 
@@ -114,6 +120,12 @@ export const ROWS: readonly Row[] = [
     start: (site) => startTcpReplica(site, "replica-tcp", replicaVolfile),
   },
   {
+    id: "replica-one",
+    title: "Mortar over TCP to three Mortar bricks in one process",
+    peer: REPLICA_PEER_ROW,
+    start: (site) => startSharedReplica(site, "replica-one", replicaVolfile),
+  },
+  {
     id: REPLICA_PEER_ROW,
     title: "GlusterFS FUSE, its replica 3",
     needsPeer: "replica",
@@ -132,6 +144,12 @@ export const ROWS: readonly Row[] = [
     title: "Mortar, sharded replica 3 with the virt profile, over TCP",
     peer: VIRT_PEER_ROW,
     start: (site) => startTcpReplica(site, "virt-tcp", virtVolfile),
+  },
+  {
+    id: "virt-one",
+    title: "Mortar, that row with the three bricks in one process",
+    peer: VIRT_PEER_ROW,
+    start: (site) => startSharedReplica(site, "virt-one", virtVolfile),
   },
   {
     id: "virt-writeback",
@@ -218,10 +236,34 @@ async function startTcpReplica(
   return overTcp(site, row, writeText(site, `${row}.vol`, text), bricks, args);
 }
 
+/** The same with one process for all bricks, as GlusterFS does with cluster.brick-multiplex. */
+async function startSharedReplica(
+  site: Site,
+  row: string,
+  volfile: (volume: ReplicaVolfile) => string,
+): Promise<Station> {
+  const volumeId = randomUUID();
+  const name = "replica";
+  const address = await freeAddress();
+  const copies = Array.from({ length: COPIES }, (_, copy) => {
+    const directory = makeBrick(site, `${row}-brick-${copy}`, volumeId, true);
+    return { directory, volumeId, copyOf: { name, arbiter: false } };
+  });
+  const running = await serve(site, `${row}-bricks`, bricksVolfile(address, copies), address);
+  const bricks = copies.map(({ directory }) => ({ running, directory, address }));
+  const text = volfile({ name, volumeId, copies: bricks });
+  return overTcp(site, row, writeText(site, `${row}.vol`, text), bricks);
+}
+
+interface TcpAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
 interface TcpBrick {
   readonly running: Running;
   readonly directory: string;
-  readonly address: { readonly host: string; readonly port: number };
+  readonly address: TcpAddress;
 }
 
 /** A process of Mortar that serves an empty directory. */
@@ -230,14 +272,28 @@ async function startBrick(
   name: string,
   volume: Pick<BrickVolfile, "volumeId" | "copyOf">,
 ): Promise<TcpBrick> {
+  const directory = makeBrick(site, name, volume.volumeId, volume.copyOf !== undefined);
+  const address = await freeAddress();
+  const running = await serve(site, name, brickVolfile({ ...volume, directory, address }), address);
+  return { running, directory, address };
+}
+
+async function freeAddress(): Promise<TcpAddress> {
+  return { host: "127.0.0.1", port: await freePort() };
+}
+
+/** An empty brick: it wants to find the volume's id, as `gluster volume create` leaves it. */
+function makeBrick(site: Site, name: string, volumeId: string, isCopy: boolean): string {
   const directory = makeDirectory(site, name);
-  const address = { host: "127.0.0.1", port: await freePort() };
-  // A brick wants to find the volume's id on its directory, as `gluster volume create` leaves it.
-  const id = Buffer.from(volume.volumeId.replaceAll("-", ""), "hex");
-  setXattr(directory, "trusted.glusterfs.volume-id", id);
-  if (volume.copyOf) mkdirSync(join(directory, ".glusterfs", "indices"), { recursive: true, mode: 0o600 });
-  const volfile = writeText(site, `${name}.vol`, brickVolfile({ ...volume, directory, address }));
+  setXattr(directory, "trusted.glusterfs.volume-id", Buffer.from(volumeId.replaceAll("-", ""), "hex"));
+  if (isCopy) mkdirSync(join(directory, ".glusterfs", "indices"), { recursive: true, mode: 0o600 });
+  return directory;
+}
+
+/** Resolves when the process listens. */
+async function serve(site: Site, name: string, text: string, address: TcpAddress): Promise<Running> {
   const log = join(site.directory, `${name}.log`);
+  const volfile = writeText(site, `${name}.vol`, text);
   const running = site.processes.start(MORTAR, ["brick", volfile, "--log-file", log], {
     env: site.mortarEnv,
   });
@@ -245,7 +301,7 @@ async function startBrick(
     deadlineMs: START_DEADLINE_MS,
     detail: () => tail(log),
   });
-  return { running, directory, address };
+  return running;
 }
 
 async function overTcp(
@@ -262,7 +318,7 @@ async function overTcp(
     brick: { pid: first!.running.pid, directory: first!.directory },
     stop: async () => {
       await unmount(site, mount);
-      for (const { running } of bricks) await running.stop();
+      for (const running of new Set(bricks.map((brick) => brick.running))) await running.stop();
     },
   };
 }

@@ -142,7 +142,7 @@ describe("arguments", () => {
   it("take the rows without a peer by default, all with --peers, and those that are named", () => {
     expect(ids(parseArguments([])!.rows)).toEqual([
       ...["base", "embedded", "embedded-requests", "fuse-native", "tcp"],
-      ...["replica-embedded", "replica-tcp", "virt-tcp", "virt-writeback"],
+      ...["replica-embedded", "replica-tcp", "replica-one", "virt-tcp", "virt-one", "virt-writeback"],
     ]);
     expect(parseArguments(["--peers"])!.rows).toHaveLength(ROWS.length);
     expect(ids(parseArguments(["--only", "glusterfs,base"])!.rows)).toEqual(["base", "glusterfs"]);
