@@ -72,7 +72,8 @@ export class Writer {
         written = await writing;
         await asking;
         const end = offset + written;
-        const found = await this.#reach(file, fd, end, growths);
+        const reaching = this.#reach(file, fd, end, growths);
+        const found = reaching && (await reaching);
         if (found !== undefined && found < Math.min(end, sizeBefore)) {
           // Another client cut the file meanwhile, and may have taken along what was written.
           await file.size.append(fd, async () => {
@@ -209,9 +210,9 @@ export class Writer {
 
   /**
    * Blocks were changed up to `end`, and `growths` counted before: the size on disk is to cover that. Answers
-   * the size that was found; undefined when there was no reason to ask for it.
+   * the size that was found; undefined when there was no reason to ask for it, as for most writes.
    */
-  async #reach(file: ShardFile, fd: Fd, end: number, growths: number): Promise<number | undefined> {
+  #reach(file: ShardFile, fd: Fd, end: number, growths: number): Promise<number> | undefined {
     if (end > file.size.size) return file.size.extend(fd, end);
     return file.growths === growths ? undefined : file.size.confirm(fd, end);
   }
