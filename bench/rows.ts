@@ -18,21 +18,18 @@ import { canConnect, tail } from "../test/support/peers.ts";
 import { freePort } from "../test/support/ports.ts";
 import type { Processes, Running } from "../test/support/processes.ts";
 import { type ReplicaVolfile, replicaVolfile, virtVolfile } from "../test/support/replica-volfiles.ts";
-import {
-  type BrickVolfile,
-  bricksVolfile,
-  brickVolfile,
-  clientVolfile,
-  embeddedVolfile,
-} from "../test/support/volfiles.ts";
+import { type BrickVolfile, brickVolfile, clientVolfile, embeddedVolfile } from "../test/support/volfiles.ts";
 import { until } from "../test/support/wait.ts";
 import type { Peer } from "./peer.ts";
 
 const MORTAR = fileURLToPath(new URL("../src/cli/mortar", import.meta.url));
 const START_DEADLINE_MS = 60_000;
 
-/** Of one brick, of three copies, and of three sharded copies with the options for virtual machines. */
-export type PeerKind = "single" | "replica" | "virt";
+/**
+ * Of one brick, of three copies, and of three sharded copies with the options for virtual machines; `-one`:
+ * with one process for all bricks.
+ */
+export type PeerKind = "single" | "replica" | "replica-one" | "virt" | "virt-one";
 
 /** Where rows live and what they share. */
 export interface Site {
@@ -70,7 +67,11 @@ export interface Row {
 export const BASE_ROW = "base";
 export const PEER_ROW = "glusterfs";
 export const REPLICA_PEER_ROW = "replica-glusterfs";
+export const REPLICA_ONE_PEER_ROW = "replica-glusterfs-one";
 export const VIRT_PEER_ROW = "virt-glusterfs";
+export const VIRT_ONE_PEER_ROW = "virt-glusterfs-one";
+
+const WRITEBACK = ["-o", "kernel-writeback-cache=on"];
 
 export const ROWS: readonly Row[] = [
   { id: BASE_ROW, title: "base directory", peer: PEER_ROW, start: startBase },
@@ -117,13 +118,13 @@ export const ROWS: readonly Row[] = [
     id: "replica-tcp",
     title: "Mortar over TCP to three Mortar bricks",
     peer: REPLICA_PEER_ROW,
-    start: (site) => startTcpReplica(site, "replica-tcp", replicaVolfile),
+    start: (site) => startTcpReplica(site, { row: "replica-tcp", volfile: replicaVolfile }),
   },
   {
     id: "replica-one",
     title: "Mortar over TCP to three Mortar bricks in one process",
     peer: REPLICA_PEER_ROW,
-    start: (site) => startSharedReplica(site, "replica-one", replicaVolfile),
+    start: (site) => startTcpReplica(site, { row: "replica-one", volfile: replicaVolfile, together: true }),
   },
   {
     id: REPLICA_PEER_ROW,
@@ -131,6 +132,13 @@ export const ROWS: readonly Row[] = [
     needsPeer: "replica",
     peer: REPLICA_PEER_ROW,
     start: (site) => startGlusterfs(site, "replica"),
+  },
+  {
+    id: REPLICA_ONE_PEER_ROW,
+    title: "GlusterFS FUSE, that volume with cluster.brick-multiplex",
+    needsPeer: "replica-one",
+    peer: REPLICA_PEER_ROW,
+    start: (site) => startGlusterfs(site, "replica-one"),
   },
   {
     id: "replica-mixed",
@@ -143,20 +151,19 @@ export const ROWS: readonly Row[] = [
     id: "virt-tcp",
     title: "Mortar, sharded replica 3 with the virt profile, over TCP",
     peer: VIRT_PEER_ROW,
-    start: (site) => startTcpReplica(site, "virt-tcp", virtVolfile),
+    start: (site) => startTcpReplica(site, { row: "virt-tcp", volfile: virtVolfile }),
   },
   {
     id: "virt-one",
     title: "Mortar, that row with the three bricks in one process",
     peer: VIRT_PEER_ROW,
-    start: (site) => startSharedReplica(site, "virt-one", virtVolfile),
+    start: (site) => startTcpReplica(site, { row: "virt-one", volfile: virtVolfile, together: true }),
   },
   {
     id: "virt-writeback",
     title: "Mortar, that row with kernel-writeback-cache=on",
     peer: VIRT_PEER_ROW,
-    start: (site) =>
-      startTcpReplica(site, "virt-writeback", virtVolfile, ["-o", "kernel-writeback-cache=on"]),
+    start: (site) => startTcpReplica(site, { row: "virt-writeback", volfile: virtVolfile, args: WRITEBACK }),
   },
   {
     id: VIRT_PEER_ROW,
@@ -164,6 +171,13 @@ export const ROWS: readonly Row[] = [
     needsPeer: "virt",
     peer: VIRT_PEER_ROW,
     start: (site) => startGlusterfs(site, "virt"),
+  },
+  {
+    id: VIRT_ONE_PEER_ROW,
+    title: "GlusterFS FUSE, that volume with cluster.brick-multiplex",
+    needsPeer: "virt-one",
+    peer: VIRT_PEER_ROW,
+    start: (site) => startGlusterfs(site, "virt-one"),
   },
   {
     id: "virt-mixed",
@@ -213,95 +227,70 @@ async function startEmbeddedReplica(site: Site): Promise<Station> {
 }
 
 async function startTcp(site: Site): Promise<Station> {
-  const volumeId = randomUUID();
-  const brick = await startBrick(site, "tcp-brick", { volumeId });
-  const volfile = writeText(site, "tcp.vol", clientVolfile(brick));
-  return overTcp(site, "tcp", volfile, [brick]);
+  const bricks = await startBricks(site, [await newBrick(site, "tcp-brick", { volumeId: randomUUID() })]);
+  return overTcp(site, "tcp", writeText(site, "tcp.vol", clientVolfile(bricks[0]!)), bricks);
+}
+
+interface TcpReplica {
+  readonly row: string;
+  readonly volfile: (volume: ReplicaVolfile) => string;
+  /** One process for all bricks. */
+  readonly together?: true;
+  /** More arguments of the mount. */
+  readonly args?: readonly string[];
 }
 
 async function startTcpReplica(
   site: Site,
-  row: string,
-  volfile: (volume: ReplicaVolfile) => string,
-  args: readonly string[] = [],
+  { row, volfile, together, args = [] }: TcpReplica,
 ): Promise<Station> {
-  const volumeId = randomUUID();
-  const name = "replica";
+  const volume = { volumeId: randomUUID(), copyOf: { name: "replica", arbiter: false } };
+  const files: BrickFile[] = [];
+  for (let copy = 0; copy < COPIES; copy++) files.push(await newBrick(site, `${row}-brick-${copy}`, volume));
   const bricks: TcpBrick[] = [];
-  for (let copy = 0; copy < COPIES; copy++) {
-    const copyOf = { name, arbiter: false };
-    bricks.push(await startBrick(site, `${row}-brick-${copy}`, { volumeId, copyOf }));
-  }
-  const text = volfile({ name, volumeId, copies: bricks });
+  if (together) bricks.push(...(await startBricks(site, files)));
+  else for (const file of files) bricks.push(...(await startBricks(site, [file])));
+  const text = volfile({ name: volume.copyOf.name, volumeId: volume.volumeId, copies: bricks });
   return overTcp(site, row, writeText(site, `${row}.vol`, text), bricks, args);
 }
 
-/** The same with one process for all bricks, as GlusterFS does with cluster.brick-multiplex. */
-async function startSharedReplica(
-  site: Site,
-  row: string,
-  volfile: (volume: ReplicaVolfile) => string,
-): Promise<Station> {
-  const volumeId = randomUUID();
-  const name = "replica";
-  const address = await freeAddress();
-  const copies = Array.from({ length: COPIES }, (_, copy) => {
-    const directory = makeBrick(site, `${row}-brick-${copy}`, volumeId, true);
-    return { directory, volumeId, copyOf: { name, arbiter: false } };
-  });
-  const running = await serve(site, `${row}-bricks`, bricksVolfile(address, copies), address);
-  const bricks = copies.map(({ directory }) => ({ running, directory, address }));
-  const text = volfile({ name, volumeId, copies: bricks });
-  return overTcp(site, row, writeText(site, `${row}.vol`, text), bricks);
-}
-
-interface TcpAddress {
-  readonly host: string;
-  readonly port: number;
-}
-
-interface TcpBrick {
-  readonly running: Running;
+/** A brick that is not started yet. */
+interface BrickFile {
+  readonly volfile: string;
   readonly directory: string;
-  readonly address: TcpAddress;
+  readonly address: { readonly host: string; readonly port: number };
 }
 
-/** A process of Mortar that serves an empty directory. */
-async function startBrick(
+type TcpBrick = BrickFile & { readonly running: Running };
+
+/** An empty brick: it wants to find the volume's id, as `gluster volume create` leaves it. */
+async function newBrick(
   site: Site,
   name: string,
   volume: Pick<BrickVolfile, "volumeId" | "copyOf">,
-): Promise<TcpBrick> {
-  const directory = makeBrick(site, name, volume.volumeId, volume.copyOf !== undefined);
-  const address = await freeAddress();
-  const running = await serve(site, name, brickVolfile({ ...volume, directory, address }), address);
-  return { running, directory, address };
-}
-
-async function freeAddress(): Promise<TcpAddress> {
-  return { host: "127.0.0.1", port: await freePort() };
-}
-
-/** An empty brick: it wants to find the volume's id, as `gluster volume create` leaves it. */
-function makeBrick(site: Site, name: string, volumeId: string, isCopy: boolean): string {
+): Promise<BrickFile> {
   const directory = makeDirectory(site, name);
-  setXattr(directory, "trusted.glusterfs.volume-id", Buffer.from(volumeId.replaceAll("-", ""), "hex"));
-  if (isCopy) mkdirSync(join(directory, ".glusterfs", "indices"), { recursive: true, mode: 0o600 });
-  return directory;
+  const id = Buffer.from(volume.volumeId.replaceAll("-", ""), "hex");
+  setXattr(directory, "trusted.glusterfs.volume-id", id);
+  if (volume.copyOf) mkdirSync(join(directory, ".glusterfs", "indices"), { recursive: true, mode: 0o600 });
+  const address = { host: "127.0.0.1", port: await freePort() };
+  const volfile = writeText(site, `${name}.vol`, brickVolfile({ ...volume, directory, address }));
+  return { volfile, directory, address };
 }
 
-/** Resolves when the process listens. */
-async function serve(site: Site, name: string, text: string, address: TcpAddress): Promise<Running> {
-  const log = join(site.directory, `${name}.log`);
-  const volfile = writeText(site, `${name}.vol`, text);
-  const running = site.processes.start(MORTAR, ["brick", volfile, "--log-file", log], {
+/** A process of Mortar that serves bricks; resolves when it listens for all. */
+async function startBricks(site: Site, files: readonly BrickFile[]): Promise<TcpBrick[]> {
+  const volfiles = files.map(({ volfile }) => volfile);
+  const log = `${volfiles[0]}.log`;
+  const running = site.processes.start(MORTAR, ["brick", ...volfiles, "--log-file", log], {
     env: site.mortarEnv,
   });
-  await until("Mortar's brick listens", () => !failed(running, log) && canConnect(address), {
-    deadlineMs: START_DEADLINE_MS,
-    detail: () => tail(log),
-  });
-  return running;
+  for (const { address } of files)
+    await until("Mortar's brick listens", () => !failed(running, log) && canConnect(address), {
+      deadlineMs: START_DEADLINE_MS,
+      detail: () => tail(log),
+    });
+  return files.map((file) => ({ ...file, running }));
 }
 
 async function overTcp(

@@ -41,9 +41,12 @@ class Stage {
   async addPeer(kind: PeerKind): Promise<Peer> {
     const name = `mortar-bench-${kind}-${process.pid}`;
     const bricks = kind === "single" ? [0] : [0, 1, 2];
-    const brickDirectories = bricks.map((brick) => join(this.directory, `peer-${kind}-brick-${brick}`));
-    const group = kind === "virt" ? "virt" : undefined;
-    const peer = new Peer(this.servers, { name, brickDirectories, group });
+    const peer = new Peer(this.servers, {
+      name,
+      brickDirectories: bricks.map((brick) => join(this.directory, `peer-${kind}-brick-${brick}`)),
+      group: kind.startsWith("virt") ? "virt" : undefined,
+      together: kind.endsWith("-one"),
+    });
     this.#peers.push(peer);
     await peer.start();
     return peer;
@@ -156,7 +159,7 @@ async function measure(stage: Stage, options: BenchOptions, stop: () => boolean)
     rounds,
     startedAt,
     loadBefore,
-    peerOptions: (await (peers.single ?? peers.replica ?? peers.virt)?.options()) ?? [],
+    peerOptions: (await Object.values(peers)[0]?.options()) ?? [],
     rows: rows.map(({ id, title, peer }) => ({ id, title, peer })),
     loads: loads.map(({ id, title, unit, lowerIsBetter }) => ({ id, title, unit, lowerIsBetter })),
     values,

@@ -105,12 +105,16 @@ function addGraph(mortar: Command): void {
 
 function addBrick(mortar: Command): void {
   const brick = mortar
-    .command("brick <volfile>")
-    .description("serve a brick: run a volfile whose top is protocol/server, in the foreground")
+    .command("brick <volfile...>")
+    .description(
+      "serve bricks, all in one process: run volfiles whose tops are protocol/server, in the foreground",
+    )
     .option("--listen <address>", "HOST:PORT, [IPV6]:PORT, PORT or unix:PATH instead of the volfile's")
     .option("--volume-name <name>", "volume of the volfile to stand at the top")
     .addOption(repeatable("--xlator-option <pattern.key=value>", "set an option of matching volumes"))
-    .action(async (volfile, options) => (await import("./brick-command.ts")).brickCommand(volfile, options));
+    .action(async (volfiles, options) =>
+      (await import("./brick-command.ts")).brickCommand(volfiles, options),
+    );
   logOptions(brick);
 }
 

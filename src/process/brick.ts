@@ -1,12 +1,13 @@
 /**
- * A brick process: a server graph from a volfile, serving until it is told to stop.
+ * A brick process: server graphs, each from a volfile, serving until they are told to stop.
  *
- * The top of the graph must be protocol/server. `listen` takes the place of the address in the volfile, as
+ * The top of a graph must be protocol/server. `listen` takes the place of the address in the volfile, as
  * glusterd starts bricks with the port outside of it.
  */
 
 import { isIPv6 } from "node:net";
 import { type OpenOptions, readVolfile, startVolfile } from "../api/open.ts";
+import type { Env } from "../core/env.ts";
 import { UserError } from "../core/errors.ts";
 import type { Graph } from "../graph/graph.ts";
 import { linkVolfile } from "../graph/link.ts";
@@ -31,19 +32,38 @@ export function parseListen(text: string): ListenAddress {
   return { kind: "tcp", host: match[1] ?? (match[2] || undefined), port };
 }
 
-/** Starts the graph of a brick; resolves when it listens. Rejects with UserError. */
-export async function startBrick(
-  volfilePath: string,
-  options: OpenOptions & { readonly listen?: ListenAddress },
-): Promise<Graph> {
-  const volfile = await readVolfile(volfilePath);
+/** One brick's volfile, and the world its graph runs in. */
+export interface BrickSource {
+  readonly path: string;
+  readonly env: Env;
+}
+
+type BrickOptions = Omit<OpenOptions, "env"> & { readonly listen?: ListenAddress };
+
+/**
+ * Starts the graphs of bricks, one after the other; resolves when all listen. Rejects with UserError when one
+ * does not start, and none runs then.
+ */
+export async function startBricks(bricks: readonly BrickSource[], options: BrickOptions): Promise<Graph[]> {
+  const graphs: Graph[] = [];
+  try {
+    for (const brick of bricks) graphs.push(await startBrick(brick, options));
+    return graphs;
+  } catch (error) {
+    await Promise.all(graphs.map((graph) => graph.stop()));
+    throw error;
+  }
+}
+
+async function startBrick({ path, env }: BrickSource, options: BrickOptions): Promise<Graph> {
+  const volfile = await readVolfile(path);
   const { top } = linkVolfile(volfile, options.top);
   if (top.type !== "protocol/server")
     throw new UserError(
-      `${volfilePath}:${top.line}: volume "${top.name}": a brick's top is protocol/server, this is ${top.type}`,
+      `${path}:${top.line}: volume "${top.name}": a brick's top is protocol/server, this is ${top.type}`,
     );
   const listening = options.listen ? withOptions(volfile, top.name, listenOptions(options.listen)) : volfile;
-  return startVolfile(listening, options);
+  return startVolfile(listening, { ...options, env });
 }
 
 function listenOptions(listen: ListenAddress): Readonly<Record<string, string>> {

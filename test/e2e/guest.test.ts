@@ -6,9 +6,9 @@
  * the guest sees no error, and what it was told is on the disk is there afterwards.
  */
 
-import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { allocatedBytes, namesOf } from "../support/copies.ts";
 import { type Drive, driveArgument, Guest, makeRootImage } from "../support/guest.ts";
 import type { GuestSystem } from "../support/guest-system.ts";
 import { Lab, type Mount } from "../support/peers.ts";
@@ -18,7 +18,6 @@ import { until } from "../support/wait.ts";
 
 const TEST_MS = 400_000;
 const STEP_MS = 90_000;
-const SECTOR = 512;
 const MIB = 2 ** 20;
 /** Of the drive with the guest's data, before and after it grows. */
 const DATA_MIB = 192;
@@ -63,12 +62,7 @@ async function command(name: string, ...args: readonly string[]): Promise<string
 /** Bytes that a brick's file system gave to the volume's files. */
 function allocatedOn(index: number): number {
   const brick = replica.directory(index);
-  const blocks = readdirSync(brick, { recursive: true, encoding: "utf8" })
-    .filter((name) => !name.startsWith(".glusterfs"))
-    .map((name) => statSync(join(brick, name)))
-    .filter((stat) => stat.isFile())
-    .map((stat) => stat.blocks * SECTOR);
-  return blocks.reduce((sum, one) => sum + one, 0);
+  return namesOf(brick).reduce((sum, path) => sum + allocatedBytes(brick, path), 0);
 }
 
 /** The last line of the ledger that the guest was told is on the disk. */

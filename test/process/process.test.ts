@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { overrideOptions, parseXlatorOption, readVolfile } from "../../src/api/open.ts";
 import { FopError } from "../../src/core/errors.ts";
 import { parseVolfile, printVolfile } from "../../src/graph/volfile.ts";
-import { parseListen, startBrick } from "../../src/process/brick.ts";
+import { parseListen, startBricks } from "../../src/process/brick.ts";
 import { LogSink } from "../../src/process/log-sink.ts";
 import { openLog, parseLogLevel } from "../../src/process/logging.ts";
 import { fakeEnv } from "../support/fake-env.ts";
@@ -41,7 +41,7 @@ describe("listen address", () => {
 describe("a brick's volfile", () => {
   const brick = async (text: string) => {
     await writeFile(join(dir, "b.vol"), text);
-    return startBrick(join(dir, "b.vol"), {});
+    return startBricks([{ path: join(dir, "b.vol"), env: fakeEnv() }], {});
   };
 
   it("must have protocol/server at the top", async () => {

@@ -120,7 +120,7 @@ function xattrs(brick: string, path: string, leads: ReadonlySet<string>): string
   return [...own, ...marks];
 }
 
-/** Ends of the areas of a file that hold data. */
+/** What a brick's file system gave to one object. */
 export function allocatedBytes(brick: string, path: string): number {
   return lstatSync(join(brick, path)).blocks * 512;
 }

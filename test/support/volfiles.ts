@@ -33,59 +33,40 @@ export interface CopyOf {
  * volume.
  */
 export function brickVolfile(brick: BrickVolfile): string {
-  return bricksVolfile(brick.address, [brick]);
-}
-
-/** Several bricks behind one address, in one process: clients name the one that they want. */
-export function bricksVolfile(address: Address, bricks: readonly Omit<BrickVolfile, "address">[]): string {
-  const [first] = bricks;
+  const { directory, volumeId, address, copyOf } = brick;
+  const arbiter = copyOf?.arbiter ? [section("vol-arbiter", "features/arbiter", [], "vol-posix")] : [];
+  const index = copyOf
+    ? [section("vol-index", "features/index", indexOptions(copyOf, directory), "vol-io-threads")]
+    : [];
+  const stats = [`volume-id ${volumeId}`, `unique-id ${directory}`];
   return [
-    ...bricks.flatMap((brick, index) => brickLayers(bricks.length > 1 ? `vol-${index}` : "vol", brick)),
+    section("vol-posix", "storage/posix", [
+      `directory ${directory}`,
+      `volume-id ${volumeId}`,
+      ...(brick.posix ?? []),
+    ]),
+    ...arbiter,
+    section(
+      "vol-access-control",
+      "features/access-control",
+      [],
+      copyOf?.arbiter ? "vol-arbiter" : "vol-posix",
+    ),
+    section("vol-locks", "features/locks", ["enforce-mandatory-lock off"], "vol-access-control"),
+    section("vol-io-threads", "performance/io-threads", [], "vol-locks"),
+    ...index,
+    section(directory, "debug/io-stats", stats, copyOf ? "vol-index" : "vol-io-threads"),
     section(
       "vol-server",
       "protocol/server",
       [
         ...listenOptions(address),
-        `auth-path ${first!.directory}`,
-        ...bricks.flatMap(({ directory, server }) => server ?? [`auth.addr.${directory}.allow *`]),
+        `auth-path ${directory}`,
+        ...(brick.server ?? [`auth.addr.${directory}.allow *`]),
       ],
-      bricks.map(({ directory }) => directory).join(" "),
+      directory,
     ),
   ].join("\n");
-}
-
-/** What is below the server; the uppermost is named after the directory. */
-function brickLayers(prefix: string, brick: Omit<BrickVolfile, "address">): string[] {
-  const { directory, copyOf } = brick;
-  const arbiter = copyOf?.arbiter
-    ? [section(`${prefix}-arbiter`, "features/arbiter", [], `${prefix}-posix`)]
-    : [];
-  const index = copyOf
-    ? [section(`${prefix}-index`, "features/index", indexOptions(copyOf, directory), `${prefix}-io-threads`)]
-    : [];
-  return [
-    section(`${prefix}-posix`, "storage/posix", [
-      `directory ${directory}`,
-      `volume-id ${brick.volumeId}`,
-      ...(brick.posix ?? []),
-    ]),
-    ...arbiter,
-    section(
-      `${prefix}-access-control`,
-      "features/access-control",
-      [],
-      copyOf?.arbiter ? `${prefix}-arbiter` : `${prefix}-posix`,
-    ),
-    section(`${prefix}-locks`, "features/locks", ["enforce-mandatory-lock off"], `${prefix}-access-control`),
-    section(`${prefix}-io-threads`, "performance/io-threads", [], `${prefix}-locks`),
-    ...index,
-    section(
-      directory,
-      "debug/io-stats",
-      [`volume-id ${brick.volumeId}`, `unique-id ${directory}`],
-      copyOf ? `${prefix}-index` : `${prefix}-io-threads`,
-    ),
-  ];
 }
 
 export interface ClientVolfile {

@@ -59,6 +59,8 @@ const WHY: Partial<Record<ErrnoName, string>> = {
 
 async function served(directory: string, base: string): Promise<UserError> {
   const pid = await lockHolder(base);
+  if (pid === process.pid)
+    return new UserError(`brick "${directory}": is served by this process already: name it once`);
   const who = pid === undefined ? "another process" : `process ${pid}`;
   return new UserError(`brick "${directory}": is served by ${who}: use its mount, or stop it first`);
 }

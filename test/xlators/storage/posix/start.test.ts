@@ -92,7 +92,7 @@ describe("a directory is refused, with one line that says why, when it", () => {
     using dir = temporary();
     const { lockFd } = await openBrickDirectory(dir.path, "", ANY_OWNER);
     expect(await refusal(dir.path)).toBe(
-      `brick "${dir.path}": is served by process ${process.pid}: use its mount, or stop it first`,
+      `brick "${dir.path}": is served by this process already: name it once`,
     );
     await close(lockFd);
     await close((await openBrickDirectory(dir.path, "", ANY_OWNER)).lockFd);
