@@ -135,7 +135,7 @@ export const ROWS: readonly Row[] = [
   },
   {
     id: REPLICA_ONE_PEER_ROW,
-    title: "GlusterFS FUSE, that volume with cluster.brick-multiplex",
+    title: "GlusterFS FUSE, its replica 3 with cluster.brick-multiplex",
     needsPeer: "replica-one",
     peer: REPLICA_PEER_ROW,
     start: (site) => startGlusterfs(site, "replica-one"),
@@ -155,13 +155,13 @@ export const ROWS: readonly Row[] = [
   },
   {
     id: "virt-one",
-    title: "Mortar, that row with the three bricks in one process",
+    title: "Mortar, sharded replica 3 with the virt profile, over TCP, bricks in one process",
     peer: VIRT_PEER_ROW,
     start: (site) => startTcpReplica(site, { row: "virt-one", volfile: virtVolfile, together: true }),
   },
   {
     id: "virt-writeback",
-    title: "Mortar, that row with kernel-writeback-cache=on",
+    title: "Mortar, the first of these rows with kernel-writeback-cache=on",
     peer: VIRT_PEER_ROW,
     start: (site) => startTcpReplica(site, { row: "virt-writeback", volfile: virtVolfile, args: WRITEBACK }),
   },
@@ -174,7 +174,7 @@ export const ROWS: readonly Row[] = [
   },
   {
     id: VIRT_ONE_PEER_ROW,
-    title: "GlusterFS FUSE, that volume with cluster.brick-multiplex",
+    title: "GlusterFS FUSE, its sharded replica 3 with group virt and cluster.brick-multiplex",
     needsPeer: "virt-one",
     peer: VIRT_PEER_ROW,
     start: (site) => startGlusterfs(site, "virt-one"),
