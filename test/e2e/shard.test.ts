@@ -4,16 +4,17 @@
  * xattrs.
  */
 
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { gfidOf } from "../support/copies.ts";
 import type { FileAgent } from "../support/file-agent.ts";
 import { GlusterVolume } from "../support/glusterd.ts";
 import { getXattr, listXattrs } from "../support/libc.ts";
-import { Lab } from "../support/peers.ts";
+import { Lab, MORTAR, type Mount } from "../support/peers.ts";
 import { expectSameBytes } from "../support/same-bytes.ts";
 import { pattern } from "../support/sample-tree.ts";
-import { gfidText } from "../support/tree.ts";
+import { mountTheirs } from "../support/virt-volume.ts";
 import { until } from "../support/wait.ts";
 
 const MIB = 2 ** 20;
@@ -25,6 +26,7 @@ const PUNCH_HOLE = 2;
 /** Longer than any cache of attributes lasts, in the kernel and in either client. */
 const TRUST_MS = 20_000;
 const REMOVAL_DEADLINE_MS = 30_000;
+const SIZE_OPTION = "features.shard-block-size";
 
 const lab = new Lab("shard");
 afterAll(() => lab.close());
@@ -72,13 +74,19 @@ async function expectContent(users: readonly User[], name: string, bytes: Buffer
   }
 }
 
+/** The blocks of a file on one brick, in order. */
+function blocksOf(brick: string, name: string): { number: number; path: string }[] {
+  const gfid = gfidOf(brick, name);
+  const hidden = join(brick, ".shard");
+  const blocks = existsSync(hidden) ? readdirSync(hidden).filter((one) => one.startsWith(`${gfid}.`)) : [];
+  return blocks
+    .map((one) => ({ number: Number(one.slice(gfid.length + 1)), path: join(hidden, one) }))
+    .sort((one, other) => one.number - other.number);
+}
+
 /** A file on one brick, without what differs between two files that are the same otherwise. */
 function describeBlocks(brick: string, name: string): string[] {
   const base = join(brick, name);
-  const gfid = gfidText(getXattr(base, "trusted.gfid"));
-  const hidden = join(brick, ".shard");
-  const blocks = existsSync(hidden) ? readdirSync(hidden).filter((one) => one.startsWith(`${gfid}.`)) : [];
-  const numbers = blocks.map((one) => Number(one.slice(gfid.length + 1))).sort((a, b) => a - b);
   const keys = (path: string): string[] =>
     listXattrs(path)
       .map((key) => (key.startsWith("trusted.gfid2path.") ? "trusted.gfid2path" : key))
@@ -89,8 +97,7 @@ function describeBlocks(brick: string, name: string): string[] {
     ...["block-size", "file-size"].map((key) =>
       getXattr(base, `trusted.glusterfs.shard.${key}`).toString("hex"),
     ),
-    ...numbers.map((number) => {
-      const path = join(hidden, `${gfid}.${number}`);
+    ...blocksOf(brick, name).map(({ number, path }) => {
       const { size, blocks: room, mode, uid } = statSync(path);
       return `${number}: size ${size}, room ${room}, ${mode.toString(8)} of ${uid}, ${keys(path).join(" ")}`;
     }),
@@ -109,21 +116,26 @@ function hiddenNames(brick: string): string[] {
   return existsSync(markers) ? [...names, ...readdirSync(markers).map((name) => `marker ${name}`)] : names;
 }
 
-it("a sharded volume is used by Mortar and by GlusterFS in turn", async () => {
-  const volume = await GlusterVolume.create(lab, "replica 3");
-  try {
-    await volume.setAll(["features.shard on", "features.shard-block-size 4MB"]);
-    await share(volume);
-  } finally {
-    await volume.remove();
-  }
+/** How many new images were made; each has a name of its own. */
+let images = 0;
+let volume: GlusterVolume;
+let mount: Mount;
+let ours: User;
+let theirs: User;
+beforeAll(async () => {
+  volume = await GlusterVolume.create(lab, "replica 3");
+  await volume.setAll(["features.shard on", "features.shard-block-size 4MB"]);
+  mount = await lab.mount("mortar", volume.source);
+  ours = { name: "Mortar", place: mount.mountpoint, agent: lab.agent() };
+  theirs = { name: "GlusterFS", place: await mountTheirs(lab, volume), agent: lab.agent() };
+});
+afterAll(async () => {
+  if (theirs !== undefined) await lab.processes.run("umount", [theirs.place]);
+  if (mount !== undefined) await lab.unmount(mount);
+  await volume?.remove();
 });
 
-async function share(volume: GlusterVolume): Promise<void> {
-  const mount = await lab.mount("mortar", volume.source);
-  const ours: User = { name: "Mortar", place: mount.mountpoint, agent: lab.agent() };
-  const theirs: User = { name: "GlusterFS", place: lab.makeDirectory("theirs"), agent: lab.agent() };
-  await lab.processes.run("mount", ["-t", "glusterfs", volume.source, theirs.place]);
+it("a sharded volume is used by Mortar and by GlusterFS in turn", async () => {
   const users = [ours, theirs];
   const files = ["by-mortar", "by-glusterfs"] as const;
   let content = pattern(SIZE);
@@ -204,6 +216,83 @@ async function share(volume: GlusterVolume): Promise<void> {
     ],
     { timeoutMs: 60_000 },
   );
-  await lab.unmount(mount);
-  await lab.processes.run("umount", [theirs.place]);
+});
+
+it("an image keeps the size of blocks it was made with, whoever sets another one, and how", async () => {
+  const users = [ours, theirs];
+  const old = ["old-by-mortar", "old-by-glusterfs"] as const;
+  const content = Buffer.alloc(SIZE + 3 * (MIB + WRITE));
+  pattern(SIZE).copy(content);
+  for (const [which, user] of users.entries()) await writeWhole(user, old[which]!, content.subarray(0, SIZE));
+
+  // At the server for all; at Mortar's mount; in a volfile of its own.
+  await volume.setAll([`${SIZE_OPTION} 8MB`]);
+  await untilNewImages(ours, 8 * MIB);
+  await lab.processes.run(MORTAR, ["set", ours.place, SIZE_OPTION, "16MB"]);
+  const volfile = readFileSync(volume.clientVolfile, "utf8").replace(/(shard-block-size) 8MB/, "$1 5MB");
+  const own = await lab.mount("mortar", lab.writeFile("own.vol", volfile));
+  const third: User = { name: "Mortar by a volfile", place: own.mountpoint, agent: lab.agent() };
+  const everybody = [...users, third];
+  const sizes = [16 * MIB, 8 * MIB, 5 * MIB];
+  for (const [which, user] of everybody.entries()) {
+    const name = await untilNewImages(user, sizes[which]!);
+    await expectNewImage(everybody[(which + 1) % 3]!, name, sizes[which]!);
+  }
+
+  // All go on with the old ones: over the ends of blocks old and new, and past the end, with a hole between.
+  for (const [turn, end] of [BLOCK, 8 * MIB, 5 * MIB].entries()) {
+    const patch = Buffer.alloc(2 * WRITE, turn + 1);
+    const past = SIZE + turn * (MIB + WRITE) + MIB;
+    for (const [which, name] of old.entries()) {
+      const { agent, place } = everybody[(turn + which) % 3]!;
+      const fd = await agent.open(join(place, name), "O_RDWR");
+      await agent.write(fd, patch, end - WRITE);
+      await agent.write(fd, patch.subarray(WRITE), past);
+      await agent.fsync(fd);
+      await agent.close(fd);
+    }
+    patch.copy(content, end - WRITE);
+    patch.copy(content, past, WRITE);
+  }
+  for (const name of old) {
+    await expectContent(everybody, name, content);
+    for (const brick of volume.bricks) {
+      expect(blockSizeOf(brick, name)).toBe(BLOCK);
+      // The third ends with what was first written past the old end; what came next lies in the fourth.
+      const short = SIZE + MIB + WRITE - 2 * BLOCK;
+      expect(pieceSizes(brick, name)).toEqual([BLOCK, BLOCK, short, content.length - 3 * BLOCK]);
+    }
+  }
+  expectSameOnBricks(volume, ...old);
+  await lab.unmount(own);
+});
+
+/** Makes images until one has blocks of that size, as it was set; gives its name. */
+async function untilNewImages({ name: user, place, agent }: User, size: number): Promise<string> {
+  let name = "";
+  await until(`new images of ${user} have blocks of ${size} bytes`, async () => {
+    name = `new-${++images}`;
+    await agent.writeFile(join(place, name), "");
+    return blockSizeOf(volume.bricks[0]!, name) === size;
+  });
+  return name;
+}
+
+/** What another user than its maker writes over the end of the first block goes where the maker's size says. */
+async function expectNewImage({ place, agent }: User, name: string, size: number): Promise<void> {
+  const fd = await agent.open(join(place, name), "O_RDWR");
+  await agent.write(fd, pattern(2 * WRITE), size - WRITE);
+  await agent.fsync(fd);
+  await agent.close(fd);
+  for (const brick of volume.bricks) expect(pieceSizes(brick, name)).toEqual([size, WRITE]);
+}
+
+function blockSizeOf(brick: string, name: string): number {
+  return Number(getXattr(join(brick, name), "trusted.glusterfs.shard.block-size").readBigUInt64BE());
+}
+
+/** Sizes of an image's first piece and of its blocks. */
+function pieceSizes(brick: string, name: string): number[] {
+  const blocks = blocksOf(brick, name).map(({ path }) => path);
+  return [join(brick, name), ...blocks].map((path) => statSync(path).size);
 }
