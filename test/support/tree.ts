@@ -14,6 +14,9 @@ const GFID_KEY = "trusted.gfid";
 const GFID2PATH = "trusted.gfid2path.";
 const MDATA_KEY = "trusted.glusterfs.mdata";
 const MDATA_BYTES = 57;
+/** A ctime that a test run may have left, and how far clocks of processes are apart. */
+const MDATA_AGE_MAX_MS = 3_600_000;
+const MDATA_AHEAD_MAX_MS = 1000;
 const VOLUME_ID_KEY = "trusted.glusterfs.volume-id";
 /** Stands behind the key of a gfid2path that leads nowhere. */
 const STALE = "(stale)";
@@ -49,9 +52,18 @@ export function describeBrick(directory: string): string[] {
 
 function describeName(directory: string, path: string, pathOf: ReadonlyMap<string, string[]>): string {
   const full = join(directory, path);
+  return `${path}: ${describeStat(full)} ${describeXattrs(full, pathOf).join(" ")}`;
+}
+
+/**
+ * All extended attributes of an object, sorted: values in hexadecimal but for what must differ. `pathOf`:
+ * paths in the brick by gfid, of all objects that are named here.
+ */
+export function describeXattrs(full: string, pathOf: ReadonlyMap<string, string[]>): string[] {
   const own = pathOf.get(gfidText(getXattr(full, GFID_KEY))) ?? [];
-  const xattrs = listXattrs(full).map((key) => describeXattr(full, own, key, pathOf));
-  return `${path}: ${describeStat(full)} ${xattrs.sort().join(" ")}`;
+  return listXattrs(full)
+    .map((key) => describeXattr(full, own, key, pathOf))
+    .sort();
 }
 
 function describeXattr(
@@ -70,10 +82,17 @@ function describeXattr(
     return `${GFID2PATH}*${right}${staleness(text, own, pathOf)}=${nameGfids(text, pathOf)}`;
   }
   if (key === MDATA_KEY) {
-    const sound = value.length === MDATA_BYTES && value[0] === 1 && value.readBigUInt64BE(1) === 0n;
-    return `${key}=${sound ? "times" : `0x${value.toString("hex")}`}`;
+    return `${key}=${isSoundMdata(value) ? "times" : `0x${value.toString("hex")}`}`;
   }
   return `${key}=0x${value.toString("hex")}`;
+}
+
+/** Version 1, no flags, then seconds and nanoseconds of ctime (of late), mtime and atime (which users set). */
+function isSoundMdata(value: Buffer): boolean {
+  if (value.length !== MDATA_BYTES || value[0] !== 1 || value.readBigUInt64BE(1) !== 0n) return false;
+  const [ctime, ...nanoseconds] = [9, 17, 33, 49].map((offset) => value.readBigUInt64BE(offset));
+  const ageMs = Date.now() - Number(ctime) * 1000;
+  return ageMs > -MDATA_AHEAD_MAX_MS && ageMs < MDATA_AGE_MAX_MS && nanoseconds.every((one) => one < 1e9);
 }
 
 /** Marks a gfid2path that leads to a name which is not, or not any more, one of the object's own. */
