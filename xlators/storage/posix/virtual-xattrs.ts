@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 import { gfidEquals, gfidText, parseGfid, ROOT_GFID } from "../../../src/core/gfid.ts";
 import { isDir, S_IFLNK, S_IFMT } from "../../../src/core/iatt.ts";
 import { KEY } from "../../../src/core/keys.ts";
+import { encodeName } from "../../../src/core/name.ts";
 import { readdir } from "../../../src/os/files.ts";
 import { aclToText, modeToText } from "./acl-text.ts";
 import type { Brick, Subject } from "./brick.ts";
@@ -25,14 +26,16 @@ export async function virtualXattr(
   brick: Brick,
   subject: Subject,
   name: string,
-): Promise<{ text: string } | { count: number } | undefined> {
+): Promise<{ text: string } | { bytes: Buffer } | { count: number } | undefined> {
   if (name === KEY.OPEN_FD_COUNT) return { count: subject.state.opens > 0 ? 1 : 0 };
   if (name === "trusted.glusterfs.node-uuid") return { text: nodeUuid(brick) };
   if (isPathinfo(name)) return { text: pathinfo(brick, subject) };
   if (name.startsWith(REAL_FILENAME)) return { text: await realName(brick, subject, name) };
   if (name === KEY.GFID_TO_PATH || name === "glusterfs.gfid2path") {
     if (!brick.options.gfid2path) throw brick.error("ENODATA", "getxattr");
-    return { text: (await paths(brick, subject)).join(brick.options["gfid2path-separator"]) };
+    const text = (await paths(brick, subject)).join(brick.options["gfid2path-separator"]);
+    // As GlusterFS has it: without a NUL, but for directories.
+    return name === KEY.GFID_TO_PATH && !isDir(subject.stat) ? { bytes: encodeName(text) } : { text };
   }
   if (name === ACL_ACCESS_TEXT || name === ACL_DEFAULT_TEXT) {
     const text = await aclText(subject, name);

@@ -116,9 +116,9 @@ async function oneXattr(brick: Brick, call: Call, subject: Subject, name: string
   if (hidden) throw brick.error("ENODATA", "getxattr");
   const virtual = await virtualXattr(brick, subject, name);
   const reply = new Dict();
-  if (virtual)
-    return "text" in virtual ? reply.setStr(name, virtual.text) : reply.setUint(name, virtual.count);
-  const value = await xattrNow(subject, name);
+  if (virtual && "text" in virtual) return reply.setStr(name, virtual.text);
+  if (virtual && "count" in virtual) return reply.setUint(name, virtual.count);
+  const value = virtual?.bytes ?? (await xattrNow(subject, name));
   if (value === undefined) throw brick.error("ENODATA", "getxattr");
   return reply.setBytes(name, value);
 }

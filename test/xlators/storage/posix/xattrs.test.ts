@@ -132,6 +132,12 @@ describe("virtual xattrs", () => {
     expect((await get(inode, "glusterfs.gfidtopath"))!.split(":").sort()).toEqual(["/d/e/f", "/g"]);
     expect(await get(directory, "glusterfs.gfidtopath")).toBe("/d/e");
     expect(await get(brick.root, "glusterfs.gfidtopath")).toBe("/");
+    const typeOf = async (of: Inode) =>
+      (await brick.top.getxattr(CALL, { loc: { inode: of }, name: "glusterfs.gfidtopath" })).xattrs.get(
+        "glusterfs.gfidtopath",
+      )?.type;
+    // A file's reach programs without a NUL at their end, a directory's with one: as from glusterfsd.
+    expect([await typeOf(inode), await typeOf(directory)]).toEqual(["ptr", "str"]);
     expect(await get(inode, "trusted.glusterfs.pathinfo")).toBe(
       `<POSIX(${brick.directory}):${hostname()}:${brick.handle(inode.gfid)}>`,
     );
