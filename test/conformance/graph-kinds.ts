@@ -26,6 +26,7 @@ import type { GraphKind, Made } from "./suite.ts";
 const NO_LOCKS = "locks are features/locks' work, and it is not in this graph";
 const EARLY_ANSWER = "an early answer has no attributes to tell";
 const EACH_NAME_ITS_BRICK = "a new name may belong to another brick than the inode's other names";
+const OWN_ENDS = "a block has room only as far as its own file reaches";
 const KNOWN_ATTRIBUTES = "attributes that are known are told through any fd";
 const MEMORY: Layer = { name: "brick", type: "storage/memory" };
 const LOCKS: Layer = { name: "locks", type: "features/locks" };
@@ -157,7 +158,7 @@ export const GRAPH_KINDS: readonly GraphKind[] = [
   ),
   {
     name: "all performance translators over shard over replicate of three, contracts between all layers",
-    lacks: { "write-attributes": EARLY_ANSWER, "fd-checks": KNOWN_ATTRIBUTES },
+    lacks: { "write-attributes": EARLY_ANSWER, "fd-checks": KNOWN_ATTRIBUTES, "counted-room": OWN_ENDS },
     make: () => replicated({ definitions: SMALL_BLOCKS, contracts: true }, [SHARD, ...PERFORMANCE]),
   },
   {
@@ -176,7 +177,7 @@ export const GRAPH_KINDS: readonly GraphKind[] = [
   },
   {
     name: "shard with blocks of 4 KiB, memory and locks below, contracts between all layers",
-    lacks: {},
+    lacks: { "counted-room": OWN_ENDS },
     make: () => local([MEMORY, LOCKS, SHARD], { definitions: SMALL_BLOCKS, contracts: true }),
   },
   {
@@ -189,17 +190,17 @@ export const GRAPH_KINDS: readonly GraphKind[] = [
   },
   {
     name: "shard over replicate of three, contracts between all layers",
-    lacks: {},
+    lacks: { "counted-room": OWN_ENDS },
     make: () => replicated({ definitions: SMALL_BLOCKS, contracts: true }, [SHARD]),
   },
   {
     name: "shard over distribute of two replica sets, contracts between all layers",
-    lacks: { "one-place": EACH_NAME_ITS_BRICK },
+    lacks: { "one-place": EACH_NAME_ITS_BRICK, "counted-room": OWN_ENDS },
     make: () => distributed([2, 3], { definitions: SMALL_BLOCKS, contracts: true }, [SHARD]),
   },
   {
     name: "shard over client and server, a network in memory between",
-    lacks: {},
+    lacks: { "counted-room": OWN_ENDS },
     make: () => {
       const network = new MemoryNetwork();
       const definitions = [clientOver(network.connect), serverOver(network.listen), ...SMALL_BLOCKS];

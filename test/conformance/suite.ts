@@ -18,6 +18,7 @@ import type { Session, SessionOptions } from "../support/session.ts";
  * inodelk and entrylk. "direct-io": alignment rules of O_DIRECT. "anonymous-fds": I/O by gfid without an
  * open. "write-attributes": replies to writes tell the attributes before and after. "fd-checks": an fd that
  * was never opened is refused by every fop. "one-place": all names of an inode are on one brick.
+ * "counted-room": room that was made beyond the end of a file counts as soon as the file reaches so far.
  */
 export type Feature =
   | "brick"
@@ -26,7 +27,8 @@ export type Feature =
   | "anonymous-fds"
   | "write-attributes"
   | "fd-checks"
-  | "one-place";
+  | "one-place"
+  | "counted-room";
 
 export interface Context {
   readonly a: Session;

@@ -57,10 +57,12 @@ export class ShardFile {
   opens = 0;
   /** What a failed write left is being removed. */
   isTrimmed = false;
-  /** Counted up when a change found the file of a block shorter than it left it, or lost in the meantime. */
+  /** Counted up when a change made the file of a block longer, or found it cut or gone. */
   growths = 0;
-  /** This client took its last name. */
+  /** It has no name any more, as this client knows, and a marker if it is to have one. */
   isUnlinked = false;
+  /** This client made blocks of it, and has not looked since whether it has a name. */
+  hasNewBlocks = false;
   /** As last seen; size and blocks in it are the base file's own. */
   #base: Iatt;
   /** Latest times of blocks, where they are later than the base file's. */

@@ -6,7 +6,10 @@
  * dies, a marker is left before the name goes: an empty file of mode 0 in `.remove_me`, called by the gfid,
  * with block size and size as xattrs. An inodelk on the base file keeps other clients from unlinking or
  * linking it in between, an entrylk on the marker keeps cleaners away; both in the domain of GlusterFS'
- * shard. A file that has no second block, and that nobody has open, is unlinked without a marker.
+ * shard. A file that has no second block, and that nobody has open, is unlinked without a marker, and so is
+ * one that another client makes under a name between the look of a rename and the rename; whoever makes
+ * blocks of such a file leaves the marker when he closes it. Limits: one that was closed before the rename,
+ * or whose client died, leaves its blocks behind (with GlusterFS, in all these cases).
  */
 
 import { type Call, internalCall } from "../../../src/core/call.ts";
@@ -15,12 +18,13 @@ import { FopError } from "../../../src/core/errors.ts";
 import { type Args, type Flock, type LockType, type Reply, XATTROP } from "../../../src/core/fops.ts";
 import { type Gfid, gfidEquals, gfidText, newGfid } from "../../../src/core/gfid.ts";
 import { type Iatt, isRegular } from "../../../src/core/iatt.ts";
-import { Inode, type Loc } from "../../../src/core/inode.ts";
+import { type Fd, Inode, type Loc } from "../../../src/core/inode.ts";
 import { KEY } from "../../../src/core/keys.ts";
 import { askingAll, blockSizeOf, type Extent, extentOf, withShardXattrs } from "./attributes.ts";
 import type { Cleaner } from "./cleaner.ts";
 import type { Context } from "./context.ts";
 import { isGone, ROOT_CALL } from "./directories.ts";
+import type { ShardFile } from "./file.ts";
 
 /** umask of the marker's mknod, as GlusterFS sends it. */
 const MARKER_UMASK = 0o644;
@@ -68,6 +72,31 @@ export class Remover {
     return to === undefined || isSame ? move() : this.#losing(to, call, move);
   }
 
+  /**
+   * This client closes a file, by its last fd. If it made blocks of it, and another client took the name that
+   * had seen nothing under it yet, or no blocks, it leaves the marker in that client's place.
+   */
+  async closing(file: ShardFile, fd: Fd): Promise<void> {
+    if (!file.hasNewBlocks || file.isUnlinked) return;
+    file.hasNewBlocks = false;
+    try {
+      const { stat, xdata } = await this.#context.below.fstat(ROOT_CALL, { fd, xdata: askingAll(undefined) });
+      if (stat.nlink > 0) return;
+      const size = Math.max(file.size.size, extentOf(xdata)?.size ?? 0);
+      const lockCall = this.#lockCall();
+      const directory = await this.#context.shards.directories.removed(true);
+      await this.#lockMarker(directory, file.gfid, lockCall, "lock");
+      try {
+        await this.#mark(directory, file.gfid, file.blockSize, size);
+        file.isUnlinked = true;
+      } finally {
+        await this.#lockMarker(directory, file.gfid, lockCall, "unlock");
+      }
+    } catch (error) {
+      if (!isGone(error)) this.#context.log.debug("a file was closed without a look at its name", { error });
+    }
+  }
+
   /** Undefined for what is not cut into blocks, or is not there: the layers below have the answer then. */
   async #find(call: Call, loc: Loc): Promise<Base | undefined> {
     const { below, files } = this.#context;
@@ -110,8 +139,7 @@ export class Remover {
       if (isLast) this.#lost(base.stat.gfid);
       return reply;
     }
-    const lkOwner = this.#context.env.random.bytes(OWNER_BYTES);
-    const lockCall: Call = { ...internalCall(0, call.client), lkOwner };
+    const lockCall = this.#lockCall(call);
     await this.#lockBase(base, lockCall, "wrlck");
     let now: Base | undefined;
     try {
@@ -181,6 +209,11 @@ export class Remover {
   #lost(gfid: Gfid): void {
     const file = this.#context.files.find(gfid);
     if (file !== undefined) file.isUnlinked = true;
+  }
+
+  #lockCall(call?: Call): Call {
+    const lkOwner = this.#context.env.random.bytes(OWNER_BYTES);
+    return { ...internalCall(0, call?.client), lkOwner };
   }
 
   async #lockBase({ loc: { inode } }: Base, call: Call, type: LockType): Promise<void> {

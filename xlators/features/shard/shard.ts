@@ -158,6 +158,7 @@ export class Shard extends Xlator<ShardOptionTable> {
     if (file instanceof ShardFile && file.opens > 0) {
       await file.size.flushBlocks(fd).catch((error) => this.log.debug("a block count was lost", { error }));
       await file.size.ownership.end(fd);
+      if (file.opens === 1) await this.#remover.closing(file, fd);
       this.#files.closed(file);
     }
     await this.child.release(fd);

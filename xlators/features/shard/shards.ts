@@ -249,6 +249,7 @@ export class Shards {
     const args = { loc, mode: S_IFREG | file.mode, rdev: 0, umask: 0, xdata };
     try {
       const { stat } = await this.#below.mknod(asRoot(call), args);
+      file.hasNewBlocks = true;
       return this.#entered(file, block, loc.inode, stat);
     } catch (error) {
       if (error instanceof FopError && error.code === "EEXIST") return undefined;

@@ -2,15 +2,15 @@
  * Changing data: writev, fallocate, discard and zerofill (spec translators.md 5.4; GlusterFS shard.c,
  * shard_common_inode_write_*).
  *
- * Blocks are changed side by side; then the size on disk is raised if the range ends beyond it, and the
- * caller hears of success. A write within a block that is known, below a size that is known, costs one
- * writev, however old that knowledge is: whoever cuts a file removes its blocks or shortens them. Only when
- * the file of a block grew, or was not there, the size is confirmed (file-size.ts) before the caller hears of
- * it; should the file have been cut meanwhile, the data is written again while nobody may cut it: what is
- * acknowledged neither lies beyond the end nor is lost with it. Of a write that fails in a later block, what
- * reached the blocks before it is acknowledged as a short one, as write(2) does. Differences of block counts
- * come from the replies, which bricks make atomic by WRITE_UPDATE_ATOMIC. O_SYNC and O_DSYNC hold for every
- * block and for the size.
+ * Blocks are changed side by side; then the size on disk is raised if the range ends beyond it. A write
+ * within a block that is known, below a size that is known, costs one writev, however old that knowledge is:
+ * whoever cuts a file removes its blocks or shortens them. Only when the file of a block grew, or was gone,
+ * the size is confirmed (file-size.ts); should the file have been cut, the data is written again while nobody
+ * may cut it: what is acknowledged neither lies beyond the end nor is lost with it. Limit: a third client
+ * that wrote more into a block that was cut, and has not raised the size yet, hides the cut from who believes
+ * in an old size. Of a write that fails in a later block, what reached those before it is acknowledged as a
+ * short one, as write(2) does. Differences of block counts come from the replies, which bricks make atomic by
+ * WRITE_UPDATE_ATOMIC. O_SYNC and O_DSYNC hold for every block and for the size.
  */
 
 import type { Call } from "../../../src/core/call.ts";
@@ -72,16 +72,13 @@ export class Writer {
         written = await writing;
         await asking;
         const end = offset + written;
-        const reaching = this.#reach(file, fd, end, growths);
-        const found = reaching && (await reaching);
-        if (found !== undefined && found < Math.min(end, sizeBefore)) {
-          // Another client cut the file meanwhile, and may have taken along what was written.
-          await file.size.append(fd, async () => {
+        if (isInDoubt(file, end, growths)) {
+          const found = await this.#reach(file, fd, end, sizeBefore, async () => {
             written = await this.#write(file, call, args, offset, size);
             return offset + written;
           });
+          if (found < end) await this.#syncSize(call, args);
         }
-        if (found !== undefined && found < end) await this.#syncSize(call, args);
       }
     } finally {
       file.gate.leave();
@@ -92,16 +89,18 @@ export class Writer {
   }
 
   /**
-   * The file of a block always grows to the end of the range: how long it is means nothing, and bricks count
-   * only blocks within it.
+   * With keepSize files of blocks stay as long as they are, too: one that reached beyond the end would hide
+   * from a writer that another client has cut the file. Bricks count only blocks within their files, so this
+   * room counts when it is written.
    */
   async fallocate(file: ShardFile, call: Call, args: Args<"fallocate">): Promise<Reply<"fallocate">> {
     const { below } = this.#context;
+    const { keepSize } = args;
     const xdata = atomic(args.xdata);
-    if (args.keepSize) await this.#reachBlocks(file, call, args);
+    if (keepSize) await this.#reachBlocks(file, call, args);
     const change: Change = (fd, { offset, size }) =>
-      below.fallocate(fd === args.fd ? call : asRoot(call), { fd, keepSize: false, offset, size, xdata });
-    return this.#fill("fallocate", file, call, args, change, args.keepSize);
+      below.fallocate(fd === args.fd ? call : asRoot(call), { fd, keepSize, offset, size, xdata });
+    return this.#fill("fallocate", file, call, args, change, keepSize);
   }
 
   /**
@@ -182,13 +181,11 @@ export class Writer {
       const sizeBefore = file.size.size;
       await this.#changeAll(file, call, args, change);
       await asking;
-      const found = keepSize ? undefined : await this.#reach(file, fd, end, growths);
-      if (found !== undefined && found < Math.min(end, sizeBefore)) {
-        await file.size.append(fd, async () => {
+      if (!keepSize && isInDoubt(file, end, growths))
+        await this.#reach(file, fd, end, sizeBefore, async () => {
           await this.#changeAll(file, call, args, change);
           return end;
         });
-      }
       await file.size.flushBlocks(fd);
       isDone = true;
     } finally {
@@ -209,12 +206,20 @@ export class Writer {
   }
 
   /**
-   * Blocks were changed up to `end`, and `growths` counted before: the size on disk is to cover that. Answers
-   * the size that was found; undefined when there was no reason to ask for it, as for most writes.
+   * Blocks were changed up to `end`: makes the size on disk cover that, and answers the one that was found.
+   * Should another client have cut the file meanwhile, the change is made `again`, which answers its end: the
+   * cut may have taken it along. `sizeBefore`: as it was known before the change.
    */
-  #reach(file: ShardFile, fd: Fd, end: number, growths: number): Promise<number> | undefined {
-    if (end > file.size.size) return file.size.extend(fd, end);
-    return file.growths === growths ? undefined : file.size.confirm(fd, end);
+  async #reach(
+    file: ShardFile,
+    fd: Fd,
+    end: number,
+    sizeBefore: number,
+    again: () => Promise<number>,
+  ): Promise<number> {
+    const found = await file.size.confirm(fd, end);
+    if (found < Math.min(end, sizeBefore)) await file.size.append(fd, again);
+    return found;
   }
 
   #changeAll(
@@ -240,7 +245,7 @@ export class Writer {
       return;
     } catch (error) {
       if (!isGone(error)) throw error;
-      shards.forget(shard);
+      this.#wasTaken(shard);
     }
     const again = await shards.obtain(file, block, call);
     this.#account(file, again, piece, await change(again.fd, piece));
@@ -298,13 +303,18 @@ export class Writer {
       return reply.size;
     } catch (error) {
       if (!isGone(error)) throw error;
-      shards.forget(shard);
+      this.#wasTaken(shard);
     }
-    // Another client took the block away in the meantime.
     const again = await shards.obtain(file, block, call);
     const reply = await below.writev(root, { fd: again.fdFor(given), data, offset, flags, xdata });
     this.#account(file, again, { offset, size: reply.size }, reply);
     return reply.size;
+  }
+
+  /** Another client took the block away; whoever made it anew may not have said yet how long the file is. */
+  #wasTaken(shard: Shard): void {
+    shard.file.growths++;
+    this.#context.shards.forget(shard);
   }
 
   /** A range of a block was filled: what that means for the file. */
@@ -354,6 +364,11 @@ export class Writer {
         file.isTrimmed = false;
       });
   }
+}
+
+/** Blocks were changed up to `end`, and `growths` counted before: whether the size may not cover that. */
+function isInDoubt(file: ShardFile, end: number, growths: number): boolean {
+  return end > file.size.size || file.growths !== growths;
 }
 
 function atomic(xdata: Dict | undefined): Dict {

@@ -8,7 +8,7 @@ import { FopError } from "../../../../src/core/errors.ts";
 import { type Args, XATTROP } from "../../../../src/core/fops.ts";
 import { gfidText } from "../../../../src/core/gfid.ts";
 import { SETATTR } from "../../../../src/core/iatt.ts";
-import { Inode } from "../../../../src/core/inode.ts";
+import { type Fd, Inode } from "../../../../src/core/inode.ts";
 import { O_APPEND, O_RDWR, O_SYNC } from "../../../../src/core/open-flags.ts";
 import { settle } from "../../../support/fake-env.ts";
 import { Prng } from "../../../support/prng.ts";
@@ -326,6 +326,25 @@ describe("two writers", () => {
     expect(rig.hidden()).toEqual([`${gfidText(gfid)}.1`]);
   });
 
+  it("leave no block of a file that one made where the other was just renaming to", async () => {
+    await using rig = await Rig.start({ clients: 2 });
+    const other = await rig.a.create("other");
+    await rig.a.close(other);
+    await rig.b.inode("other");
+    let fd: Fd | undefined;
+    rig.b.wire.before = async ({ fop }) => {
+      if (fop !== "rename") return;
+      fd = await rig.a.create("target");
+      await rig.a.write(fd, bytes(BLOCK));
+    };
+    await rig.b.rename("other", "target");
+    await rig.a.write(fd!, bytes(2 * BLOCK), BLOCK);
+    expect((await rig.a.read(fd!, 0, 3 * BLOCK)).length).toBe(3 * BLOCK);
+    await rig.a.close(fd!);
+    await rig.pass();
+    expect(rig.hidden()).toEqual([]);
+  });
+
   it("agree on the room of a block that one wrote while the other took it away", async () => {
     await using rig = await Rig.start({ clients: 2 });
     const fd = await rig.a.create("f");
@@ -343,96 +362,6 @@ describe("two writers", () => {
     expect((await rig.b.read(mine, BLOCK + 1024, 2000)).equals(bytes(1024))).toBe(true);
     await rig.a.top.fsync(rig.a.call, { fd, datasync: false });
     expect(rig.extent(fd.inode.gfid).blocks).toBe(rig.room(fd.inode.gfid));
-  });
-
-  it("raises the size again when it writes where another client has just cut the file off", async () => {
-    const places = [
-      { what: "in a block that is gone", cut: 100, at: 2 * BLOCK + 50, end: 2 * BLOCK + 150 },
-      { what: "in the block that was cut", cut: 100, at: 150, end: 250 },
-      { what: "across blocks", cut: 100, at: BLOCK - 50, end: BLOCK + 50 },
-    ];
-    for (const { what, cut, at, end } of places) {
-      await using rig = await Rig.start({ clients: 2 });
-      const mine = await rig.a.create("f");
-      await rig.a.write(mine, bytes(3 * BLOCK));
-      const theirs = await rig.b.open(await rig.b.inode("f"));
-      await rig.pass(400);
-      await rig.b.top.ftruncate(rig.b.call, { fd: theirs, offset: cut });
-      await rig.a.write(mine, bytes(100, 2), at);
-      expect(rig.extent(mine.inode.gfid).size, what).toBe(end);
-      expect((await rig.b.read(theirs, at, 200)).equals(bytes(100, 2)), what).toBe(true);
-      expect(
-        (await rig.b.read(theirs, cut, at - cut)).every((byte) => byte === 0),
-        what,
-      ).toBe(true);
-      await rig.b.top.ftruncate(rig.b.call, { fd: theirs, offset: cut });
-      await rig.a.top.zerofill(rig.a.call, { fd: mine, offset: at, size: 100 });
-      expect(rig.extent(mine.inode.gfid).size, what).toBe(end);
-    }
-  });
-
-  it("asks for no size when it writes over what is there", async () => {
-    await using rig = await Rig.start({ clients: 2 });
-    const mine = await rig.a.create("f");
-    await rig.a.write(mine, bytes(2 * BLOCK));
-    await rig.pass(400);
-    rig.a.wire.take();
-    await rig.a.write(mine, bytes(100), 50);
-    await rig.a.write(mine, bytes(100), BLOCK + 50);
-    expect(rig.a.wire.take()).toEqual(["writev", "writev"]);
-  });
-
-  it("find blocks that the other took away and made anew", async () => {
-    await using rig = await Rig.start({ clients: 2 });
-    const mine = await rig.a.create("f");
-    await rig.a.write(mine, bytes(3 * BLOCK));
-    const theirs = await rig.b.open(await rig.b.inode("f"));
-    await rig.b.top.ftruncate(rig.b.call, { fd: theirs, offset: 10 });
-    await rig.b.write(theirs, bytes(3 * BLOCK, 2), 0);
-    expect((await rig.a.read(mine, 0, 3 * BLOCK)).equals(bytes(3 * BLOCK, 2))).toBe(true);
-    await rig.b.top.ftruncate(rig.b.call, { fd: theirs, offset: 10 });
-    await rig.pass(1001);
-    await rig.a.write(mine, bytes(BLOCK, 3), 2 * BLOCK);
-    expect((await rig.b.read(theirs, 2 * BLOCK, BLOCK)).equals(bytes(BLOCK, 3))).toBe(true);
-  });
-});
-
-describe("a client that knows a block which another one took away and made anew", () => {
-  const AT = BLOCK + 100;
-
-  /** The first client knows block 1 from before. */
-  async function remade() {
-    const rig = await Rig.start({ clients: 2 });
-    const mine = await rig.a.create("f");
-    await rig.a.write(mine, bytes(2 * BLOCK));
-    const theirs = await rig.b.open(await rig.b.inode("f"));
-    await rig.b.top.ftruncate(rig.b.call, { fd: theirs, offset: 10 });
-    await rig.b.write(theirs, bytes(200, 2), AT);
-    await rig.b.end();
-    await rig.pass(1001);
-    return { rig, mine };
-  }
-
-  it("cuts the new one", async () => {
-    const { rig, mine } = await remade();
-    await using _ = rig;
-    await rig.a.top.ftruncate(rig.a.call, { fd: mine, offset: AT });
-    await rig.a.top.ftruncate(rig.a.call, { fd: mine, offset: 2 * BLOCK });
-    expect((await rig.a.read(mine, AT, 200)).equals(Buffer.alloc(200))).toBe(true);
-  });
-
-  it("punches holes into the new one", async () => {
-    const { rig, mine } = await remade();
-    await using _ = rig;
-    await rig.a.top.discard(rig.a.call, { fd: mine, offset: AT, size: 200 });
-    expect((await rig.a.read(mine, AT, 200)).equals(Buffer.alloc(200))).toBe(true);
-  });
-
-  it("finds the data of the new one", async () => {
-    const { rig, mine } = await remade();
-    await using _ = rig;
-    const { offset } = await rig.a.top.seek(rig.a.call, { fd: mine, offset: BLOCK, what: "data" });
-    expect(offset).toBeLessThanOrEqual(AT);
   });
 });
 
