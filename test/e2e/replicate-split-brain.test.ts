@@ -303,8 +303,11 @@ describe.each(casts())("%s", (cast) => {
     expect(String(await agent.readFile(s.at("split")))).toBe("first!");
     await agent.setXattr(s.at("split"), "replica.split-brain-choice", client(1));
     expect(String(await agent.readFile(s.at("split")))).toBe("second");
+    // GlusterFS' client (10.3, without glusterd) says yes to this as well, and heals nothing.
+    if (cast.client !== "mortar") return;
     await agent.setXattr(s.at("split"), "replica.split-brain-heal-finalize", client(1));
     expect(String(await agent.readFile(s.at("split")))).toBe("second");
     await s.heal();
+    for (const brick of [0, 1]) expect(readFileSync(s.brick(brick, "split"), "utf8")).toBe("second");
   });
 });
