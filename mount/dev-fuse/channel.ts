@@ -4,8 +4,8 @@
  * Messages are read from Node's own epoll loop into requests that are used again. While others are in flight
  * it reads on, so that what came together goes to the bricks together; a lone request never waits for a read
  * that finds nothing. An answer is one writev(2), made at once (it copies into pages of the waiting process
- * and never blocks). An answer that the kernel no longer wants (ENOENT) is dropped. When the mount is gone,
- * reading fails and `closed` resolves.
+ * and never blocks). One that the kernel no longer wants (ENOENT) is dropped. When the mount is gone, reading
+ * fails and `closed` resolves.
  */
 
 import { Deferred } from "../../src/core/concurrency.ts";
@@ -14,6 +14,7 @@ import { ERRNO, type ErrnoName, UserError } from "../../src/core/errors.ts";
 import type { FopMeter } from "../../src/core/fop-meter.ts";
 import type { IoVec, Lease } from "../../src/core/iovec.ts";
 import type { Logger } from "../../src/core/log.ts";
+import { EVENT_LOOP } from "../../src/os/busy-poll.ts";
 import { type FdStream, watchFd } from "../../src/os/fd-stream.ts";
 import { closeQuietly, isGoneDevice } from "../../src/os/fuse-dev.ts";
 import { writevNow } from "../../src/os/send.ts";
@@ -25,6 +26,11 @@ import { BODY, KernelRequest, type ReplySink } from "./request.ts";
 
 /** Requests kept for use again; more are made when more are in flight. */
 const SPARE_MAX = 64;
+/**
+ * Writes in flight up to which the event loop may poll for their answers. One would wait for a core to wake
+ * up; several, each with work for all bricks, keep the cores busy, and who polls takes them from who works.
+ */
+const POLLED_WRITES_MAX = 1;
 const WRITE_ANSWER_BYTES = OUT_HEADER_BYTES + 8;
 
 /** Who wants to know how long requests took, and by which clock. */
@@ -59,6 +65,8 @@ export class Channel implements ReplySink {
   readonly #reading = new Map<Buffer, KernelRequest>();
   #open = true;
   #inFlight = 0;
+  /** Those of them that write. */
+  #writes = 0;
 
   /** Takes over `fd`, an open /dev/fuse that is nonblocking. Nothing is read before `start`. */
   constructor(fd: number, options: MountOptions, handler: ChannelHandler, log: Logger, meter?: ChannelMeter) {
@@ -140,12 +148,18 @@ export class Channel implements ReplySink {
     this.#reading.delete(buffer);
     this.#inFlight++;
     request.begin(count);
+    if (request.opcode === OPCODE.WRITE) this.#countWrite(1);
     if (this.#meter !== undefined) request.beganMs = this.#meter.clock.nowMs();
     if (request.words[HEADER_IN.len] !== count) {
       this.#log.error("message of wrong length from /dev/fuse", { length: count });
       request.refuse("EIO");
     } else if (request.opcode === OPCODE.INIT) this.#initialise(request);
     else this.#handler.dispatch(request);
+  }
+
+  #countWrite(change: 1 | -1): void {
+    this.#writes += change;
+    EVENT_LOOP.enabled = this.#writes <= POLLED_WRITES_MAX;
   }
 
   #initialise(request: KernelRequest): void {
@@ -190,6 +204,7 @@ export class Channel implements ReplySink {
 
   #end(request: KernelRequest, failed: boolean, bytes: number): void {
     this.#inFlight--;
+    if (request.opcode === OPCODE.WRITE) this.#countWrite(-1);
     if (this.#meter !== undefined) this.#measure(this.#meter, request, failed, bytes);
     if (this.#spare.length < SPARE_MAX) this.#spare.push(request);
   }

@@ -57,7 +57,10 @@ export class BusyPoll {
   readonly #sources: PollSource[] = [];
   /** The one of them that knows when Node has something to do. */
   #herald: PollSource | undefined;
-  /** False: the loop sleeps for every event. For who only makes load that others have to bear. */
+  /**
+   * False: the loop sleeps for every event, from now on. For who only makes load that others have to bear,
+   * and while there is so much to do for others that the cores are awake anyway.
+   */
   enabled = true;
 
   constructor(maxUs: number, world: PollWorld) {
@@ -78,11 +81,11 @@ export class BusyPoll {
 
   /** An event came in. Called for every message; costs a clock reading. */
   touch(): void {
-    if (this.#maxUs === 0 || !this.enabled) return;
+    if (this.#maxUs === 0) return;
     const nowMs = this.#world.nowMs();
     const gapUs = (nowMs - this.#lastMs) * 1000;
     this.#lastMs = nowMs;
-    if (this.#awake) return;
+    if (this.#awake || !this.enabled) return;
     // The loop slept before this event: would a longer window have met it awake?
     this.#windowUs =
       gapUs <= this.#maxUs
@@ -111,7 +114,8 @@ export class BusyPoll {
     for (;;) {
       const found = this.#look();
       const nowMs = world.nowMs();
-      if (!found && (nowMs - this.#lastMs) * 1000 > this.#windowUs && this.#rest()) return false;
+      const isOver = !this.enabled || (nowMs - this.#lastMs) * 1000 > this.#windowUs;
+      if (!found && isOver && this.#rest()) return false;
       if (nowMs >= untilMs || this.#herald?.turnDue) return true;
       if (found) world.settle();
       else world.yieldCore();

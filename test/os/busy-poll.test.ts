@@ -86,6 +86,15 @@ describe("adaptive polling", () => {
     expect(loop.awake).toBe(true);
   });
 
+  it("does not wait for the end of the window when it is disabled", () => {
+    const loop = new FakeLoop();
+    const poll = new BusyPoll(100, loop);
+    events(loop, poll, 60, 10);
+    poll.enabled = false;
+    loop.runUntil(loop.nowUs + 20);
+    expect(loop.awake).toBe(false);
+  });
+
   it("never polls when it is switched off", () => {
     const loop = new FakeLoop();
     events(loop, new BusyPoll(0, loop), 1, 100);

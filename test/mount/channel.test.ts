@@ -1,0 +1,65 @@
+import { closeSync, writeSync } from "node:fs";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { Channel } from "../../mount/dev-fuse/channel.ts";
+import { HEADER_IN, OPCODE } from "../../mount/dev-fuse/protocol.ts";
+import type { KernelRequest } from "../../mount/dev-fuse/request.ts";
+import { defaultMountOptions } from "../../mount/options.ts";
+import { SILENT } from "../../src/core/log.ts";
+import { EVENT_LOOP } from "../../src/os/busy-poll.ts";
+import { setNonblocking, socketPair } from "../../src/os/fuse-dev.ts";
+import { until } from "../support/wait.ts";
+
+const MESSAGE_BYTES = 80;
+
+/** The test is the kernel, on the other end of a pair of sockets. */
+describe("the channel and polling", () => {
+  const dispatched: KernelRequest[] = [];
+  let kernel: number;
+  let channel: Channel;
+
+  beforeEach(() => {
+    const [device, other] = socketPair();
+    kernel = other;
+    setNonblocking(device);
+    dispatched.length = 0;
+    const handler = { dispatch: (request: KernelRequest) => void dispatched.push(request), agreed: () => {} };
+    channel = new Channel(device, defaultMountOptions(), handler, SILENT);
+    channel.start();
+  });
+
+  afterEach(() => {
+    channel.close();
+    closeSync(kernel);
+    EVENT_LOOP.enabled = true;
+  });
+
+  /** One message, and what the channel made of it. */
+  async function ask(opcode: number): Promise<KernelRequest> {
+    const words = new Uint32Array(MESSAGE_BYTES / 4);
+    words[HEADER_IN.len] = MESSAGE_BYTES;
+    words[HEADER_IN.opcode] = opcode;
+    words[HEADER_IN.unique] = dispatched.length + 1;
+    const count = dispatched.length;
+    writeSync(kernel, new Uint8Array(words.buffer));
+    await until("the request is dispatched", () => dispatched.length > count);
+    return dispatched[count]!;
+  }
+
+  it("does not poll while more than one write is in flight", async () => {
+    const first = await ask(OPCODE.WRITE);
+    expect(EVENT_LOOP.enabled).toBe(true);
+    const second = await ask(OPCODE.WRITE);
+    expect(EVENT_LOOP.enabled).toBe(false);
+    first.reply(8);
+    expect(EVENT_LOOP.enabled).toBe(true);
+    second.refuse("EIO");
+    expect(channel.inFlight).toBe(0);
+  });
+
+  it("polls for reads, however many are in flight", async () => {
+    for (let reads = 0; reads < 5; reads++) await ask(OPCODE.READ);
+    expect(channel.inFlight).toBe(5);
+    expect(EVENT_LOOP.enabled).toBe(true);
+    for (const request of dispatched) request.refuse("EIO");
+  });
+});
