@@ -4,7 +4,7 @@
  *
  * Promises: a write is acknowledged when the size on disk covers it; writes that end at about the same time
  * share one xattrop. What was acknowledged is never published smaller: an answer that was on its way while
- * the size changed is not believed. Sizes are added to by the owner alone (ownership.ts), who asked the disk
+ * the size changed is not believed. Sizes are added to by the owner alone (ownership.ts), who asked all copies
  * when he became it, and the reply of each xattrop shows whether a client of GlusterFS, which asks nobody,
  * came between; then it is put right at once. Block counts need no owner, as they are sums: they travel with
  * the next change of the size, with fsync and flush, and after a second in any case. What is known of a size
@@ -19,6 +19,7 @@ import { XATTROP } from "../../../src/core/fops.ts";
 import { Fd } from "../../../src/core/inode.ts";
 import type { XlatorBase } from "../../../src/core/xlator.ts";
 import { askingSize, type Extent, encodeExtent, extentOf, FILE_SIZE_KEY } from "./attributes.ts";
+import { isGone } from "./directories.ts";
 import { Ownership, type Target } from "./ownership.ts";
 
 /** How long a size that nobody here changes is believed. */
@@ -111,7 +112,7 @@ export class FileSize {
       below,
       env,
       domain: sizeDomain(name),
-      taken: (target) => this.ask(target),
+      taken: (target) => this.#askAll(target),
     });
   }
 
@@ -189,7 +190,29 @@ export class FileSize {
       target instanceof Fd
         ? await below.fstat(CALL, { fd: target, xdata })
         : await below.stat(CALL, { loc: { inode: target }, xdata });
-    const extent = extentOf(reply.xdata);
+    this.#hear(asked, reply.xdata);
+  }
+
+  /**
+   * For who is about to change the size. A copy that missed a change of another client's answers as before:
+   * only a lookup hears from all copies which of them that is.
+   */
+  async #askAll(target: Target): Promise<void> {
+    const inode = target instanceof Fd ? target.inode : target;
+    const asked = this.asking();
+    try {
+      const args = { loc: { inode }, xdata: askingSize(undefined) };
+      const { xdata } = await this.#init.below.lookup(CALL, args);
+      this.#hear(asked, xdata);
+    } catch (error) {
+      // A file without a name is found by its fd only.
+      if (!isGone(error)) throw error;
+      await this.ask(target);
+    }
+  }
+
+  #hear(asked: Asked, xdata: Dict | undefined): void {
+    const extent = extentOf(xdata);
     if (extent === undefined)
       throw new FopError("EIO", { message: `the file has no ${FILE_SIZE_KEY} any more` });
     this.believe(asked, extent);
@@ -330,7 +353,7 @@ export class FileSize {
     if (delta === 0 && this.#blocksPending === 0) return;
     for (let tries = 0; tries < TRIES_MAX; tries++) {
       const after = await this.#send(target, { size: delta, blocks: this.#blocksPending });
-      if (after === undefined || after === wanted || delta === 0) return;
+      if (after === undefined || after === wanted) return;
       wanted = aim(tries === 0 ? after - delta : after);
       delta = wanted - after;
       if (delta === 0) return;
