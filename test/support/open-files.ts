@@ -11,6 +11,19 @@ export function openPaths(pid: number): string[] {
   return readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
 }
 
+/** Processes that have files open below a directory. The paths of a mount's files are read without asking it. */
+export function holdersOf(directory: string): number[] {
+  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  return pids.map(Number).filter((pid) => {
+    try {
+      return openPaths(pid).some((path) => path.startsWith(`${directory}/`));
+    } catch {
+      // It has ended meanwhile, or closed a file.
+      return false;
+    }
+  });
+}
+
 /** How many open files of a process below a directory have O_DIRECT. */
 export function directFilesBelow(pid: number, directory: string): number {
   let count = 0;

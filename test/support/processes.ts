@@ -212,18 +212,33 @@ export class Processes {
   /** Processes with our mark, by /proc; those that have ended show no environment. */
   #marked(): number[] {
     const mark = `${MARK}=${this.#mark}`;
-    const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
-    return pids.filter((pid) => environment(pid).includes(mark)).map(Number);
+    return allPids()
+      .filter((pid) => environment(pid).includes(mark))
+      .map(Number);
   }
 }
 
-/** Variables that a process was started with; none when it has ended meanwhile or is not ours to read. */
+function allPids(): string[] {
+  return readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+}
+
+/** Variables that a process was started with. */
 function environment(pid: string): string[] {
+  return procText(pid, "environ").split("\0");
+}
+
+/** A file of a process' /proc entry; empty when it has ended meanwhile or is not ours to read. */
+function procText(pid: string, file: string): string {
   try {
-    return readFileSync(`/proc/${pid}/environ`, "latin1").split("\0");
+    return readFileSync(`/proc/${pid}/${file}`, "latin1");
   } catch {
-    return [];
+    return "";
   }
+}
+
+/** What all processes of this machine were started as, each with blanks between its words. */
+export function commandLines(): string[] {
+  return allPids().map((pid) => procText(pid, "cmdline").replaceAll("\0", " "));
 }
 
 /** How a command ended, for messages. */

@@ -43,6 +43,8 @@ const DD_BYTES = 1024;
 const DD_FILE = "dd.out";
 /** A program on a mount that hangs ends here. */
 const PROGRAM_MS = 300_000;
+/** What a program that is told to end may take. */
+const END_MS = 5000;
 const OUTPUT_BYTES_MAX = 16 << 20;
 const MIB = 2 ** 20;
 
@@ -192,18 +194,29 @@ async function run(
   args: readonly string[],
   signal: AbortSignal,
 ): Promise<{ stdout: string; stderr: string }> {
+  signal.throwIfAborted();
+  const running = promisify(execFile)(command, args, {
+    killSignal: "SIGKILL",
+    timeout: PROGRAM_MS,
+    maxBuffer: OUTPUT_BYTES_MAX,
+    env: { ...process.env, LC_ALL: "C" },
+  });
+  // fio's jobs are processes in sessions of their own, which only fio itself ends: killed, it would leave them.
+  let impatient: NodeJS.Timeout | undefined;
+  const end = (): void => {
+    running.child.kill("SIGTERM");
+    impatient = setTimeout(() => running.child.kill("SIGKILL"), END_MS);
+  };
+  signal.addEventListener("abort", end, { once: true });
   try {
-    return await promisify(execFile)(command, args, {
-      signal,
-      killSignal: "SIGKILL",
-      timeout: PROGRAM_MS,
-      maxBuffer: OUTPUT_BYTES_MAX,
-      env: { ...process.env, LC_ALL: "C" },
-    });
+    return await running;
   } catch (error) {
     signal.throwIfAborted();
     const said = (error as { stderr?: string }).stderr?.trim().split("\n").at(-1);
     throw new UserError(`compare: ${command}: ${said || (error as Error).message}`);
+  } finally {
+    clearTimeout(impatient);
+    signal.removeEventListener("abort", end);
   }
 }
 
