@@ -4,11 +4,11 @@
  *
  * Promises: a write is acknowledged when the size on disk covers it; writes that end at about the same time
  * share one xattrop. What was acknowledged is never published smaller: an answer that was on its way while
- * the size changed is not believed. Sizes are added to by the owner alone (ownership.ts), who asked all copies
- * when he became it, and the reply of each xattrop shows whether a client of GlusterFS, which asks nobody,
- * came between; then it is put right at once. Block counts need no owner, as they are sums: they travel with
- * the next change of the size, with fsync and flush, and after a second in any case. What is known of a size
- * may be old where nothing depends on it: see write.ts and read.ts for when something does.
+ * the size changed is not believed. Sizes are added to by the owner alone (ownership.ts), who asked every
+ * copy when he became it, and the reply of each xattrop shows whether a client of GlusterFS, which asks
+ * nobody, came between; then it is put right at once. Block counts need no owner, as they are sums: they
+ * travel with the next change of the size, with fsync and flush, and after a second in any case. What is
+ * known of a size may be old where nothing depends on it: see write.ts and read.ts for when something does.
  */
 
 import { internalCall } from "../../../src/core/call.ts";
