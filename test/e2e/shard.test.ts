@@ -278,7 +278,7 @@ async function untilNewImages({ name: user, place, agent }: User, size: number):
   return name;
 }
 
-/** What another user than its maker writes over the end of the first block goes where the maker's size says. */
+/** What another user than its maker writes over the end of the first block goes where that size says. */
 async function expectNewImage({ place, agent }: User, name: string, size: number): Promise<void> {
   const fd = await agent.open(join(place, name), "O_RDWR");
   await agent.write(fd, pattern(2 * WRITE), size - WRITE);

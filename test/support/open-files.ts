@@ -11,7 +11,7 @@ export function openPaths(pid: number): string[] {
   return readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
 }
 
-/** Processes that have files open below a directory. The paths of a mount's files are read without asking it. */
+/** Processes that have files open below a directory. The paths of a mount's files come without asking it. */
 export function holdersOf(directory: string): number[] {
   const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
   return pids.map(Number).filter((pid) => {

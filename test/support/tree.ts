@@ -87,7 +87,7 @@ function describeXattr(
   return `${key}=0x${value.toString("hex")}`;
 }
 
-/** Version 1, no flags, then seconds and nanoseconds of ctime (of late), mtime and atime (which users set). */
+/** Version 1, no flags; seconds and nanoseconds of ctime (of late), mtime and atime (which users set). */
 function isSoundMdata(value: Buffer): boolean {
   if (value.length !== MDATA_BYTES || value[0] !== 1 || value.readBigUInt64BE(1) !== 0n) return false;
   const [ctime, ...nanoseconds] = [9, 17, 33, 49].map((offset) => value.readBigUInt64BE(offset));

@@ -201,7 +201,7 @@ async function run(
     maxBuffer: OUTPUT_BYTES_MAX,
     env: { ...process.env, LC_ALL: "C" },
   });
-  // fio's jobs are processes in sessions of their own, which only fio itself ends: killed, it would leave them.
+  // fio's jobs are processes in sessions of their own, which only fio itself ends: killed, it leaves them.
   let impatient: NodeJS.Timeout | undefined;
   const end = (): void => {
     running.child.kill("SIGTERM");
