@@ -15,6 +15,7 @@ import type { FopMeter } from "../../src/core/fop-meter.ts";
 import type { IoVec, Lease } from "../../src/core/iovec.ts";
 import type { Logger } from "../../src/core/log.ts";
 import { EVENT_LOOP } from "../../src/os/busy-poll.ts";
+import { CoreWait, ownCounts } from "../../src/os/core-wait.ts";
 import { type FdStream, watchFd } from "../../src/os/fd-stream.ts";
 import { closeQuietly, isGoneDevice } from "../../src/os/fuse-dev.ts";
 import { writevNow } from "../../src/os/send.ts";
@@ -27,8 +28,9 @@ import { BODY, KernelRequest, type ReplySink } from "./request.ts";
 /** Requests kept for use again; more are made when more are in flight. */
 const SPARE_MAX = 64;
 /**
- * Writes in flight up to which the event loop may poll for their answers. One would wait for a core to wake
- * up; several, each with work for all bricks, keep the cores busy, and who polls takes them from who works.
+ * Writes in flight up to which the event loop polls for their answers in any case. One would wait for a core
+ * to wake up; several, each with work for all bricks, keep the cores busy, and where there are few of them
+ * who polls takes them from who works.
  */
 const POLLED_WRITES_MAX = 1;
 const WRITE_ANSWER_BYTES = OUT_HEADER_BYTES + 8;
@@ -60,6 +62,7 @@ export class Channel implements ReplySink {
   readonly #log: Logger;
   readonly #meter: ChannelMeter | undefined;
   readonly #spare: KernelRequest[] = [];
+  readonly #cores: CoreWait;
   #stream: FdStream | undefined;
   /** Requests whose buffers wait for a message. */
   readonly #reading = new Map<Buffer, KernelRequest>();
@@ -69,7 +72,15 @@ export class Channel implements ReplySink {
   #writes = 0;
 
   /** Takes over `fd`, an open /dev/fuse that is nonblocking. Nothing is read before `start`. */
-  constructor(fd: number, options: MountOptions, handler: ChannelHandler, log: Logger, meter?: ChannelMeter) {
+  constructor(
+    fd: number,
+    options: MountOptions,
+    handler: ChannelHandler,
+    log: Logger,
+    meter?: ChannelMeter,
+    cores = new CoreWait(ownCounts()),
+  ) {
+    this.#cores = cores;
     this.#meter = meter;
     this.#fd = fd;
     this.#options = options;
@@ -159,7 +170,7 @@ export class Channel implements ReplySink {
 
   #countWrite(change: 1 | -1): void {
     this.#writes += change;
-    EVENT_LOOP.enabled = this.#writes <= POLLED_WRITES_MAX;
+    EVENT_LOOP.enabled = this.#writes <= POLLED_WRITES_MAX || !this.#cores.isScarce();
   }
 
   #initialise(request: KernelRequest): void {

@@ -6,6 +6,7 @@ import type { KernelRequest } from "../../mount/dev-fuse/request.ts";
 import { defaultMountOptions } from "../../mount/options.ts";
 import { SILENT } from "../../src/core/log.ts";
 import { EVENT_LOOP } from "../../src/os/busy-poll.ts";
+import { CoreWait } from "../../src/os/core-wait.ts";
 import { setNonblocking, socketPair } from "../../src/os/fuse-dev.ts";
 import { until } from "../support/wait.ts";
 
@@ -16,14 +17,17 @@ describe("the channel and polling", () => {
   const dispatched: KernelRequest[] = [];
   let kernel: number;
   let channel: Channel;
+  let waitedNs: number;
 
   beforeEach(() => {
     const [device, other] = socketPair();
     kernel = other;
     setNonblocking(device);
     dispatched.length = 0;
+    waitedNs = 1;
     const handler = { dispatch: (request: KernelRequest) => void dispatched.push(request), agreed: () => {} };
-    channel = new Channel(device, defaultMountOptions(), handler, SILENT);
+    const cores = new CoreWait(() => `0 ${waitedNs} 0`);
+    channel = new Channel(device, defaultMountOptions(), handler, SILENT, undefined, cores);
     channel.start();
   });
 
@@ -45,7 +49,7 @@ describe("the channel and polling", () => {
     return dispatched[count]!;
   }
 
-  it("does not poll while more than one write is in flight", async () => {
+  it("does not poll while more than one write is in flight and cores are scarce", async () => {
     const first = await ask(OPCODE.WRITE);
     expect(EVENT_LOOP.enabled).toBe(true);
     const second = await ask(OPCODE.WRITE);
@@ -54,6 +58,13 @@ describe("the channel and polling", () => {
     expect(EVENT_LOOP.enabled).toBe(true);
     second.refuse("EIO");
     expect(channel.inFlight).toBe(0);
+  });
+
+  it("polls for many writes where there are cores enough", async () => {
+    waitedNs = 0;
+    for (let writes = 0; writes < 5; writes++) await ask(OPCODE.WRITE);
+    expect(EVENT_LOOP.enabled).toBe(true);
+    for (const request of dispatched) request.refuse("EIO");
   });
 
   it("polls for reads, however many are in flight", async () => {
