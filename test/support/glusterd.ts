@@ -9,7 +9,7 @@
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { canConnect, type Lab, LOOPBACK } from "./peers.ts";
+import { canConnect, type Lab, LOOPBACK, testVolumePrefix } from "./peers.ts";
 import { describeExit } from "./processes.ts";
 import { until } from "./wait.ts";
 
@@ -61,7 +61,7 @@ export class GlusterVolume {
     bricks = Array.from({ length: KINDS[kind].count }, () => lab.makeDirectory("gluster-brick")),
   ): Promise<GlusterVolume> {
     await requireGlusterd(lab);
-    const name = `mortar-test-${process.pid}-${++volumes}`;
+    const name = `${testVolumePrefix()}${++volumes}`;
     const { words, count } = KINDS[kind];
     const volume = new GlusterVolume(lab, name, bricks);
     const places = bricks.map((brick) => volume.place(brick));

@@ -155,6 +155,11 @@ export class Processes {
     process.on("exit", this.#onExit);
   }
 
+  /** The variable by which the children are known, as it stands in their environment. */
+  get mark(): string {
+    return `${MARK}=${this.#mark}`;
+  }
+
   /** Starts a child that runs until stopped or killed. */
   start(command: string, args: readonly string[], options: StartOptions = {}): Running {
     const env = { ...options.env, ...(options.unmarked ? {} : { [MARK]: this.#mark }) };
@@ -211,7 +216,7 @@ export class Processes {
 
   /** Processes with our mark, by /proc; those that have ended show no environment. */
   #marked(): number[] {
-    const mark = `${MARK}=${this.#mark}`;
+    const { mark } = this;
     return allPids()
       .filter((pid) => environment(pid).includes(mark))
       .map(Number);
