@@ -14,7 +14,7 @@
 
 import { type Call, internalCall } from "../../../src/core/call.ts";
 import { Dict } from "../../../src/core/dict.ts";
-import { FopError } from "../../../src/core/errors.ts";
+import { type ErrnoName, FopError } from "../../../src/core/errors.ts";
 import { type Args, type Flock, type LockType, type Reply, XATTROP } from "../../../src/core/fops.ts";
 import { type Gfid, gfidEquals, gfidText, newGfid } from "../../../src/core/gfid.ts";
 import { type Iatt, isRegular } from "../../../src/core/iatt.ts";
@@ -29,6 +29,10 @@ import type { ShardFile } from "./file.ts";
 /** umask of the marker's mknod, as GlusterFS sends it. */
 const MARKER_UMASK = 0o644;
 const OWNER_BYTES = 16;
+/** Errors that say that nothing was done. */
+const REFUSALS: ReadonlySet<ErrnoName> = new Set<ErrnoName>([
+  ...(["EPERM", "EACCES", "EROFS", "EBUSY", "EISDIR", "ENOTDIR", "ENOTEMPTY"] as const),
+]);
 
 /** A base file as found by name. */
 interface Base {
@@ -169,8 +173,10 @@ export class Remover {
       this.#cleaner.took(gfid);
       return reply;
     } catch (error) {
-      // Refused: a marker of a file that has a name would stay for as long as that.
-      await this.#unmark(directory, gfid).catch(ignore);
+      // A marker of a file that has a name would stay for as long as that. Where copies may have lost the
+      // name all the same it stays: cleaners look whether the file is gone.
+      if (error instanceof FopError && REFUSALS.has(error.code))
+        await this.#unmark(directory, gfid).catch(ignore);
       throw error;
     } finally {
       await this.#lockMarker(directory, gfid, lockCall, "unlock");

@@ -345,6 +345,27 @@ describe("two writers", () => {
     expect(rig.hidden()).toEqual([]);
   });
 
+  it("keep the marker of an unlink that failed, unless it was refused: copies may have done it", async () => {
+    for (const code of ["EIO", "ENOENT", "EACCES"] as const) {
+      await using rig = await Rig.start({ clients: 2 });
+      const fd = await rig.a.create("f");
+      await rig.a.write(fd, bytes(2 * BLOCK));
+      await rig.a.close(fd);
+      await rig.b.inode("f");
+      rig.b.wire.before = ({ fop, args }) => {
+        if (fop === "unlink" && (args as Args<"unlink">).loc.name === "f")
+          throw new FopError(code, { fop, xlator: "test" });
+      };
+      await expect(rig.b.unlink("f")).rejects.toThrow();
+      const isMarked = rig.hidden().some((name) => name.startsWith(".remove_me/"));
+      expect(isMarked, code).toBe(code !== "EACCES");
+      rig.b.wire.before = undefined;
+      await rig.b.unlink("f");
+      await rig.pass();
+      expect(rig.hidden(), code).toEqual([]);
+    }
+  });
+
   it("agree on the room of a block that one wrote while the other took it away", async () => {
     await using rig = await Rig.start({ clients: 2 });
     const fd = await rig.a.create("f");
