@@ -161,9 +161,15 @@ export const ROWS: readonly Row[] = [
   },
   {
     id: "virt-writeback",
-    title: "Mortar, the first of these rows with kernel-writeback-cache=on",
+    title: "Mortar, that row, bricks in one process, with kernel-writeback-cache=on",
     peer: VIRT_PEER_ROW,
-    start: (site) => startTcpReplica(site, { row: "virt-writeback", volfile: virtVolfile, args: WRITEBACK }),
+    start: (site) =>
+      startTcpReplica(site, {
+        row: "virt-writeback",
+        volfile: virtVolfile,
+        together: true,
+        args: WRITEBACK,
+      }),
   },
   {
     id: VIRT_PEER_ROW,
