@@ -211,7 +211,7 @@ export class Lookups {
       ...chosen.reply,
       ...(metadata?.ok ? { stat: withMetadata(chosen.reply.stat, metadata.reply.stat) } : {}),
       ...(parent?.ok ? { postParent: parent.reply.postParent } : {}),
-      ...(clean ? {} : { xdata: chosen.reply.xdata?.clone([CONTENT]) }),
+      xdata: withMostOpens(clean ? chosen.reply.xdata : chosen.reply.xdata?.clone([CONTENT]), replies),
     };
   }
 
@@ -271,6 +271,18 @@ function gfidsOf(replies: Replies, among: ChildSet = -1): readonly Gfid[] {
     if (!gfids.some((known) => gfidEquals(known, gfid))) gfids.push(gfid);
   }
   return gfids;
+}
+
+/**
+ * How many have a file open is told by the copy that most reach: a client that is cut off from one brick has
+ * its files open on the others.
+ */
+function withMostOpens(xdata: Dict | undefined, replies: Replies): Dict | undefined {
+  const told = xdata?.number(KEY.OPEN_FD_COUNT);
+  if (xdata === undefined || told === undefined) return xdata;
+  const counts = replies.map((reply) => (reply?.ok && reply.reply.xdata?.number(KEY.OPEN_FD_COUNT)) || 0);
+  const most = Math.max(...counts);
+  return most > told ? xdata.clone().setUint(KEY.OPEN_FD_COUNT, most) : xdata;
 }
 
 function mostCommon(gfids: readonly Gfid[], replies: Replies): Gfid | undefined {

@@ -16,7 +16,7 @@ import { Fd } from "../../../src/core/inode.ts";
 import { KEY } from "../../../src/core/keys.ts";
 import { O_ACCMODE, O_RDONLY } from "../../../src/core/open-flags.ts";
 import { type Context, eachOf, refusal } from "./context.ts";
-import { asRoot, ROOT_CALL } from "./directories.ts";
+import { asRoot, isGone, ROOT_CALL } from "./directories.ts";
 import type { ShardFile } from "./file.ts";
 import { lastBlock, PROBED_BEYOND } from "./geometry.ts";
 import { existingBlocks } from "./listing.ts";
@@ -69,11 +69,17 @@ export class Truncator {
     );
   }
 
-  async #isAlone(file: ShardFile, fd: Fd): Promise<boolean> {
+  /** A lookup hears of it from all copies. Who closes a file without a name as the last removes its blocks. */
+  async #isAlone(file: ShardFile, { inode }: Fd): Promise<boolean> {
     const xdata = new Dict().setInt(KEY.OPEN_FD_COUNT, 1);
-    const reply = await this.#context.below.fstat(ROOT_CALL, { fd, xdata });
-    const count = reply.xdata?.number(KEY.OPEN_FD_COUNT);
-    return count !== undefined && count <= file.opens;
+    try {
+      const reply = await this.#context.below.lookup(ROOT_CALL, { loc: { inode }, xdata });
+      const count = reply.xdata?.number(KEY.OPEN_FD_COUNT);
+      return count !== undefined && count <= file.opens;
+    } catch (error) {
+      if (isGone(error)) return false;
+      throw error;
+    }
   }
 
   async #cut(file: ShardFile, call: Call, target: Target, size: number, before: number): Promise<void> {

@@ -5,6 +5,7 @@ import { Dict } from "../../../../src/core/dict.ts";
 import type { Args } from "../../../../src/core/fops.ts";
 import { newGfid } from "../../../../src/core/gfid.ts";
 import { Inode } from "../../../../src/core/inode.ts";
+import { KEY } from "../../../../src/core/keys.ts";
 import { Copies } from "./three-copies.ts";
 
 describe("lookup", () => {
@@ -41,6 +42,17 @@ describe("lookup", () => {
     copies.clearCalls();
     await session.statInode(inode);
     expect(copies.wires.map((wire) => wire.count("lookup"))).toEqual([0, 0, 0]);
+  });
+
+  it("counts who has a file open where most have", async () => {
+    await using copies = await Copies.start({ options: { "read-subvolume-index": "0" } });
+    const { session } = copies;
+    const inode = await copies.file("f");
+    await copies.brick(2).open(inode);
+    await copies.brick(2).open(inode);
+    const xdata = new Dict().setInt(KEY.OPEN_FD_COUNT, 1);
+    const reply = await session.lookup("f", session.root, xdata);
+    expect(reply.xdata?.number(KEY.OPEN_FD_COUNT)).toBe(2);
   });
 
   it("is EIO when good copies have different objects under the name", async () => {
