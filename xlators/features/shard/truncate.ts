@@ -69,7 +69,7 @@ export class Truncator {
     );
   }
 
-  /** A lookup hears of it from all copies. Who closes a file without a name as the last removes its blocks. */
+  /** A lookup hears of it from all copies. A file without a name loses its blocks when it is closed. */
   async #isAlone(file: ShardFile, { inode }: Fd): Promise<boolean> {
     const xdata = new Dict().setInt(KEY.OPEN_FD_COUNT, 1);
     try {
