@@ -3,6 +3,7 @@
  */
 
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { allPids } from "./processes.ts";
 
 const O_DIRECT = 0o40000;
 
@@ -13,15 +14,16 @@ export function openPaths(pid: number): string[] {
 
 /** Processes that have files open below a directory. The paths of a mount's files come without asking it. */
 export function holdersOf(directory: string): number[] {
-  const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
-  return pids.map(Number).filter((pid) => {
-    try {
-      return openPaths(pid).some((path) => path.startsWith(`${directory}/`));
-    } catch {
-      // It has ended meanwhile, or closed a file.
-      return false;
-    }
-  });
+  return allPids()
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return openPaths(pid).some((path) => path.startsWith(`${directory}/`));
+      } catch {
+        // It has ended meanwhile, or closed a file.
+        return false;
+      }
+    });
 }
 
 /** How many open files of a process below a directory have O_DIRECT. */

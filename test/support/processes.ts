@@ -223,7 +223,8 @@ export class Processes {
   }
 }
 
-function allPids(): string[] {
+/** Of this machine, as directories of /proc are called. */
+export function allPids(): string[] {
   return readdirSync("/proc").filter((name) => /^\d+$/.test(name));
 }
 

@@ -33,16 +33,14 @@ export interface CopyOf {
  * volume.
  */
 export function brickVolfile(brick: BrickVolfile): string {
-  const { directory, volumeId, address, copyOf } = brick;
+  const { directory, address } = brick;
+  const access = brick.server ?? [`auth.addr.${directory}.allow *`];
+  const { copyOf } = brick;
   const arbiter = copyOf?.arbiter ? [section("vol-arbiter", "features/arbiter", [], "vol-posix")] : [];
-  const index = copyOf
-    ? [section("vol-index", "features/index", indexOptions(copyOf, directory), "vol-io-threads")]
-    : [];
-  const stats = [`volume-id ${volumeId}`, `unique-id ${directory}`];
   return [
     section("vol-posix", "storage/posix", [
       `directory ${directory}`,
-      `volume-id ${volumeId}`,
+      `volume-id ${brick.volumeId}`,
       ...(brick.posix ?? []),
     ]),
     ...arbiter,
@@ -54,16 +52,19 @@ export function brickVolfile(brick: BrickVolfile): string {
     ),
     section("vol-locks", "features/locks", ["enforce-mandatory-lock off"], "vol-access-control"),
     section("vol-io-threads", "performance/io-threads", [], "vol-locks"),
-    ...index,
-    section(directory, "debug/io-stats", stats, copyOf ? "vol-index" : "vol-io-threads"),
+    ...(copyOf
+      ? [section("vol-index", "features/index", indexOptions(copyOf, directory), "vol-io-threads")]
+      : []),
+    section(
+      directory,
+      "debug/io-stats",
+      [`volume-id ${brick.volumeId}`, `unique-id ${directory}`],
+      copyOf ? "vol-index" : "vol-io-threads",
+    ),
     section(
       "vol-server",
       "protocol/server",
-      [
-        ...listenOptions(address),
-        `auth-path ${directory}`,
-        ...(brick.server ?? [`auth.addr.${directory}.allow *`]),
-      ],
+      [...listenOptions(address), `auth-path ${directory}`, ...access],
       directory,
     ),
   ].join("\n");

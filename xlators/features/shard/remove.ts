@@ -30,8 +30,14 @@ import type { ShardFile } from "./file.ts";
 const MARKER_UMASK = 0o644;
 const OWNER_BYTES = 16;
 /** Errors that say that nothing was done. */
-const REFUSALS: ReadonlySet<ErrnoName> = new Set<ErrnoName>([
-  ...(["EPERM", "EACCES", "EROFS", "EBUSY", "EISDIR", "ENOTDIR", "ENOTEMPTY"] as const),
+const REFUSALS: ReadonlySet<ErrnoName> = new Set([
+  "EPERM",
+  "EACCES",
+  "EROFS",
+  "EBUSY",
+  "EISDIR",
+  "ENOTDIR",
+  "ENOTEMPTY",
 ]);
 
 /** A base file as found by name. */
