@@ -48,7 +48,8 @@ export async function copy(from: Spot, to: Spot, plan: CopyPlan): Promise<void> 
 
 /** Copies a stream to the name `to`. */
 export async function copyFromStream(stream: AsyncIterable<Buffer>, to: Spot, plan: CopyPlan): Promise<void> {
-  await replaceFile(to, 0o666 & ~process.umask(), plan, (file) => copyStream(stream, file, plan));
+  const mode = 0o666 & ~process.umask();
+  await replaceFile(to, { mode }, plan, (file) => copyStream(stream, file, plan));
 }
 
 async function copyNode(from: Spot, stat: NodeStat, to: Spot, plan: CopyPlan): Promise<void> {
@@ -77,20 +78,21 @@ async function copyFile(from: Spot, stat: NodeStat, to: Spot, plan: CopyPlan): P
   const source = await explained("open", from, () => from.tree.open(from.path));
   try {
     const mode = stat.mode & 0o777 & ~process.umask();
-    await replaceFile(to, mode, plan, async (target) => {
-      const size = await copyData(explainedSource(source, from), target, plan);
-      if (plan.preserve) await target.takeAttributes(stat);
-      return size;
-    });
+    const attributes = plan.preserve ? stat : undefined;
+    const data = explainedSource(source, from);
+    await replaceFile(to, { mode, attributes }, plan, (target) => copyData(data, target, plan));
   } finally {
     await source.close();
   }
 }
 
-/** Makes a new file beside `to`, has it filled, and puts it into place; on a failure nothing has changed. */
+/**
+ * Makes a new file beside `to`, has it filled, gives it its size and then, as any change of data changes times,
+ * its attributes, and puts it into place; on a failure nothing has changed.
+ */
 async function replaceFile(
   to: Spot,
-  mode: number,
+  { mode, attributes }: { mode: number; attributes?: NodeStat | undefined },
   { signal }: CopyPlan,
   fill: (target: TargetFile) => Promise<number>,
 ): Promise<void> {
@@ -99,6 +101,7 @@ async function replaceFile(
   try {
     try {
       await target.truncate(await fill(target));
+      if (attributes) await target.takeAttributes(attributes);
       signal.throwIfAborted();
       await target.fsync();
     } catch (error) {
