@@ -93,15 +93,10 @@ export class Remover {
       const { stat, xdata } = await this.#context.below.fstat(ROOT_CALL, { fd, xdata: askingAll(undefined) });
       if (stat.nlink > 0) return;
       const size = Math.max(file.size.size, extentOf(xdata)?.size ?? 0);
-      const lockCall = this.#lockCall();
-      const directory = await this.#context.shards.directories.removed(true);
-      await this.#lockMarker(directory, file.gfid, lockCall, "lock");
-      try {
+      await this.#holdingMarker(file.gfid, this.#lockCall(), async (directory) => {
         await this.#mark(directory, file.gfid, file.blockSize, size);
         file.isUnlinked = true;
-      } finally {
-        await this.#lockMarker(directory, file.gfid, lockCall, "unlock");
-      }
+      });
     } catch (error) {
       if (!isGone(error)) this.#context.log.debug("a file was closed without a look at its name", { error });
     }
@@ -167,26 +162,35 @@ export class Remover {
     return this.#losing(now, call, take);
   }
 
+  /** Runs `take` with a marker left beforehand. */
   async #markedTake<R>(base: Base, size: number, lockCall: Call, take: () => Promise<R>): Promise<R> {
-    const { shards } = this.#context;
-    const directory = await shards.directories.removed(true);
     const { gfid } = base.stat;
+    const marked = this.#holdingMarker(gfid, lockCall, async (directory) => {
+      try {
+        await this.#mark(directory, gfid, base.blockSize, size);
+        const reply = await take();
+        this.#lost(gfid);
+        this.#cleaner.took(gfid);
+        return reply;
+      } catch (error) {
+        // A marker of a file that has a name would stay for as long as that. Where copies may have lost the
+        // name all the same it stays: cleaners look whether the file is gone.
+        if (error instanceof FopError && REFUSALS.has(error.code))
+          await this.#unmark(directory, gfid).catch(ignore);
+        throw error;
+      }
+    });
+    return marked.finally(() => this.#cleaner.run());
+  }
+
+  /** Runs `work` with the directory of markers, while no cleaner touches this file's marker. */
+  async #holdingMarker<R>(gfid: Gfid, lockCall: Call, work: (directory: Inode) => Promise<R>): Promise<R> {
+    const directory = await this.#context.shards.directories.removed(true);
     await this.#lockMarker(directory, gfid, lockCall, "lock");
     try {
-      await this.#mark(directory, gfid, base.blockSize, size);
-      const reply = await take();
-      this.#lost(gfid);
-      this.#cleaner.took(gfid);
-      return reply;
-    } catch (error) {
-      // A marker of a file that has a name would stay for as long as that. Where copies may have lost the
-      // name all the same it stays: cleaners look whether the file is gone.
-      if (error instanceof FopError && REFUSALS.has(error.code))
-        await this.#unmark(directory, gfid).catch(ignore);
-      throw error;
+      return await work(directory);
     } finally {
       await this.#lockMarker(directory, gfid, lockCall, "unlock");
-      this.#cleaner.run();
     }
   }
 
