@@ -110,7 +110,8 @@ function mayImport(part: string): (target: string) => boolean {
     case "src/api":
       return among(CORE, "src/os", "src/graph", "src/rpc", ...REGISTRY);
     case "src/process":
-      return (target) => among(CORE, "src/graph", "src/api")(target) || target.startsWith("xlators/");
+      return (target) =>
+        among(CORE, "src/graph", "src/api", "src/control")(target) || target.startsWith("xlators/");
     case "src/control":
       return among(CORE, "src/graph", "src/api", "xlators/registry.ts");
     case "mount":

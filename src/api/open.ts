@@ -3,7 +3,6 @@
  * one way in for the library, the mount and the tests.
  */
 
-import { readFile } from "node:fs/promises";
 import picomatch from "picomatch";
 import { REGISTRY } from "../../xlators/registry.ts";
 import type { Env } from "../core/env.ts";
@@ -11,9 +10,10 @@ import { keepAlive, nodeEnv } from "../core/env-node.ts";
 import { UserError } from "../core/errors.ts";
 import { SILENT } from "../core/log.ts";
 import { buildGraph, type Graph } from "../graph/graph.ts";
-import { parseVolfile, type Volfile, withOptions } from "../graph/volfile.ts";
+import { type Volfile, withOptions } from "../graph/volfile.ts";
 import { type FetchOptions, ServerVolfile } from "./servers.ts";
 import { parseSource, type ServerAddress, type ServerSource, type Source } from "./source.ts";
+import { FileVolfile, readVolfile } from "./volfile-file.ts";
 import { type Identity, Volume } from "./volume.ts";
 
 /** Sets an option of every volume whose name matches, as GlusterFS' `--xlator-option PATTERN.KEY=VALUE`. */
@@ -42,8 +42,6 @@ export interface OpenOptions {
 }
 
 const START_TIMEOUT_MS = 10_000;
-/** A volfile is text of some kilobytes; a larger file is something else. */
-const VOLFILE_BYTES_MAX = 16 * 1024 * 1024;
 
 /**
  * Opens a volume for use in-process; a directory in the source is its root. Rejects with UserError when the
@@ -72,8 +70,7 @@ export async function openGraph(source: string | Source, options: OpenOptions = 
   const env = options.env ?? nodeEnv(SILENT);
   const release = keepAlive();
   try {
-    if (parsed.kind === "volfile")
-      return await startVolfile(await readVolfile(parsed.path), { ...options, env });
+    if (parsed.kind === "volfile") return await openVolfileGraph(parsed.path, { ...options, env });
     return await openServerGraph(parsed, { ...options, env });
   } finally {
     release();
@@ -86,17 +83,27 @@ async function openServerGraph(source: ServerSource, options: OpenOptions & { en
   try {
     const graph = await startVolfile(volfile, options);
     graph.onStop(() => follow.close());
-    follow.watch((fresh) => {
-      const result = graph.reconfigure(overrideOptions(fresh, options.xlatorOptions ?? [], env));
-      if (result.kind === "other-tree")
-        env.log.warn("the volume changed in a way that needs a new mount", { why: result.why });
-      else if (result.kind === "reconfigured") env.log.info("options changed", { changed: result.changed });
-    });
+    follow.watch((fresh) => takeOptions(graph, fresh, options));
     return graph;
   } catch (error) {
     follow.close();
     throw error;
   }
+}
+
+async function openVolfileGraph(path: string, options: OpenOptions & { env: Env }): Promise<Graph> {
+  const graph = await startVolfile(await readVolfile(path), options);
+  const follow = new FileVolfile(path, options.env.log);
+  graph.onStop(() => follow.close());
+  follow.watch((fresh) => takeOptions(graph, fresh, options));
+  return graph;
+}
+
+function takeOptions(graph: Graph, fresh: Volfile, { env, xlatorOptions }: OpenOptions & { env: Env }): void {
+  const result = graph.reconfigure(overrideOptions(fresh, xlatorOptions ?? [], env));
+  if (result.kind === "other-tree")
+    env.log.warn("the volume changed in a way that needs a new mount", { why: result.why });
+  else if (result.kind === "reconfigured") env.log.info("options changed", { changed: result.changed });
 }
 
 function fetchOptions(options: OpenOptions, env: Env): FetchOptions {
@@ -142,19 +149,6 @@ export async function loadVolfile(source: Source, options: OpenOptions = {}): Pr
   }
 }
 
-/** Reads and parses a file. Throws UserError. */
-export async function readVolfile(path: string): Promise<Volfile> {
-  let bytes: Buffer;
-  try {
-    bytes = await readFile(path);
-  } catch (error) {
-    throw new UserError(`volfile "${path}": ${fileTrouble(error)}`);
-  }
-  if (bytes.length > VOLFILE_BYTES_MAX)
-    throw new UserError(`volfile "${path}": ${bytes.length} bytes are no volfile`);
-  return parseVolfile(bytes.toString("utf8"), path);
-}
-
 /** `PATTERN.KEY=VALUE`; the first dot and the first equals sign after it separate. Throws UserError. */
 export function parseXlatorOption(text: string): XlatorOption {
   const match = /^([^.=]+)\.([^=]+)=(.*)$/.exec(text);
@@ -176,17 +170,4 @@ export function overrideOptions(volfile: Volfile, overrides: readonly XlatorOpti
     for (const name of names) result = withOptions(result, name, { [key]: value });
   }
   return result;
-}
-
-function fileTrouble(error: unknown): string {
-  switch ((error as NodeJS.ErrnoException).code) {
-    case "ENOENT":
-      return "there is no such file; a server's volume is written HOST:/VOLUME";
-    case "EISDIR":
-      return "is a directory";
-    case "EACCES":
-      return "permission denied";
-    default:
-      return error instanceof Error ? error.message : String(error);
-  }
 }

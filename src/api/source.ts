@@ -21,6 +21,9 @@ export const GLUSTERD_PORT = 24007;
 /** File in the data directory of an embedded volume that lets other processes use it while it runs. */
 export const EMBEDDED_CLIENT_VOLFILE = "client.vol";
 
+/** File in the data directory that says which volume it is. */
+export const EMBEDDED_STATE = "volume.json";
+
 export interface VolfileSource {
   readonly kind: "volfile";
   readonly path: string;

@@ -32,7 +32,7 @@ export async function setCommand(
   else report(await ask(mountpoint, "set", { key, value }));
 }
 
-function report({ outcomes, warnings, kept, switched }: SetReport): void {
+function report({ outcomes, warnings, kept, notKept, switched }: SetReport): void {
   const width = Math.max(...outcomes.map(({ key }) => key.length));
   for (const { key, value, outcome, note } of outcomes) {
     const what = outcome === "set" ? "" : outcome === "unchanged" ? "was so" : "skipped";
@@ -43,6 +43,9 @@ function report({ outcomes, warnings, kept, switched }: SetReport): void {
   const long = kept ? "kept for the next start too" : "until the volume is unmounted";
   process.stdout.write(`${how}${long}\n`);
   for (const warning of warnings) process.stderr.write(`mortar: warning: ${warning}\n`);
+  if (notKept === undefined) return;
+  process.stderr.write(`mortar: set, but not for the next start: ${notKept}\n`);
+  process.exitCode = 1;
 }
 
 export interface GetFlags {

@@ -4,9 +4,10 @@
  */
 
 import { REGISTRY } from "../../xlators/registry.ts";
-import { overrideOptions, readVolfile, type XlatorOption } from "../api/open.ts";
+import { overrideOptions, type XlatorOption } from "../api/open.ts";
 import { ServerVolfile } from "../api/servers.ts";
 import type { ServerAddress, Source } from "../api/source.ts";
+import { FileVolfile, readVolfile } from "../api/volfile-file.ts";
 import type { Env } from "../core/env.ts";
 import { keepAlive } from "../core/env-node.ts";
 import type { Volfile } from "../graph/volfile.ts";
@@ -40,7 +41,11 @@ export async function openTuned(source: Source, options: OpenTunedOptions): Prom
   try {
     if (source.kind === "volfile") {
       const load = async () => adjust(await readVolfile(source.path));
-      return await startTuned(await load(), { load }, options);
+      const tuned = await startTuned(await load(), { load }, options);
+      const follow = new FileVolfile(source.path, env.log);
+      tuned.volume.live.onStop(() => follow.close());
+      follow.watch((fresh) => void tuned.volume.rebase(adjust(fresh)));
+      return tuned;
     }
     const fetched = await ServerVolfile.fetch(source, { env, backupServers, attempts: fetchAttempts });
     const { follow } = fetched;

@@ -55,9 +55,15 @@ export function applySettings(volfile: Volfile, settings: Settings, registry: Re
     const value = settings.get(key);
     if (value !== undefined) result = withTranslator(result, key, parseSwitch(key, value));
   }
+  return applyOptions(result, settings, registry);
+}
+
+/** The same for the translators as they are: none comes or goes. */
+export function applyOptions(volfile: Volfile, settings: Settings, registry: Registry): Volfile {
+  let result = volfile;
   for (const [key, value] of settings) {
     if (switchedType(key) !== undefined) continue;
-    const target = findKey(key, result, registry);
+    const target = findKey(key, result, registry, "lenient");
     if (target.kind !== "option") continue;
     const { option, section } = target;
     for (const { name, type } of result.sections)
@@ -65,6 +71,18 @@ export function applySettings(volfile: Volfile, settings: Settings, registry: Re
         result = withOptions(result, name, { [option.key]: value });
   }
   return result;
+}
+
+/** Kept settings that cannot count in a volfile, with the reason. */
+export function settingsWithoutEffect(
+  volfile: Volfile,
+  settings: Settings,
+  registry: Registry,
+): [key: string, why: string][] {
+  return [...settings.keys()].flatMap((key) => {
+    const target = findKey(key, volfile, registry, "lenient");
+    return target.kind === "refused" ? [[key, target.why]] : [];
+  });
 }
 
 /** The value of every key that a volfile has, by name. Where sections differ each has a line of its own. */

@@ -42,7 +42,10 @@ export interface TunedInit {
   readonly settings?: Settings;
   readonly startTimeoutMs?: number;
   readonly origin?: VolfileOrigin;
-  /** Writes settings down for the next start; without it they end with the mount. Rejects with UserError. */
+  /**
+   * Writes settings down, for the next start and for who else uses the volume; without it they end with the
+   * mount. Rejects with UserError.
+   */
   readonly keep?: (settings: Settings) => Promise<void>;
 }
 
@@ -60,6 +63,8 @@ export interface SetReport {
   readonly warnings: readonly string[];
   /** The settings are there after the next start as well. */
   readonly kept: boolean;
+  /** Why they are not, though they should be: one line. They hold until the end of this mount. */
+  readonly notKept?: string;
   /** A new graph took over, rather than options of the running one. */
   readonly switched: boolean;
 }
@@ -148,7 +153,7 @@ export class TunedVolume {
       settings.delete(name);
       const change = await this.#take(this.#base, settings);
       const value = this.all().find((one) => one.key === name)?.value ?? "";
-      return this.#report(
+      return await this.#report(
         [{ key: name, value, outcome: "set", note: "as the volfile says" }],
         [name],
         change,
@@ -233,19 +238,29 @@ export class TunedVolume {
     return this.#report([...outcomes, ...skipped], changed, change);
   }
 
-  #report(outcomes: readonly SetOutcome[], changed: readonly string[], change: LiveChange): SetReport {
+  /** Of settings that the graph has: they are written down now, as only those that it took may be. */
+  async #report(
+    outcomes: readonly SetOutcome[],
+    changed: readonly string[],
+    change: LiveChange,
+  ): Promise<SetReport> {
     const warnings = warningsOf(valuesOf(this.all()), changed);
-    return { outcomes, warnings, kept: this.keeps, switched: change.kind === "switched" };
+    const report = { outcomes, warnings, switched: change.kind === "switched" };
+    try {
+      await this.#init.keep?.(this.#settings);
+      return { ...report, kept: this.keeps };
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      return { ...report, kept: false, notKept: error.message };
+    }
   }
 
-  /** The settings count only once the graph has them; written down they are after that. */
+  /** The settings count only once the graph has them. */
   async #take(base: Volfile, settings: Settings): Promise<LiveChange> {
     const volfile = applySettings(base, settings, this.#init.registry);
     const change = await this.live.take(volfile);
-    const isNew = settings !== this.#settings;
     this.#base = base;
     this.#settings = settings;
-    if (isNew) await this.#init.keep?.(settings);
     return change;
   }
 }

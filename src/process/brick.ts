@@ -6,7 +6,8 @@
  */
 
 import { isIPv6 } from "node:net";
-import { type OpenOptions, readVolfile, startVolfile } from "../api/open.ts";
+import { type OpenOptions, startVolfile } from "../api/open.ts";
+import { readVolfile } from "../api/volfile-file.ts";
 import type { Env } from "../core/env.ts";
 import { UserError } from "../core/errors.ts";
 import type { Graph } from "../graph/graph.ts";

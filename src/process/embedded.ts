@@ -7,15 +7,18 @@
  * heal fills it (spec translators.md 4.10, replace-brick).
  *
  * While it runs, other processes reach the bricks through a unix socket in the data directory: `client.vol`
- * there is a volfile for them, which `mortar heal DIR` opens.
+ * there is a volfile for them, which `mortar heal DIR` opens. It has the settings that are kept, and is
+ * written anew with each change, so that all clients of the volume go by the same rules.
  */
 
 import { chmod, mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { type Counts, countsOf, rowIncrements } from "../../xlators/cluster/replicate/changelog.ts";
 import { PID_HEAL_DAEMON } from "../../xlators/cluster/replicate/crawl/set-healer.ts";
+import { REGISTRY } from "../../xlators/registry.ts";
 import { createBrickDirectory } from "../../xlators/storage/posix/brick-dir.ts";
-import { EMBEDDED_CLIENT_VOLFILE } from "../api/source.ts";
+import { EMBEDDED_CLIENT_VOLFILE, EMBEDDED_STATE } from "../api/source.ts";
+import { applyOptions, type Settings, settingsWithoutEffect } from "../control/settings.ts";
 import { internalCall } from "../core/call.ts";
 import { UserError } from "../core/errors.ts";
 import { XATTROP } from "../core/fops.ts";
@@ -57,9 +60,12 @@ export interface EmbeddedVolume {
   /** To be called with the started graph, before anybody uses it: a new brick is marked as empty. */
   ready(graph: Graph): Promise<void>;
   /** Settings that were kept, by key. */
-  readonly settings: ReadonlyMap<string, string>;
-  /** Keeps settings for the next start, instead of those that were kept. Rejects with UserError. */
-  keep(settings: ReadonlyMap<string, string>): Promise<void>;
+  readonly settings: Settings;
+  /**
+   * Keeps settings instead of those that were kept: for other processes from now on, and for the next start.
+   * Rejects with UserError.
+   */
+  keep(settings: Settings): Promise<void>;
 }
 
 export interface EmbeddedOptions {
@@ -86,7 +92,7 @@ export async function openEmbedded(
   } catch (error) {
     throw new UserError(`data directory "${directory}": ${(error as Error).message}`);
   }
-  const file = join(directory, "volume.json");
+  const file = join(directory, EMBEDDED_STATE);
   const found = await readState(file);
   const state = found ?? (await firstState(file, name, options));
   const layout = state.replica ?? "1";
@@ -124,7 +130,13 @@ function shardOf(replica: Layout, asked: string | undefined): Pick<EmbeddedState
 
 /** Files that are whole cannot be found by their blocks, nor the other way round. Throws UserError. */
 function checkShard({ name, shardBlockSize }: EmbeddedState, directory: string, asked: string): void {
-  if (parseShard(asked) === shardBlockSize) return;
+  const size = parseShard(asked);
+  if (size === shardBlockSize) return;
+  if (size !== undefined && shardBlockSize !== undefined)
+    throw new UserError(
+      `--shard ${asked}: volume "${name}" in "${directory}" was made with blocks of ${shardBlockSize}; to have others in ` +
+        `new files start without it, then: mortar set MOUNTPOINT features.shard-block-size ${asked}`,
+    );
   const is = shardBlockSize === undefined ? "whole files" : `files in blocks of ${shardBlockSize}`;
   throw new UserError(
     `--shard ${asked}: volume "${name}" in "${directory}" has ${is} for good; ` +
@@ -143,6 +155,7 @@ async function openSingle(
   const brick = join(dataDir, "brick");
   await mkdir(brick, { recursive: true });
   await createBrickDirectory(brick, parseGfid(state.id)!);
+  const volfile = singleVolfile(state, brick, file);
   const hint =
     `volume "${state.name}" has one copy of everything; for three: start with a new --data directory, ` +
     "and copy the images over";
@@ -151,12 +164,13 @@ async function openSingle(
     dataDir,
     layout: "1",
     isNew: false,
-    volfile: singleVolfile(state, brick, file),
+    volfile,
     beside: [],
     // A volume that was made with --replica 1 is as somebody wanted it.
-    notes: state.replica === undefined ? [hint] : [],
+    notes: [...(state.replica === undefined ? [hint] : []), ...notesOnSettings(file, state, volfile)],
     ready: async () => {},
-    ...keptSettings(file, state),
+    settings: keptIn(state),
+    keep: (settings) => writeSettings(file, state, settings),
   };
 }
 
@@ -190,19 +204,30 @@ async function openReplicated(
   const socket = join(dataDir, SOCKET);
   const reachable = Buffer.byteLength(socket) <= SOCKET_BYTES_MAX;
   const volume = { state: done, layout, places, file, ...(reachable ? { socket } : {}) };
-  if (reachable) {
-    await makePrivate(join(dataDir, "run"));
-    await writeWhole(join(dataDir, EMBEDDED_CLIENT_VOLFILE), printVolfile(clientVolfile(volume, socket)));
-  } else notes.push(`"${socket}": too long for a socket: \`mortar heal\` cannot reach this volume`);
+  const volfile = replicatedVolfile(volume);
+  notes.push(...notesOnSettings(file, done, volfile));
+  const publish = async (settings: Settings): Promise<void> => {
+    if (!reachable) return;
+    const client = applyOptions(clientVolfile(volume, socket), settings, REGISTRY);
+    await writeWhole(join(dataDir, EMBEDDED_CLIENT_VOLFILE), printVolfile(client));
+  };
+  if (reachable) await makePrivate(join(dataDir, "run"));
+  else notes.push(`"${socket}": too long for a socket: \`mortar heal\` cannot reach this volume`);
+  await publish(keptIn(done));
   return {
     name: state.name,
     dataDir,
     layout,
     isNew,
-    volfile: replicatedVolfile(volume),
+    volfile,
     beside: reachable ? [serverName(done)] : [],
     notes,
-    ...keptSettings(file, done),
+    settings: keptIn(done),
+    async keep(settings) {
+      // Who uses the volume now comes first: this mount has them already.
+      await publish(settings);
+      await writeSettings(file, done, settings);
+    },
     async ready(graph) {
       if (filled.length === 0) return;
       for (const index of filled) await markEmpty(graph, index);
@@ -211,15 +236,21 @@ async function openReplicated(
   };
 }
 
-function keptSettings(file: string, state: EmbeddedState): Pick<EmbeddedVolume, "settings" | "keep"> {
-  return {
-    settings: new Map(Object.entries(state.options ?? {})),
-    async keep(settings) {
-      const { options: _before, ...rest } = state;
-      const options = Object.fromEntries(settings);
-      await writeState(file, { ...rest, ...(settings.size > 0 ? { options } : {}) });
-    },
-  };
+function keptIn({ options = {} }: EmbeddedState): Settings {
+  return new Map(Object.entries(options));
+}
+
+async function writeSettings(file: string, state: EmbeddedState, settings: Settings): Promise<void> {
+  const { options: _before, ...rest } = state;
+  const options = Object.fromEntries(settings);
+  await writeState(file, { ...rest, ...(settings.size > 0 ? { options } : {}) });
+}
+
+/** Settings of another version, or edited by hand. */
+function notesOnSettings(file: string, state: EmbeddedState, volfile: Volfile): string[] {
+  return settingsWithoutEffect(volfile, keptIn(state), REGISTRY).map(
+    ([key, why]) => `"${file}": option "${key}" has no effect: ${why}`,
+  );
 }
 
 async function makePrivate(directory: string): Promise<void> {

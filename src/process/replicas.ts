@@ -10,9 +10,9 @@
 import type { ReplicaSet } from "../../xlators/cluster/replicate/replica-set.ts";
 import { Replicate } from "../../xlators/cluster/replicate/replicate.ts";
 import { REGISTRY } from "../../xlators/registry.ts";
-import { readVolfile } from "../api/open.ts";
 import { isRefusal, ServerVolfile } from "../api/servers.ts";
 import { parseSource, type ServerSource, type Source, sourceText } from "../api/source.ts";
+import { FileVolfile, readVolfile } from "../api/volfile-file.ts";
 import type { Env } from "../core/env.ts";
 import { UserError } from "../core/errors.ts";
 import type { ChildEvent, EventSink, XlatorBase } from "../core/xlator.ts";
@@ -21,6 +21,9 @@ import { linkVolfile } from "../graph/link.ts";
 import { type Volfile, type VolfileSection, withOptions } from "../graph/volfile.ts";
 
 const TYPE = "cluster/replicate";
+
+/** Tells of what becomes of a volfile at its source. */
+type Follow = ServerVolfile | FileVolfile;
 
 /** What a healing process sets, whatever the volfile says. */
 const HEALER_OPTIONS = {
@@ -44,14 +47,14 @@ export class Replicas {
   readonly source: string;
   readonly sets: readonly OpenSet[];
   readonly #env: Env;
-  readonly #follow: ServerVolfile | undefined;
+  readonly #follow: Follow;
 
-  private constructor(source: string, sets: readonly OpenSet[], env: Env, follow: ServerVolfile | undefined) {
+  private constructor(source: string, sets: readonly OpenSet[], env: Env, follow: Follow) {
     this.source = source;
     this.sets = sets;
     this.#env = env;
     this.#follow = follow;
-    follow?.watch((fresh) => this.#changed(fresh));
+    follow.watch((fresh) => this.#changed(fresh));
   }
 
   /** Reads or fetches the volfile and builds the graphs; nothing connects yet. Rejects with UserError. */
@@ -61,7 +64,7 @@ export class Replicas {
     try {
       return new Replicas(sourceText(source), buildSets(volfile, sourceText(source), env), env, follow);
     } catch (error) {
-      follow?.close();
+      follow.close();
       throw error;
     }
   }
@@ -83,7 +86,7 @@ export class Replicas {
   }
 
   async stop(): Promise<void> {
-    this.#follow?.close();
+    this.#follow.close();
     await Promise.all(this.sets.map(({ graph }) => graph.stop()));
   }
 
@@ -137,11 +140,9 @@ class Reports implements EventSink {
   }
 }
 
-async function load(
-  source: Source,
-  env: Env,
-): Promise<{ volfile: Volfile; follow: ServerVolfile | undefined }> {
-  if (source.kind === "volfile") return { volfile: await readVolfile(source.path), follow: undefined };
+async function load(source: Source, env: Env): Promise<{ volfile: Volfile; follow: Follow }> {
+  if (source.kind === "volfile")
+    return { volfile: await readVolfile(source.path), follow: new FileVolfile(source.path, env.log) };
   if (source.directory !== "/")
     throw new UserError(
       `source "${sourceText(source)}": heals work on whole volumes; leave the directory out`,

@@ -8,14 +8,19 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openVolume, startVolfile } from "../../src/api/open.ts";
+import { parseSource } from "../../src/api/source.ts";
 import { Volume } from "../../src/api/volume.ts";
+import { openEmbeddedTuned } from "../../src/control/embedded.ts";
 import { nodeEnv } from "../../src/core/env-node.ts";
 import { SILENT } from "../../src/core/log.ts";
+import { O_CREAT, O_RDWR } from "../../src/core/open-flags.ts";
 import { printVolfile } from "../../src/graph/volfile.ts";
 import { type EmbeddedOptions, openEmbedded } from "../../src/process/embedded.ts";
 import { parseLayout } from "../../src/process/embedded-state.ts";
+import { openAnyVolume } from "../../src/process/embedded-use.ts";
 import { Replicas } from "../../src/process/replicas.ts";
 import { getXattr } from "../support/libc.ts";
+import { until } from "../support/wait.ts";
 
 let dir: string;
 beforeEach(async (context) => {
@@ -112,6 +117,65 @@ describe("other processes", () => {
     expect((await inside.stat("/d")).gfid).toEqual((await outside.stat("/d")).gfid);
     await outside.close();
     await inside.close();
+  });
+
+  const shardSize = async (): Promise<string> =>
+    /option shard-block-size (\S+)/.exec(await readFile(data("client.vol"), "utf8"))![1]!;
+
+  it("go by the settings of the volume: those that are open, those to come, and after a new start", async () => {
+    const embedded = await open();
+    const inside = await openEmbeddedTuned(embedded, { env: nodeEnv(SILENT) });
+    const outside = await openVolume(data());
+    const outsideSays = (key: string): string | undefined =>
+      outside.graph.volfile.sections
+        .flatMap(({ options }) => options)
+        .findLast((option) => option.key === key)?.value;
+    const { volume } = inside;
+    expect(await volume.set("features.shard-block-size", "16MB")).toMatchObject({ kept: true });
+    await until("who is open has it too", () => outsideSays("shard-block-size") === "16MB");
+    await volume.set("cluster.quorum-type", "fixed");
+    await volume.set("performance.write-behind", "off");
+    await until("who is open has this too", () => outsideSays("quorum-type") === "fixed");
+    const fresh = await openVolume(data());
+    await (await fresh.open("/image", O_CREAT | O_RDWR)).close();
+    await Promise.all([fresh.close(), outside.close()]);
+    await volume.live.stop();
+    expect(getXattr(join(brick(0), "image"), "trusted.glusterfs.shard.block-size").readBigUInt64BE()).toBe(
+      16n << 20n,
+    );
+    await rm(data("client.vol"));
+    expect((await open()).settings.get("features.shard-block-size")).toBe("16MB");
+    expect(await shardSize()).toBe("16MB");
+    const alone = await openAnyVolume(parseSource(data()));
+    expect(alone.graph.nodes.some(({ section }) => section.type === "performance/write-behind")).toBe(false);
+    await alone.close();
+  });
+
+  it("keep what they have where a setting cannot be written down, which is told", async () => {
+    const embedded = await open();
+    const { volume } = await openEmbeddedTuned(embedded, { env: nodeEnv(SILENT) });
+    const before = await readFile(data("client.vol"), "utf8");
+    await mkdir(data("client.vol.new"));
+    const report = await volume.set("features.shard-block-size", "16MB");
+    expect(report).toMatchObject({ kept: false, outcomes: [{ outcome: "set", value: "16MB" }] });
+    expect(report.notKept).toMatch(/^".*client\.vol": cannot be written: EISDIR/);
+    expect(volume.get("features.shard-block-size")[0]!.value).toBe("16MB");
+    expect(await readFile(data("client.vol"), "utf8")).toBe(before);
+    await rm(data("client.vol.new"), { recursive: true });
+    expect(await volume.set("cluster.quorum-type", "auto")).toMatchObject({ kept: true });
+    expect(await shardSize()).toBe("16MB");
+    await volume.live.stop();
+  });
+
+  it("are told of a kept setting that this version does not know", async () => {
+    await open();
+    const state = JSON.parse(await readFile(data("volume.json"), "utf8"));
+    await writeFile(data("volume.json"), JSON.stringify({ ...state, options: { "cluster.magic": "on" } }));
+    expect((await open()).notes).toEqual([
+      expect.stringMatching(
+        /^".*volume\.json": option "cluster\.magic" has no effect: this volume has no such/,
+      ),
+    ]);
   });
 
   it("are told when it does not run", async () => {

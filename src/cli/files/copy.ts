@@ -87,8 +87,8 @@ async function copyFile(from: Spot, stat: NodeStat, to: Spot, plan: CopyPlan): P
 }
 
 /**
- * Makes a new file beside `to`, has it filled, gives it its size and then, as any change of data changes times,
- * its attributes, and puts it into place; on a failure nothing has changed.
+ * Makes a new file beside `to`, has it filled, gives it its size and then, as any change of data changes
+ * times, its attributes, and puts it into place; on a failure nothing has changed.
  */
 async function replaceFile(
   to: Spot,
