@@ -148,7 +148,7 @@ export class Processes {
   readonly #mark: string = randomUUID();
   readonly #running = new Set<Running>();
   readonly #onExit = (): void => {
-    this.#killMarked();
+    killMarked(this.mark);
   };
 
   constructor() {
@@ -199,28 +199,29 @@ export class Processes {
 
   /** Kills everything that still runs, with all that it started, and waits for it. */
   async killAll(): Promise<void> {
-    for (let round = 0; this.#killMarked() > 0; round++) {
-      if (round === KILL_ROUNDS) throw new Error(`processes that SIGKILL does not end: ${this.#marked()}`);
+    for (let round = 0; killMarked(this.mark) > 0; round++) {
+      if (round === KILL_ROUNDS)
+        throw new Error(`processes that SIGKILL does not end: ${markedPids(this.mark)}`);
       await pause();
     }
     await Promise.all([...this.#running].map((running) => running.exited));
     this.#running.clear();
     process.off("exit", this.#onExit);
   }
+}
 
-  #killMarked(): number {
-    const pids = this.#marked();
-    for (const pid of pids) signalPid(pid, "SIGKILL");
-    return pids.length;
-  }
+/** Kills all processes with a mark; returns how many there were. */
+export function killMarked(mark: string): number {
+  const pids = markedPids(mark);
+  for (const pid of pids) signalPid(pid, "SIGKILL");
+  return pids.length;
+}
 
-  /** Processes with our mark, by /proc; those that have ended show no environment. */
-  #marked(): number[] {
-    const { mark } = this;
-    return allPids()
-      .filter((pid) => environment(pid).includes(mark))
-      .map(Number);
-  }
+/** Processes with a mark (Processes.mark), by /proc; those that have ended show no environment. */
+export function markedPids(mark: string): number[] {
+  return allPids()
+    .filter((pid) => environment(pid).includes(mark))
+    .map(Number);
 }
 
 /** Of this machine, as directories of /proc are called. */
