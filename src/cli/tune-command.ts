@@ -32,11 +32,12 @@ export async function setCommand(
   else report(await ask(mountpoint, "set", { key, value }));
 }
 
+const OUTCOME_TEXT = { set: "", unchanged: "was so", skipped: "skipped", unused: "no effect" } as const;
+
 function report({ outcomes, warnings, kept, notKept, switched }: SetReport): void {
   const width = Math.max(...outcomes.map(({ key }) => key.length));
   for (const { key, value, outcome, note } of outcomes) {
-    const what = outcome === "set" ? "" : outcome === "unchanged" ? "was so" : "skipped";
-    const words = [what, note].filter((word) => word).join(": ");
+    const words = [OUTCOME_TEXT[outcome], note].filter((word) => word).join(": ");
     process.stdout.write(`${key.padEnd(width)}  ${value}${words ? `  (${words})` : ""}\n`);
   }
   const how = switched ? "a new graph has taken over; " : "";

@@ -48,24 +48,29 @@ const FIXED: Readonly<Record<string, readonly [RegExp, string]>> = {
 /** A brick is opened once for the life of a process, and so is what stands on it. */
 const OF_A_BRICK = /^(storage|protocol\/server|features\/(locks|index|arbiter|access-control|selinux))/;
 
-/** Keys of `gluster volume set` that no client's graph has, with whose they are. */
+const AT_SERVERS = "; set it with gluster volume set";
+
+/** Keys of bricks, which lie behind servers as a rule. */
+const OF_BRICKS =
+  /^(server|storage|auth|ssl|changelog|geo-replication|bitrot|features\.(quota|trash|read-only|worm|barrier))\b/;
+
+const ON_THE_BRICKS = "files on the bricks depend on it";
+
+/** Keys of `gluster volume set` that no graph has, with whose they are. */
 const ELSEWHERE: readonly (readonly [RegExp, string])[] = [
-  [
-    /^(server|storage|auth|ssl|changelog|geo-replication|bitrot|features\.(quota|trash|read-only|worm|barrier))\b/,
-    "it is of the bricks; set it with gluster volume set",
-  ],
-  [/^(nfs|ganesha|user|snap-)/, "it is of other programs; set it with gluster volume set"],
+  [/^(nfs|ganesha|user|snap-)/, "it is of other programs"],
   [/^cluster\.(server-quorum|brick-multiplex|max-bricks|daemon-log|enable-shared)/, "it is of glusterd"],
   [/^cluster\.(shd-|self-heal-daemon|heal-timeout)/, "it is of the heal daemon"],
+  [/^features\.(selinux|utime)$/, ON_THE_BRICKS],
+];
+
+/** Keys that nobody could set for a mount that runs. */
+const NOWHERE: readonly (readonly [RegExp, string])[] = [
   [
     /^performance\.(\w+-prio-threads|io-thread-count|iot-)/,
     "it is of io-threads, which Mortar has no use for",
   ],
-  [
-    /^features\.(shard|ctime|selinux|utime)$/,
-    "files on the bricks depend on it; set it with gluster volume set",
-  ],
-  [/^(client|server)\.ssl$|^network\.compression/, "connections would have to be made anew; mount again"],
+  [/^client\.ssl$|^network\.compression/, "connections would have to be made anew; mount again"],
 ];
 
 /** Keys that say whether a volume has a translator, which a mount does not decide. */
@@ -85,14 +90,18 @@ export function findKey(
   unknown: "strict" | "lenient" = "strict",
 ): Target {
   if (switchedType(key) !== undefined) return { kind: "switch", key };
-  if (PRESENT.has(key))
-    return { kind: "refused", why: "files on the bricks depend on it; set it with gluster volume set" };
+  const hasServers = !volfile.sections.some(({ type }) => type.startsWith("storage/"));
+  const elsewhere = (why: string): Target => ({ kind: "refused", why: hasServers ? why + AT_SERVERS : why });
+  if (PRESENT.has(key)) return elsewhere(ON_THE_BRICKS);
   const found = findOption(key, volfile, registry);
   if (found !== undefined) return checked(found);
-  const elsewhere = ELSEWHERE.find(([pattern]) => pattern.test(key));
-  if (elsewhere) return { kind: "refused", why: elsewhere[1] };
+  if (hasServers && OF_BRICKS.test(key)) return elsewhere("it is of the bricks");
+  const [, owner] = ELSEWHERE.find(([pattern]) => pattern.test(key)) ?? [];
+  if (owner !== undefined) return elsewhere(owner);
+  const [, why] = NOWHERE.find(([pattern]) => pattern.test(key)) ?? [];
+  if (why !== undefined) return { kind: "refused", why };
   const parked = allOptions(registry).find((option) => option.spec.volumeKey === key);
-  if (parked !== undefined) return missingType(parked);
+  if (parked !== undefined) return missingType(parked, hasServers);
   if (unknown === "lenient") return { kind: "refused", why: "this volume has no such option" };
   throw new UserError(`"${key}": no such option; ${nearestKeys(key, volfile, registry)}`);
 }
@@ -176,6 +185,12 @@ function findOption(
   return bare[0] && { option: bare[0][0] };
 }
 
+/** Why nothing becomes of what a key is set to; undefined where something does. */
+export function whyUnused(target: Target, registry: Registry): string | undefined {
+  if (target.kind === "option") return target.option.spec.unused;
+  return target.kind === "switch" ? registry.get(switchedType(target.key)!)?.passThrough : undefined;
+}
+
 function typeName({ type, key }: KnownOption): string {
   return `${type.split("/").at(-1)}.${key}`;
 }
@@ -190,9 +205,10 @@ function checked(found: { option: KnownOption; section?: string }): Target {
 }
 
 /** An option of a translator that the volume does not have now. */
-function missingType(option: KnownOption): Target {
+function missingType(option: KnownOption, hasServers: boolean): Target {
   if (switchKeyOf(option.type) !== undefined) return checked({ option });
-  return { kind: "refused", why: `this volume has no ${option.type}` };
+  const inside = !hasServers && option.type === "protocol/client" ? "; its bricks are in this process" : "";
+  return { kind: "refused", why: `this volume has no ${option.type}${inside}` };
 }
 
 function nearestKeys(key: string, volfile: Volfile, registry: Registry): string {

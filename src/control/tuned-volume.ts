@@ -13,7 +13,7 @@ import type { Graph, Registry } from "../graph/graph.ts";
 import { type LiveChange, LiveGraph } from "../graph/live-graph.ts";
 import { SwitchBusy } from "../graph/move-open.ts";
 import type { Volfile } from "../graph/volfile.ts";
-import { findKey, type Target } from "./keys.ts";
+import { findKey, type Target, whyUnused } from "./keys.ts";
 import type { Setting } from "./profiles.ts";
 import { warningsOf } from "./rules.ts";
 import {
@@ -53,8 +53,9 @@ export interface TunedInit {
 export interface SetOutcome {
   readonly key: string;
   readonly value: string;
-  readonly outcome: "set" | "unchanged" | "skipped";
-  /** Of a skipped one, or how it took effect. */
+  /** "unused": it is kept and changes nothing. */
+  readonly outcome: "set" | "unchanged" | "skipped" | "unused";
+  /** Why it was skipped or changes nothing, or how it took effect. */
   readonly note?: string;
 }
 
@@ -225,6 +226,8 @@ export class TunedVolume {
       const name = nameOf(target, key);
       const now = after(name);
       const kept = keptValue(target, value);
+      const unused = whyUnused(target, this.#init.registry);
+      if (unused !== undefined) return { key: name, value: kept, outcome: "unused", note: unused };
       if (now === undefined && target.kind === "option" && target.section === undefined)
         return {
           key: name,

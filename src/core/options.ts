@@ -20,6 +20,8 @@ export interface OptionSpec<T> {
   readonly aliases?: readonly string[];
   /** May change on a running graph. */
   readonly live: boolean;
+  /** Why no value of it changes anything; for people. */
+  readonly unused?: string;
   readonly parse: (text: string) => T | Bad;
 }
 
@@ -40,6 +42,7 @@ interface Common<T> {
   volumeKey?: string;
   aliases?: readonly string[];
   live?: boolean;
+  unused?: string;
 }
 
 function spec<T>(kind: string, common: Common<T>, parse: (text: string) => T | Bad): OptionSpec<T> {
@@ -51,6 +54,7 @@ function spec<T>(kind: string, common: Common<T>, parse: (text: string) => T | B
     parse,
     ...(common.volumeKey ? { volumeKey: common.volumeKey } : {}),
     ...(common.aliases ? { aliases: common.aliases } : {}),
+    ...(common.unused ? { unused: common.unused } : {}),
   };
 }
 

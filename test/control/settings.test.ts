@@ -80,7 +80,7 @@ describe("a key", () => {
     ["server.root-squash", /^it is of the bricks; set it with gluster volume set$/],
     ["storage.reserve", /^it is of the bricks/],
     ["user.cifs", /^it is of other programs/],
-    ["cluster.server-quorum-type", /^it is of glusterd$/],
+    ["cluster.server-quorum-type", /^it is of glusterd; set it with/],
     ["features.shard", /^files on the bricks depend on it/],
     ["performance.low-prio-threads", /^it is of io-threads/],
     ["cluster.min-free-disk", /^this volume has no cluster\/distribute$/],
@@ -96,6 +96,13 @@ describe("a key", () => {
     ["", /no such option/],
   ])("%j is unknown, and the nearest are named", (key, message) => {
     expect(() => findKey(key, REPLICA, REGISTRY)).toThrow(message);
+  });
+
+  it("of GlusterFS' is one option's", () => {
+    const keys = [...REGISTRY.values()].flatMap(({ options }) =>
+      Object.values(options).flatMap(({ volumeKey }) => volumeKey ?? []),
+    );
+    expect(keys.filter((key, index) => keys.indexOf(key) !== index)).toEqual([]);
   });
 
   it("that several types have must say which", () => {

@@ -155,15 +155,23 @@ describe("a group", () => {
       ["features.ctime", "on"],
       ["features.shard", "on"],
       ["user.cifs", "off"],
+      ["performance.client-io-threads", "on"],
+      ["network.ping-timeout", "20"],
       ["nobody.knows", "1"],
     ]);
     expect(outcomes.map(({ key, outcome, note }) => [key, outcome, note])).toEqual([
       ["ctime.noatime", "set", undefined],
       ["performance.read-ahead", "unchanged", undefined],
+      ["performance.client-io-threads", "unused", expect.stringMatching(/asynchronous already/)],
       // Not for a mount to change; it is told whether the volume has them.
       ["features.ctime", "unchanged", undefined],
-      ["features.shard", "skipped", "files on the bricks depend on it; set it with gluster volume set"],
-      ["user.cifs", "skipped", "it is of other programs; set it with gluster volume set"],
+      ["features.shard", "skipped", "files on the bricks depend on it"],
+      ["user.cifs", "skipped", "it is of other programs"],
+      [
+        "network.ping-timeout",
+        "skipped",
+        "this volume has no protocol/client; its bricks are in this process",
+      ],
       ["nobody.knows", "skipped", "this volume has no such option"],
     ]);
   });

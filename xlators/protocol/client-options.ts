@@ -120,7 +120,8 @@ export const CLIENT_OPTIONS = {
     max: 32,
     volumeKey: "client.event-threads",
     live: true,
-    describe: "Taken and ignored.",
+    describe: "Threads for connections.",
+    unused: "one event loop serves all connections",
   }),
   "testing.old-protocol": bool({ default: false, describe: "The 3.3 protocol; not built, on is refused." }),
 } as const satisfies OptionTable;

@@ -54,10 +54,15 @@ export const SERVER_OPTIONS = {
   "transport.listen-backlog": int({
     default: 1024,
     min: 0,
-    describe: "Taken and ignored: Node's own is 511.",
+    describe: "Connections that wait to be taken.",
+    unused: "Node's own is 511",
   }),
   "transport.socket.ssl-enabled": bool({ default: false, describe: "TLS; not built, on is refused." }),
-  "transport.socket.keepalive": bool({ default: true, describe: "Taken and ignored: always on." }),
+  "transport.socket.keepalive": bool({
+    default: true,
+    describe: "Probes of idle connections.",
+    unused: "they are always on",
+  }),
   "transport.socket.keepalive-time": int({
     default: 20,
     min: 0,
@@ -86,7 +91,11 @@ export const SERVER_OPTIONS = {
     volumeKey: "server.tcp-user-timeout",
     describe: "Seconds that sent bytes may stay unacknowledged; 0: the system's.",
   }),
-  "auth-path": string({ default: "", describe: "Taken and ignored: clients name their brick." }),
+  "auth-path": string({
+    default: "",
+    describe: "Brick that clients are checked against.",
+    unused: "clients name their brick",
+  }),
   "rpc-auth-allow-insecure": bool({
     default: true,
     aliases: ["allow-insecure"],
@@ -103,7 +112,8 @@ export const SERVER_OPTIONS = {
     default: true,
     volumeKey: "server.dynamic-auth",
     live: true,
-    describe: "Taken and ignored.",
+    describe: "Rules of who may connect change for clients that are connected.",
+    unused: "a connection is checked when it is made",
   }),
   "root-squash": bool({
     default: false,
@@ -136,7 +146,12 @@ export const SERVER_OPTIONS = {
     volumeKey: "server.manage-gids",
     describe: "Look groups up on the brick; not built, on is refused.",
   }),
-  "gid-timeout": time({ default: 300, volumeKey: "server.gid-timeout", describe: "Taken and ignored." }),
+  "gid-timeout": time({
+    default: 300,
+    volumeKey: "server.gid-timeout",
+    describe: "How long groups that the brick looked up are trusted.",
+    unused: "clients send the groups",
+  }),
   "inode-lru-limit": int({
     default: INODE_LRU_LIMIT,
     min: 1,
@@ -158,7 +173,8 @@ export const SERVER_OPTIONS = {
     max: 1024,
     volumeKey: "server.event-threads",
     live: true,
-    describe: "Taken and ignored.",
+    describe: "Threads for connections.",
+    unused: "one event loop serves all connections",
   }),
 } as const satisfies OptionTable;
 

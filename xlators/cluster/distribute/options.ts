@@ -75,7 +75,8 @@ export const options = {
   "unhashed-sticky-bit": bool({
     default: false,
     live: true,
-    describe: "Show files that lie elsewhere with the sticky bit. Ignored.",
+    describe: "Show files that lie elsewhere with the sticky bit.",
+    unused: "where a file lies is nothing for its users",
   }),
   "use-readdirp": bool({
     default: true,
@@ -133,25 +134,29 @@ export const options = {
     default: "normal",
     live: true,
     volumeKey: "cluster.rebal-throttle",
-    describe: "Of the rebalance process; ignored.",
+    describe: "Of the rebalance process: how fast it moves files.",
+    unused: "files are moved by GlusterFS' rebalance process alone",
   }),
   "lock-migration": bool({
     default: false,
     live: true,
     volumeKey: "cluster.lock-migration",
-    describe: "Of the rebalance process; ignored.",
+    describe: "Of the rebalance process: locks move with files.",
+    unused: "files are moved by GlusterFS' rebalance process alone",
   }),
   "force-migration": bool({
     default: false,
     live: true,
     volumeKey: "cluster.force-migration",
-    describe: "Of the rebalance process; ignored.",
+    describe: "Of the rebalance process: moves files that somebody writes, too.",
+    unused: "files are moved by GlusterFS' rebalance process alone",
   }),
   "ensure-durability": bool({
     default: true,
     live: true,
-    volumeKey: "cluster.ensure-durability",
-    describe: "Of the rebalance process; ignored.",
+    volumeKey: "rebalance.ensure-durability",
+    describe: "Of the rebalance process: syncs files that it has moved.",
+    unused: "files are moved by GlusterFS' rebalance process alone",
   }),
 } as const satisfies OptionTable;
 
