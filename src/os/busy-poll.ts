@@ -33,6 +33,8 @@ export interface PollSource {
   poll(): boolean;
   /** As of the last look: whether Node has something to do that is none of the sources'. */
   readonly turnDue?: boolean | undefined;
+  /** A look found nothing, anywhere: time for what waited for more to come; whether there was any. */
+  nothingElse?(): boolean;
   /** The loop goes to sleep: from now on epoll must be told. False when something came meanwhile. */
   rest?(): boolean;
 }
@@ -112,7 +114,7 @@ export class BusyPoll {
     const stayUs = this.#herald?.turnDue === undefined ? STAY_BLIND_US : STAY_US;
     const untilMs = world.nowMs() + stayUs / 1000;
     for (;;) {
-      const found = this.#look();
+      const found = this.#look() || this.#nothingElse();
       const nowMs = world.nowMs();
       const isOver = !this.enabled || (nowMs - this.#lastMs) * 1000 > this.#windowUs;
       if (!found && isOver && this.#rest()) return false;
@@ -125,6 +127,12 @@ export class BusyPoll {
   #look(): boolean {
     let found = false;
     for (const source of this.#sources) if (source.poll()) found = true;
+    return found;
+  }
+
+  #nothingElse(): boolean {
+    let found = false;
+    for (const source of this.#sources) if (source.nothingElse?.()) found = true;
     return found;
   }
 

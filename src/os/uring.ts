@@ -3,6 +3,10 @@
  * submission is one system call, completions are announced by an eventfd that Node's epoll loop watches. No
  * native code of our own.
  *
+ * While the event loop is awake and requests are under way, others wait for each other until it finds nothing
+ * new: the kernel announces to a disk at once what it got in one call, and to a virtual disk an announcement
+ * costs more than all else of a write.
+ *
  * Promises: an entry is never lost or answered twice; more requests than entries wait in a queue. Only this
  * thread submits. Layout of the structs: linux/io_uring.h.
  */
@@ -36,6 +40,9 @@ const OFFSET_SQES = 0x10000000;
 const SQE_WORDS = 16;
 /** Requests in the kernel at once; the completion ring has twice as many. */
 const ENTRIES = 512;
+/** Entries that wait for company, and looks of the loop they wait for it, at most. */
+const TOGETHER_MAX = 16;
+const LOOKS_MAX = 3;
 /** Buffers in one request; longer vectors go out in pieces. */
 const IOVECS = 64;
 const EFD_NONBLOCK_CLOEXEC = 0o2004000;
@@ -78,6 +85,9 @@ export class Uring implements DiskIo {
   readonly #iovecs = Buffer.alloc(ENTRIES * IOVECS * 16);
   readonly #iovecsAt = addressOf(this.#iovecs);
   readonly #waiting: Request[] = [];
+  /** Entries in the ring that the kernel was not told of, and the looks of the loop since the first. */
+  #untold = 0;
+  #looks = 0;
   #wake: FdStream | undefined;
   #reaping = false;
   #alive = false;
@@ -120,7 +130,11 @@ export class Uring implements DiskIo {
     workers.writeUInt32LE(WORKERS, 0);
     register(SYS_REGISTER, fd, REGISTER_IOWQ_MAX_WORKERS, workers, 2);
     uring.#wake = watchFd(signal, { buffer: () => counter, onData: () => uring.#reap() });
-    EVENT_LOOP.add({ poll: () => uring.#poll(), rest: () => uring.#rest() });
+    EVENT_LOOP.add({
+      poll: () => uring.#poll(),
+      nothingElse: () => uring.#nothingElse(),
+      rest: () => uring.#rest(),
+    });
     return uring;
   }
 
@@ -162,30 +176,46 @@ export class Uring implements DiskIo {
   }
 
   /**
-   * Writes the entry and tells the kernel. What completes at once (page cache) is reaped without the eventfd.
+   * Writes the entry. The kernel is told at once when the disk has nothing to do yet, or when the event loop
+   * would not do it soon.
    */
   #submit(slot: number, request: Request): void {
     this.#slots[slot] = request;
     const tail = this.#ring[this.#sqTail]!;
     this.#fill((tail & this.#sqMask) * SQE_WORDS, slot, request);
     Atomics.store(this.#ring, this.#sqTail, (tail + 1) | 0);
+    this.#untold++;
+    const isAlone = this.#freeSlots.length === ENTRIES - 1;
+    if (isAlone || this.#untold >= TOGETHER_MAX || !EVENT_LOOP.awake) this.#tell();
+  }
+
+  /** Tells the kernel. What completes at once (page cache) is reaped without the eventfd. */
+  #tell(): void {
+    const untold = this.#untold;
+    this.#untold = 0;
+    this.#looks = 0;
     this.#ring[this.#cqFlags] = CQ_EVENTFD_DISABLED;
-    const accepted = enter(SYS_ENTER, this.#fd, 1, 0, 0, null, 0);
+    const accepted = enter(SYS_ENTER, this.#fd, untold, 0, 0, null, 0);
     if (!EVENT_LOOP.awake) this.#ring[this.#cqFlags] = 0;
-    if (accepted !== 1) this.#takeBack(slot, tail);
+    if (accepted !== untold) this.#takeBack();
     this.#reap();
   }
 
   /**
-   * The kernel took nothing (out of memory): the entry is withdrawn and its request fails, rather than hang.
+   * The kernel did not take all (out of memory): the entries that are left are withdrawn and their requests
+   * fail, rather than hang.
    */
-  #takeBack(slot: number, tail: number): void {
-    if (this.#ring[this.#sqHead]! !== tail) return;
-    Atomics.store(this.#ring, this.#sqTail, tail);
-    const request = this.#slots[slot];
-    this.#slots[slot] = undefined;
-    this.#freeSlots.push(slot);
-    request?.reject(new FopError("EAGAIN", { message: "io_uring took no request" }));
+  #takeBack(): void {
+    const head = Atomics.load(this.#ring, this.#sqHead);
+    const tail = this.#ring[this.#sqTail]!;
+    Atomics.store(this.#ring, this.#sqTail, head);
+    for (let entry = head; entry !== tail; entry = (entry + 1) | 0) {
+      const slot = this.#sqes[(entry & this.#sqMask) * SQE_WORDS + 8]!;
+      const request = this.#slots[slot];
+      this.#slots[slot] = undefined;
+      this.#freeSlots.push(slot);
+      request?.reject(new FopError("EAGAIN", { message: "io_uring took no request" }));
+    }
   }
 
   #fill(at: number, slot: number, request: Request): void {
@@ -231,13 +261,21 @@ export class Uring implements DiskIo {
   #poll(): boolean {
     const ring = this.#ring;
     ring[this.#cqFlags] = CQ_EVENTFD_DISABLED;
+    if (this.#untold > 0 && ++this.#looks > LOOKS_MAX) this.#tell();
     if (ring[this.#cqHead]! === Atomics.load(ring, this.#cqTail)) return false;
     EVENT_LOOP.touch();
     this.#reap();
     return true;
   }
 
+  #nothingElse(): boolean {
+    if (this.#untold === 0) return false;
+    this.#tell();
+    return true;
+  }
+
   #rest(): boolean {
+    if (this.#untold > 0) this.#tell();
     Atomics.store(this.#ring, this.#cqFlags, 0);
     return this.#ring[this.#cqHead]! === Atomics.load(this.#ring, this.#cqTail);
   }

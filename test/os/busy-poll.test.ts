@@ -127,6 +127,30 @@ describe("adaptive polling", () => {
     expect(asked).toBe(before);
   });
 
+  it("tells its sources when a look found nothing, and goes on with what comes of it", () => {
+    const loop = new FakeLoop();
+    const poll = new BusyPoll(100, loop);
+    const seen: string[] = [];
+    let finds = 3;
+    poll.add({
+      poll: () => {
+        if (finds-- <= 0) return false;
+        seen.push("found");
+        poll.touch();
+        return true;
+      },
+      nothingElse: () => {
+        if (seen.at(-1) !== "found") return false;
+        seen.push("nothing else");
+        return true;
+      },
+    });
+    const settled = loop.settled;
+    events(loop, poll, 60, 10);
+    expect(seen).toEqual(["found", "found", "found", "nothing else"]);
+    expect(loop.settled - settled).toBe(4);
+  });
+
   it("does not go to sleep over something that came while a source was told to announce itself", () => {
     const loop = new FakeLoop();
     const poll = new BusyPoll(100, loop);

@@ -1,7 +1,9 @@
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterAll, describe, expect, it } from "vitest";
+import { EVENT_LOOP } from "../../src/os/busy-poll.ts";
 import { type DiskIo, openDiskIo } from "../../src/os/disk-io.ts";
 import { alignedBuffer, BufferPool, isAligned } from "../../src/os/memory.ts";
 
@@ -55,6 +57,22 @@ describe.each(engines.map((engine) => [engine.kind, engine] as const))("disk I/O
     for (let i = 0; i < count; i++) expect(content[i * 16 + 15]).toBe(i % 251);
     await io.fsync(fd, true);
     await io.fsync(fd, false);
+    closeSync(fd);
+  });
+
+  it("answers each of those that were asked together while the event loop polls", async () => {
+    const fd = open();
+    while (!EVENT_LOOP.awake) {
+      EVENT_LOOP.touch();
+      await nextTurn();
+    }
+    const answers = await Promise.allSettled(
+      Array.from({ length: 40 }, (_, i) => io.writev(i === 20 ? 4095 : fd, [Buffer.alloc(16, i)], i * 16)),
+    );
+    expect(answers.map(({ status }) => status === "fulfilled")).toEqual(answers.map((_, i) => i !== 20));
+    expect(answers[20]).toMatchObject({ reason: { code: "EBADF" } });
+    const content = readFileSync(path);
+    for (let i = 0; i < 40; i++) if (i !== 20) expect(content[i * 16]).toBe(i);
     closeSync(fd);
   });
 
