@@ -56,6 +56,11 @@ export function renderGraph(graph: GraphDescription, format: GraphFormat): strin
   }
 }
 
+/** The tree with its options, without the fops of each layer. */
+export function renderOutline(graph: GraphDescription): string {
+  return renderText(graph, ({ passThrough }) => (passThrough === undefined ? [] : ["passes through"]));
+}
+
 /** One line a type: implemented, or why it passes through or is refused. */
 export function describeTypes(registry: Registry, format: GraphFormat): string {
   const types = [...registry.values()].map(({ type, children, passThrough, refused, options }) => ({
@@ -119,7 +124,11 @@ function fopSummary(node: NodeDescription): string {
   return `handles ${node.fops.join(", ")}`;
 }
 
-function renderText(graph: GraphDescription): string {
+/** `does`: lines on what a layer is for. */
+function renderText(
+  graph: GraphDescription,
+  does: (node: NodeDescription) => string[] = (node) => [fopSummary(node)],
+): string {
   const byName = new Map(graph.nodes.map((node) => [node.name, node]));
   const shown = new Set<string>();
   const explained = new Set<string>();
@@ -134,9 +143,9 @@ function renderText(graph: GraphDescription): string {
     lines.push(`${head}${name}  [${node.type}]`);
     const bar = `${tail}${node.children.length > 0 ? "│ " : "  "}  `;
     // What a type does is said once; the copies of a replicated volume differ in options alone.
-    const does = explained.has(node.type) ? [] : [fopSummary(node)];
+    const once = explained.has(node.type) ? [] : does(node);
     explained.add(node.type);
-    for (const line of [...does, ...optionLines(node)]) lines.push(...wrap(line, bar, 110));
+    for (const line of [...once, ...optionLines(node)]) lines.push(...wrap(line, bar, 110));
     for (const [index, child] of node.children.entries()) {
       const last = index === node.children.length - 1;
       print(child, `${tail}${last ? "└─ " : "├─ "}`, `${tail}${last ? "   " : "│  "}`);

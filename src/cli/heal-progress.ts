@@ -1,7 +1,8 @@
 /**
  * How far a heal is, in one line: bytes, rate, time to go. Pure but for the terminal that it is drawn on.
  *
- * No library draws it: one line that is written over needs none, and those there are bring their own timers.
+ * cli-progress, which draws copies, knows one sum that grows; here files are done beside each other, and what
+ * is to do is found on the way.
  */
 
 import type { WriteStream } from "node:tty";

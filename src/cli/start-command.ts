@@ -1,7 +1,7 @@
 /**
  * `mortar start` (`npm start`): the embedded volume, mounted, in the foreground until Ctrl-C.
  *
- * Prints the mount point, the graph and three commands to try; on a terminal a status line follows. SIGINT
+ * Prints the mount point, the graph and commands to try; on a terminal a status line follows. SIGINT
  * and SIGTERM flush, unmount and end with exit code 0.
  */
 
@@ -19,7 +19,7 @@ import { type EmbeddedOptions, type EmbeddedVolume, openEmbedded } from "../proc
 import { type Layout, parseLayout } from "../process/embedded-state.ts";
 import { type HealDaemon, healInside } from "../process/heal-daemon.ts";
 import { openLog, parseLogLevel } from "../process/logging.ts";
-import { describeGraph, renderGraph } from "./graph-view.ts";
+import { describeGraph, renderOutline } from "./graph-view.ts";
 import { serveMountControl } from "./mount-control.ts";
 import { parseOptionLists } from "./mount-options.ts";
 import { onStopSignal } from "./signals.ts";
@@ -135,6 +135,7 @@ function welcome(mount: RunningMount, volume: EmbeddedVolume): string {
     ...(volume.beside.length > 0
       ? [`  npx mortar heal ${volume.dataDir} info     # what waits for healing`]
       : []),
+    `  npx mortar stats ${mountpoint} --watch     # what calls cost; \`get\` and \`set\` for options`,
     `  kill ${process.pid}     # or Ctrl-C here: flushes, unmounts and ends; the data stays`,
     "",
     "",
@@ -148,7 +149,7 @@ const LAYOUT_TEXT: Readonly<Record<Layout, string>> = {
 };
 
 function graphText(graph: Graph): string {
-  return renderGraph(describeGraph(graph), "text");
+  return renderOutline(describeGraph(graph));
 }
 
 function defaultMountpoint(): string {

@@ -3,6 +3,7 @@
  * socket.
  */
 
+import { profileNames } from "../control/profiles.ts";
 import { ask } from "../control/socket.ts";
 import { statedumpText } from "../control/statedump.ts";
 import type { SetReport } from "../control/tuned-volume.ts";
@@ -24,6 +25,8 @@ export async function setCommand(
     report(await ask(mountpoint, "reset", { key }));
     return;
   }
+  if (key === "group" && value === undefined)
+    throw new UserError(`set: group: a NAME is missing: ${profileNames().join(" or ")}`);
   if (value === undefined || value.trim() === "")
     throw new UserError(
       `set: ${key}: a value is missing (\`mortar set MOUNTPOINT --reset KEY\` takes one back)`,
@@ -34,12 +37,13 @@ export async function setCommand(
 
 const OUTCOME_TEXT = { set: "", unchanged: "was so", skipped: "skipped", unused: "no effect" } as const;
 
-function report({ outcomes, warnings, kept, notKept, switched }: SetReport): void {
+function report({ outcomes, describe, warnings, kept, notKept, switched }: SetReport): void {
   const width = Math.max(...outcomes.map(({ key }) => key.length));
   for (const { key, value, outcome, note } of outcomes) {
     const words = [OUTCOME_TEXT[outcome], note].filter((word) => word).join(": ");
     process.stdout.write(`${key.padEnd(width)}  ${value}${words ? `  (${words})` : ""}\n`);
   }
+  if (describe !== undefined) process.stdout.write(`  ${describe}\n`);
   const how = switched ? "a new graph has taken over; " : "";
   const long = kept ? "kept for the next start too" : "until the volume is unmounted";
   process.stdout.write(`${how}${long}\n`);

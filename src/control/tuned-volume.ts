@@ -61,6 +61,8 @@ export interface SetOutcome {
 
 export interface SetReport {
   readonly outcomes: readonly SetOutcome[];
+  /** What the option does, where one was named. */
+  readonly describe?: string;
   readonly warnings: readonly string[];
   /** The settings are there after the next start as well. */
   readonly kept: boolean;
@@ -137,10 +139,11 @@ export class TunedVolume {
 
   /** Sets one option. Rejects with UserError: unknown, read-only, a bad value, or not possible now. */
   set(key: string, value: string): Promise<SetReport> {
-    return this.#inTurn(() => {
+    return this.#inTurn(async () => {
       const target = checkSetting(key, value, this.volfile, this.#init.registry);
       if (target.kind === "refused") throw new UserError(`${key}: ${target.why}`);
-      return this.#settle([{ key, value, target }], []);
+      const report = await this.#settle([{ key, value, target }], []);
+      return target.kind === "option" ? { ...report, describe: target.option.spec.describe } : report;
     });
   }
 

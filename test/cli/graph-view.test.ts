@@ -1,7 +1,7 @@
 /** `mortar graph`: the same graph as text, dot, mermaid and JSON. */
 
 import { describe, expect, it } from "vitest";
-import { describeGraph, describeTypes, renderGraph } from "../../src/cli/graph-view.ts";
+import { describeGraph, describeTypes, renderGraph, renderOutline } from "../../src/cli/graph-view.ts";
 import { buildGraph } from "../../src/graph/graph.ts";
 import { parseVolfile } from "../../src/graph/volfile.ts";
 import { REGISTRY } from "../../xlators/registry.ts";
@@ -57,6 +57,19 @@ describe("mortar graph", () => {
     expect(text).toContain("handles every fop");
     expect(text).not.toContain("secret");
     for (const line of text.split("\n")) expect(line.length).toBeLessThanOrEqual(110);
+  });
+
+  it("draws an outline without what each layer handles", () => {
+    expect(renderOutline(graph).split("\n")).toEqual([
+      'the "top"  [performance/io-threads]',
+      "│   passes through",
+      "└─ guard  [features/read-only]",
+      "   │   read-only = yes (default off)",
+      "   └─ brick  [storage/memory]",
+      expect.stringContaining("capacity = 1GB"),
+      expect.stringContaining("ignored options: "),
+      "",
+    ]);
   });
 
   it("shows a shared child once", () => {

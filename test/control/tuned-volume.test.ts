@@ -74,6 +74,7 @@ describe("a setting", () => {
     const report = await scene.volume.set("noatime", "off");
     expect(report).toMatchObject({
       outcomes: [{ key: "ctime.noatime", value: "off", outcome: "set" }],
+      describe: expect.stringMatching(/^Do not store access times/),
       kept: false,
       switched: false,
     });
