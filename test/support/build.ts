@@ -22,6 +22,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { Guardian } from "./guardian.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 /** Files that the sources find beside themselves. */
@@ -37,11 +38,14 @@ exec "\${MORTAR_NODE:-node}" --max-semi-space-size=2 --heap-growing-percent=40 "
 `;
 
 let built: string | undefined;
+let guardian: Guardian | undefined;
 
 export async function setup(): Promise<void> {
   if (process.env["MORTAR_TEST_LAUNCHER"] !== undefined) return;
   const directory = mkdtempSync(join(tmpdir(), "mortar-build-"));
   built = directory;
+  // Nobody has this mark: each test file has a guardian for what it starts.
+  guardian = new Guardian(`MORTAR_TEST_BUILD=${directory}`, directory);
   // A run that is broken off ends without teardown.
   process.once("exit", teardown);
   // Some tests run it as another user.
@@ -72,5 +76,8 @@ export async function setup(): Promise<void> {
 }
 
 export function teardown(): void {
-  if (built !== undefined) rmSync(built, { recursive: true, force: true });
+  if (built === undefined) return;
+  rmSync(built, { recursive: true, force: true });
+  built = undefined;
+  guardian?.dismiss();
 }

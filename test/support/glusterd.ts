@@ -9,7 +9,8 @@
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { canConnect, type Lab, LOOPBACK, testVolumePrefix } from "./peers.ts";
+import { testVolumePrefix } from "./guardian.ts";
+import { canConnect, type Lab, LOOPBACK } from "./peers.ts";
 import { describeExit } from "./processes.ts";
 import { until } from "./wait.ts";
 

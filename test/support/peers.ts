@@ -6,14 +6,14 @@
  * away, whatever state it is in, and so does a guardian (guardian.sh) when the tests' process is killed.
  */
 
-import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { connect, type Socket } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type FileAgent, startFileAgent } from "./file-agent.ts";
+import { Guardian } from "./guardian.ts";
 import { getXattr, setXattr } from "./libc.ts";
 import { mountAt, unmountBelow } from "./mounts.ts";
 import { freePort } from "./ports.ts";
@@ -29,8 +29,6 @@ export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 /** The command as it is installed, and as the tests run it (build.ts). */
 export const INSTALLED_MORTAR = join(ROOT, "src/cli/mortar");
 export const MORTAR = process.env["MORTAR_TEST_LAUNCHER"] ?? INSTALLED_MORTAR;
-
-const GUARDIAN = fileURLToPath(new URL("./guardian.sh", import.meta.url));
 
 export const LOOPBACK = "127.0.0.1";
 const START_DEADLINE_MS = 30_000;
@@ -54,14 +52,14 @@ export interface Mount {
 export class Lab {
   readonly directory: string;
   readonly processes = new Processes();
-  readonly #guardian: ChildProcess;
+  readonly #guardian: Guardian;
   #names = 0;
   readonly #onExit = (): void => unmountBelow(this.directory);
 
   constructor(name: string, parent: string = tmpdir()) {
     this.directory = mkdtempSync(join(parent, `mortar-${name}-`));
     process.on("exit", this.#onExit);
-    this.#guardian = startGuardian(this.processes.mark, this.directory);
+    this.#guardian = new Guardian(this.processes.mark, this.directory);
   }
 
   /** A path in the lab that nobody has yet. */
@@ -222,26 +220,8 @@ export class Lab {
     // A guard process may unmount late; nothing is mounted below when the tree is removed.
     unmountBelow(this.directory);
     rmSync(this.directory, { recursive: true, force: true });
-    this.#guardian.stdin!.end("done\n");
+    this.#guardian.dismiss();
   }
-}
-
-/** Who takes everything away when this process is killed and cannot. */
-function startGuardian(mark: string, directory: string): ChildProcess {
-  const guardian = spawn("sh", [GUARDIAN, mark, directory, testVolumePrefix()], {
-    detached: true,
-    stdio: ["pipe", "ignore", "ignore"],
-  });
-  guardian.unref();
-  // It is not waited for, and whether it still reads does not matter.
-  (guardian.stdin as Socket).unref();
-  guardian.stdin!.on("error", () => {});
-  return guardian;
-}
-
-/** How the names of this process' volumes of glusterd begin. */
-export function testVolumePrefix(): string {
-  return `mortar-test-${process.pid}-`;
 }
 
 /** Whether somebody listens there. */
