@@ -33,6 +33,8 @@ export interface PollSource {
   poll(): boolean;
   /** As of the last look: whether Node has something to do that is none of the sources'. */
   readonly turnDue?: boolean | undefined;
+  /** So much is under way there, on cores so scarce, that who polls takes them from who works. */
+  crowded?(): boolean;
   /** A look found nothing, anywhere: time for what waited for more to come; whether there was any. */
   nothingElse?(): boolean;
   /** The loop goes to sleep: from now on epoll must be told. False when something came meanwhile. */
@@ -87,7 +89,7 @@ export class BusyPoll {
     const nowMs = this.#world.nowMs();
     const gapUs = (nowMs - this.#lastMs) * 1000;
     this.#lastMs = nowMs;
-    if (this.#awake || !this.enabled) return;
+    if (this.#awake || !this.#isWanted()) return;
     // The loop slept before this event: would a longer window have met it awake?
     this.#windowUs =
       gapUs <= this.#maxUs
@@ -116,12 +118,18 @@ export class BusyPoll {
     for (;;) {
       const found = this.#look() || this.#nothingElse();
       const nowMs = world.nowMs();
-      const isOver = !this.enabled || (nowMs - this.#lastMs) * 1000 > this.#windowUs;
+      const isOver = !this.#isWanted() || (nowMs - this.#lastMs) * 1000 > this.#windowUs;
       if (!found && isOver && this.#rest()) return false;
       if (nowMs >= untilMs || this.#herald?.turnDue) return true;
       if (found) world.settle();
       else world.yieldCore();
     }
+  }
+
+  #isWanted(): boolean {
+    if (!this.enabled) return false;
+    for (const source of this.#sources) if (source.crowded?.()) return false;
+    return true;
   }
 
   #look(): boolean {

@@ -14,6 +14,7 @@
 import { errnoName, FopError } from "../core/errors.ts";
 import type { IoVec } from "../core/iovec.ts";
 import { EVENT_LOOP } from "./busy-poll.ts";
+import { CoreWait, ownCounts } from "./core-wait.ts";
 import type { DiskIo } from "./disk-io.ts";
 import { type FdStream, watchFd } from "./fd-stream.ts";
 import { addressOf, declare, mapShared } from "./libc.ts";
@@ -40,6 +41,12 @@ const OFFSET_SQES = 0x10000000;
 const SQE_WORDS = 16;
 /** Requests in the kernel at once; the completion ring has twice as many. */
 const ENTRIES = 512;
+/**
+ * Requests in the kernel up to which the event loop polls for their answers in any case. The copies of one
+ * write are fewer, and somebody waits for them; more keep the cores busy, and where there are few of them
+ * who polls takes them from who works.
+ */
+const POLLED_MAX = 4;
 /** Entries that wait for company, and looks of the loop they wait for it, at most. */
 const TOGETHER_MAX = 16;
 const LOOKS_MAX = 3;
@@ -88,6 +95,7 @@ export class Uring implements DiskIo {
   /** Entries in the ring that the kernel was not told of, and the looks of the loop since the first. */
   #untold = 0;
   #looks = 0;
+  readonly #cores = new CoreWait(ownCounts());
   #wake: FdStream | undefined;
   #reaping = false;
   #alive = false;
@@ -132,6 +140,7 @@ export class Uring implements DiskIo {
     uring.#wake = watchFd(signal, { buffer: () => counter, onData: () => uring.#reap() });
     EVENT_LOOP.add({
       poll: () => uring.#poll(),
+      crowded: () => uring.#crowded(),
       nothingElse: () => uring.#nothingElse(),
       rest: () => uring.#rest(),
     });
@@ -266,6 +275,10 @@ export class Uring implements DiskIo {
     EVENT_LOOP.touch();
     this.#reap();
     return true;
+  }
+
+  #crowded(): boolean {
+    return ENTRIES - this.#freeSlots.length > POLLED_MAX && this.#cores.isScarce();
   }
 
   #nothingElse(): boolean {

@@ -95,6 +95,21 @@ describe("adaptive polling", () => {
     expect(loop.awake).toBe(false);
   });
 
+  it("sleeps while a source is crowded, and polls again afterwards", () => {
+    const loop = new FakeLoop();
+    const poll = new BusyPoll(100, loop);
+    let isCrowded = false;
+    poll.add({ poll: () => false, crowded: () => isCrowded });
+    events(loop, poll, 60, 10);
+    expect(loop.awake).toBe(true);
+    isCrowded = true;
+    events(loop, poll, 60, 2);
+    expect(loop.awake).toBe(false);
+    isCrowded = false;
+    events(loop, poll, 60, 2);
+    expect(loop.awake).toBe(true);
+  });
+
   it("never polls when it is switched off", () => {
     const loop = new FakeLoop();
     events(loop, new BusyPoll(0, loop), 1, 100);
