@@ -9,7 +9,7 @@ const SCRIPT = fileURLToPath(new URL("./guardian.sh", import.meta.url));
 export class Guardian {
   readonly #child: ChildProcess;
 
-  /** Watches over a directory, and over the processes that have a mark (Processes.mark) in their environment. */
+  /** Watches over a directory, and over processes with a mark (Processes.mark) in their environment. */
   constructor(mark: string, directory: string) {
     this.#child = spawn("sh", [SCRIPT, mark, directory, testVolumePrefix()], {
       detached: true,
