@@ -32,6 +32,7 @@ import { BODY, type KernelRequest } from "./dev-fuse/request.ts";
 import { type FileHandle, HandleTable, openHandle } from "./handles.ts";
 import { type Node, NodeTable } from "./nodes.ts";
 import { directIoMode, type MountOptions } from "./options.ts";
+import { WriteRuns } from "./requests/write-runs.ts";
 
 const RANDOM_BYTES = 4096;
 const NAME_MAX = 255;
@@ -51,6 +52,8 @@ export class MountState {
   readonly nodes: NodeTable;
   readonly handles = new HandleTable();
   readonly callers: Callers;
+  /** Where WRITEs that came together meet. */
+  readonly writeRuns: WriteRuns;
   /** SETLKW requests that wait, by the kernel's number. */
   readonly lockWaits = new Map<number, AbortController>();
   /** Asks the kernel to forget a name, and with it the inode if nothing uses it. Set by an edge that can. */
@@ -75,6 +78,7 @@ export class MountState {
     this.negativeValidity = negative > 0 ? validity(negative) : undefined;
     this.inodes = inodes;
     this.nodes = new NodeTable(inodes, subdir ?? inodes.root);
+    this.writeRuns = new WriteRuns(top);
     this.callers = new Callers(env.clock, options["gid-timeout"]);
   }
 

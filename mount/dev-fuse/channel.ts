@@ -159,7 +159,10 @@ export class Channel implements ReplySink {
     this.#reading.delete(buffer);
     this.#inFlight++;
     request.begin(count);
-    if (request.opcode === OPCODE.WRITE) this.#countWrite(1);
+    if (request.opcode === OPCODE.WRITE) {
+      this.#countWrite(1);
+      request.inCompany = this.#writes > 1;
+    }
     if (this.#meter !== undefined) request.beganMs = this.#meter.clock.nowMs();
     if (request.words[HEADER_IN.len] !== count) {
       this.#log.error("message of wrong length from /dev/fuse", { length: count });

@@ -48,6 +48,8 @@ export class KernelRequest {
   readonly outHeader: Buffer;
   readonly outShort: Buffer;
   length = 0;
+  /** A WRITE, and others are in flight: what belongs to it may have been read with it. */
+  inCompany = false;
   /** Clock time at which the message was read, where somebody measures. */
   beganMs = 0;
   readonly #sink: ReplySink;
@@ -138,11 +140,16 @@ export class KernelRequest {
 
   /** Answers a WRITE. */
   readonly replyWritten = (reply: Reply<"writev">): void => {
+    this.replyCount(reply.size);
+  };
+
+  /** Answers a WRITE of which `bytes` were written. */
+  replyCount(bytes: number): void {
     if (!this.#take()) return;
-    this.outWords[BODY] = reply.size;
+    this.outWords[BODY] = bytes;
     this.outWords[BODY + 1] = 0;
     this.#sink.send(this, 8);
-  };
+  }
 
   /** Answers with bytes that do not fit the request's own room. */
   readonly replyBytes = (bytes: Buffer): void => {

@@ -144,14 +144,19 @@ export function write(state: MountState, request: KernelRequest): void {
   const fd = (writeFlags & WRITE_CACHE) === 0 ? handle.fd : fdForPages(handle);
   const call =
     (writeFlags & WRITE_LOCKOWNER) === 0 ? state.call(request) : state.callWithOwner(request, at.lockOwner);
-  const written = state.top.writev(call, {
-    fd,
-    data: request.payload(size),
-    offset,
-    flags: words[at.flags]!,
-  });
+  const flags = words[at.flags]!;
+  if (request.inCompany && mayJoin(writeFlags, flags, size)) {
+    state.writeRuns.add({ request, call, fd, offset, size, flags });
+    return;
+  }
+  const written = state.top.writev(call, { fd, data: request.payload(size), offset, flags });
   if ((writeFlags & WRITE_KILL_SUIDGID) === 0) written.then(request.replyWritten, request.fail);
   else answerStripped(state, request, call, handle, written).catch(request.fail);
+}
+
+/** Whether a WRITE may be merged with others: nothing is asked for but to write its bytes where it says. */
+function mayJoin(writeFlags: number, flags: number, size: number): boolean {
+  return (writeFlags & ~WRITE_LOCKOWNER) === 0 && (flags & O_APPEND) === 0 && size > 0;
 }
 
 /**

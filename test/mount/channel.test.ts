@@ -67,6 +67,17 @@ describe("the channel and polling", () => {
     for (const request of dispatched) request.refuse("EIO");
   });
 
+  it("tells of a write whether others are in flight beside it", async () => {
+    const first = await ask(OPCODE.WRITE);
+    const read = await ask(OPCODE.READ);
+    const second = await ask(OPCODE.WRITE);
+    expect([first, read, second].map(({ inCompany }) => inCompany)).toEqual([false, false, true]);
+    for (const request of dispatched) request.refuse("EIO");
+    // The request objects serve again.
+    expect((await ask(OPCODE.WRITE)).inCompany).toBe(false);
+    dispatched.at(-1)!.refuse("EIO");
+  });
+
   it("polls for reads, however many are in flight", async () => {
     for (let reads = 0; reads < 5; reads++) await ask(OPCODE.READ);
     expect(channel.inFlight).toBe(5);

@@ -20,6 +20,8 @@ export interface Sender {
   readonly uid?: number;
   readonly gid?: number;
   readonly pid?: number;
+  /** Other WRITEs are in flight. */
+  readonly inCompany?: boolean;
 }
 
 /** Fields of a message body: `u32(1)`, `u64(2n)`, `text("name")`. */
@@ -121,7 +123,7 @@ export class FakeKernel {
   ): Promise<Answer> {
     const unique = this.#unique;
     this.#unique += 2n;
-    const { uid = 0, gid = 0, pid = 77 } = sender;
+    const { uid = 0, gid = 0, pid = 77, inCompany = false } = sender;
     const rest = Buffer.concat(body);
     const header = [u32(40 + rest.length, opcode), u64(unique, nodeid), u32(uid, gid, pid, 0)];
     const message = Buffer.concat([...header, rest]);
@@ -130,6 +132,7 @@ export class FakeKernel {
     const answered = new Deferred<Answer>();
     this.#answers.waiting.set(request, answered);
     request.begin(message.length);
+    request.inCompany = inCompany;
     sender.onSent?.(unique);
     this.#bridge.dispatch(request);
     return answered.promise;
