@@ -13,6 +13,7 @@ import { openLog, parseLogLevel } from "../process/logging.ts";
 import { type OpenSet, Replicas } from "../process/replicas.ts";
 import { findFile, healFile, resolutionFor, settle } from "./heal-files.ts";
 import { gatherInfo, renderInfo, renderInfoJson } from "./heal-info.ts";
+import { ObjectNames } from "./heal-names.ts";
 import { ProgressLine } from "./heal-progress.ts";
 import {
   describeObject,
@@ -91,7 +92,10 @@ async function answer(replicas: Replicas, request: HealRequest, flags: HealFlags
 function watch(sets: readonly OpenSet[]): Promise<boolean> {
   const stop = new AbortController();
   onStopSignal(() => stop.abort());
-  return watchInfo(() => gatherInfo(sets), process.stdout, { signal: stop.signal });
+  return watchInfo(() => gatherInfo(sets), process.stdout, {
+    signal: stop.signal,
+    names: new ObjectNames(sets),
+  });
 }
 
 async function heal(

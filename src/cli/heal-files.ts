@@ -1,7 +1,6 @@
 /** Single files of `mortar heal`: found by path or gfid, healed, or their split brain settled. */
 
-import { childrenOf } from "../../xlators/cluster/replicate/child-set.ts";
-import { findPath, pathOn, shownName } from "../../xlators/cluster/replicate/crawl/names.ts";
+import { findPath, shownName } from "../../xlators/cluster/replicate/crawl/names.ts";
 import type { Resolution } from "../../xlators/cluster/replicate/decide.ts";
 import { healInode, healName, inspectInode } from "../../xlators/cluster/replicate/heal/heal.ts";
 import type { HealReport } from "../../xlators/cluster/replicate/heal/report.ts";
@@ -11,6 +10,7 @@ import { type Gfid, parseGfid } from "../core/gfid.ts";
 import { Inode } from "../core/inode.ts";
 import type { OpenSet } from "../process/replicas.ts";
 import { PID_HEAL_TOOL } from "./heal-info.ts";
+import { pathOf } from "./heal-names.ts";
 import type { Policy } from "./heal-words.ts";
 
 /** A file that was named, and where it is. */
@@ -168,16 +168,7 @@ function whyNot(report: HealReport, { set: { set, bricks } }: NamedFile): string
   }
 }
 
-async function nameOf({ word, set: { set }, inode }: NamedFile): Promise<string> {
+async function nameOf({ word, set, inode }: NamedFile): Promise<string> {
   if (!word.startsWith("gfid:")) return word;
-  const call = internalCall(PID_HEAL_TOOL);
-  for (const child of childrenOf(set.up)) {
-    try {
-      const path = await pathOn(set.children[child]!, call, inode.gfid);
-      if (path !== undefined) return path;
-    } catch {
-      // Another copy may know it.
-    }
-  }
-  return shownName(undefined, inode.gfid);
+  return shownName(await pathOf([set], inode.gfid), inode.gfid);
 }

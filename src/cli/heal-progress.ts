@@ -7,7 +7,9 @@
 
 import type { WriteStream } from "node:tty";
 import type { RunningHeal } from "../../xlators/cluster/replicate/crawl/heal-queue.ts";
+import { shownName } from "../../xlators/cluster/replicate/crawl/names.ts";
 import { gfidText } from "../core/gfid.ts";
+import { columnsOf } from "./output.ts";
 
 /** What is known of the work at a moment. */
 export interface Progress {
@@ -41,7 +43,7 @@ export class ProgressTable {
     this.#done.set(gfid, this.#expected.get(gfid) ?? 0);
   }
 
-  at(running: readonly RunningHeal[], elsewhere = 0): Progress {
+  at(running: readonly RunningHeal[], elsewhere = 0, nameOf = shownName): Progress {
     const totals = new Map(this.#expected);
     let bytesDone = 0;
     for (const bytes of this.#done.values()) bytesDone += bytes;
@@ -52,7 +54,7 @@ export class ProgressTable {
       bytesDone += progress?.done ?? 0;
     }
     const bytesTotal = [...totals.values()].reduce((sum, bytes) => sum + bytes, 0);
-    const names = running.map(({ path, gfid }) => path ?? `<gfid:${gfidText(gfid)}>`);
+    const names = running.map(({ path, gfid }) => nameOf(path, gfid));
     const objectsDone = this.#done.size;
     return { objectsDone, objectsTotal: totals.size, bytesDone, bytesTotal, names, elsewhere };
   }
@@ -97,7 +99,6 @@ export function durationText(ms: number): string {
 }
 
 const DRAW_EVERY_MS = 200;
-const COLUMNS = 80;
 
 /** The line on a terminal; on any other output nothing is drawn. */
 export class ProgressLine {
@@ -124,6 +125,6 @@ export class ProgressLine {
 
   #draw(): void {
     const elapsedMs = performance.now() - this.#startedMs;
-    this.#out.write(`\r\x1b[K${progressText(this.#now(), elapsedMs, this.#out.columns ?? COLUMNS)}`);
+    this.#out.write(`\r\x1b[K${progressText(this.#now(), elapsedMs, columnsOf(this.#out))}`);
   }
 }

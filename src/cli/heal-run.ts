@@ -14,7 +14,6 @@ import {
 } from "../../xlators/cluster/replicate/crawl/heal-queue.ts";
 import { crawlIndex } from "../../xlators/cluster/replicate/crawl/index-crawl.ts";
 import { listBrick } from "../../xlators/cluster/replicate/crawl/info.ts";
-import { shownName } from "../../xlators/cluster/replicate/crawl/names.ts";
 import { PID_HEAL_DAEMON } from "../../xlators/cluster/replicate/crawl/set-healer.ts";
 import type { HealOutcome } from "../../xlators/cluster/replicate/heal/report.ts";
 import { internalCall } from "../core/call.ts";
@@ -22,6 +21,7 @@ import { UserError } from "../core/errors.ts";
 import { type Gfid, gfidText } from "../core/gfid.ts";
 import type { OpenSet } from "../process/replicas.ts";
 import { PID_HEAL_TOOL } from "./heal-info.ts";
+import { ObjectNames } from "./heal-names.ts";
 import { type Progress, ProgressTable, sizeText } from "./heal-progress.ts";
 
 /** What came of one object in the end. */
@@ -45,14 +45,17 @@ export class HealRun {
   /** What another process heals at the moment. */
   readonly #busy = new Map<string, { queue: HealQueue; gfid: Gfid; path: string | undefined }>();
   readonly #table = new ProgressTable();
+  readonly #names: ObjectNames;
   readonly #onObject: (object: HealedObject) => void;
 
   /**
-   * `onObject` hears of each object that was worth a word: as it ends, and once when another process turns
-   * out to heal it.
+   * `onObject` hears of each object that was worth a word: when it is healed, once when another process turns
+   * out to heal it, and at the end of the run of what is not healed: an object may have to wait for its
+   * directory.
    */
   constructor(sets: readonly OpenSet[], onObject: (object: HealedObject) => void = () => {}) {
     this.#sets = sets;
+    this.#names = new ObjectNames(sets);
     this.#onObject = onObject;
     const call = internalCall(PID_HEAL_DAEMON);
     this.#queues = sets.map(({ set }) => {
@@ -64,7 +67,7 @@ export class HealRun {
 
   get progress(): Progress {
     const running: RunningHeal[] = this.#queues.flatMap((queue) => queue.running);
-    return this.#table.at(running, this.#busy.size);
+    return this.#table.at(running, this.#busy.size, this.#names.of);
   }
 
   /** Those that needed something, in the order in which they were first met. */
@@ -87,9 +90,10 @@ export class HealRun {
     await this.#rounds();
     while (this.#busy.size > 0) {
       await pause(OTHERS_PAUSE_MS);
-      if (this.#queues.some(({ signal }) => signal.aborted)) return;
+      if (this.#queues.some(({ signal }) => signal.aborted)) break;
       await Promise.all([...this.#busy.values()].map(({ queue, gfid, path }) => queue.heal(gfid, path)));
     }
+    for (const object of this.#objects.values()) if (isLeft(object)) this.#onObject(object);
   }
 
   async #rounds(): Promise<void> {
@@ -104,15 +108,17 @@ export class HealRun {
   /** Walks all copies, then heals what the indices list by then. Throws UserError when a brick is away. */
   async full(onLook: (path: string) => void): Promise<void> {
     requireAllBricks(this.#sets);
+    await this.#estimate();
     for (const queue of this.#queues) await new FullCrawl(queue, onLook).run();
     await this.index();
   }
 
-  /** How much there is to do, for the progress line. */
+  /** How much there is to do and what it is called, for the progress line. */
   async #estimate(): Promise<void> {
     for (const { set } of this.#sets)
       for (const child of set.children.keys()) {
         const objects = await listBrick(set, child, internalCall(PID_HEAL_TOOL)).catch(() => []);
+        await this.#names.learn(objects.map(({ path }) => path));
         for (const { gfid, inspection } of objects)
           if (inspection.status !== "split-brain") this.#table.expect(gfidText(gfid), inspection.bytesToHeal);
       }
@@ -132,14 +138,19 @@ export class HealRun {
       return;
     }
     const bytesMoved = (before?.bytesMoved ?? 0) + report.bytesMoved;
-    const object = { name: shownName(path, gfid), gfid: key, outcome, bytesMoved, why };
+    const object = { name: this.#names.of(path, gfid), gfid: key, outcome, bytesMoved, why };
     this.#objects.set(key, object);
-    if (outcome !== "busy" || before?.outcome !== "busy") this.#onObject(object);
+    if (outcome === "healed" || (outcome === "busy" && before?.outcome !== "busy")) this.#onObject(object);
   }
 }
 
 function isSilent(outcome: HealOutcome): boolean {
   return outcome === "clean" || outcome === "not-needed" || outcome === "gone";
+}
+
+/** Not healed, and that was not told yet. */
+function isLeft({ outcome }: HealedObject): boolean {
+  return outcome !== "healed" && outcome !== "busy";
 }
 
 /** A heal needs all copies (spec translators.md 4.8). Throws UserError that names those that are away. */

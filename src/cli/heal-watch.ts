@@ -10,12 +10,13 @@ import type { WriteStream } from "node:tty";
 import { shownName } from "../../xlators/cluster/replicate/crawl/names.ts";
 import { gfidText } from "../core/gfid.ts";
 import { type BrickInfo, bytesToHeal } from "./heal-info.ts";
+import type { ObjectNames } from "./heal-names.ts";
 import { durationText, sizeText } from "./heal-progress.ts";
+import { columnsOf } from "./output.ts";
 
 const LOOK_EVERY_MS = 1000;
 /** The rate is that of the last while: load and kinds of files change. */
 const RATE_OVER_MS = 30_000;
-const COLUMNS = 80;
 
 /** What waits at a moment, each object once. */
 export interface Pending {
@@ -29,7 +30,7 @@ export interface Pending {
   readonly name: string | undefined;
 }
 
-export function pendingOf(bricks: readonly BrickInfo[]): Pending {
+export function pendingOf(bricks: readonly BrickInfo[], nameOf = shownName): Pending {
   const listed = new Map(
     bricks.flatMap(({ objects }) => objects.map((object) => [gfidText(object.gfid), object] as const)),
   );
@@ -41,7 +42,7 @@ export function pendingOf(bricks: readonly BrickInfo[]): Pending {
     bytes: bytesToHeal([{ objects: waiting }]),
     splitBrain: all.length - waiting.length,
     away: bricks.filter(({ connected }) => !connected).length,
-    name: shown && shownName(shown.path, shown.gfid),
+    name: shown && nameOf(shown.path, shown.gfid),
   };
 }
 
@@ -90,6 +91,13 @@ export function watchText(pending: Pending, pace: Pace): string {
   return [pieces.join(", "), ...notes].join("; ");
 }
 
+export interface WatchOptions {
+  readonly signal: AbortSignal;
+  readonly everyMs?: number;
+  /** Knows blocks by their images. */
+  readonly names?: ObjectNames;
+}
+
 /**
  * Looks until nothing is left that a heal could end and every brick answers, or `signal` aborts. False when
  * something is left then: split brain, or all that was not waited for.
@@ -97,14 +105,16 @@ export function watchText(pending: Pending, pace: Pace): string {
 export async function watchInfo(
   gather: () => Promise<readonly BrickInfo[]>,
   out: Pick<WriteStream, "write"> & { readonly isTTY?: boolean; readonly columns?: number },
-  { signal, everyMs = LOOK_EVERY_MS }: { readonly signal: AbortSignal; readonly everyMs?: number },
+  { signal, everyMs = LOOK_EVERY_MS, names }: WatchOptions,
 ): Promise<boolean> {
   const pace = new Pace();
   for (let before = ""; ; ) {
-    const pending = pendingOf(await gather());
+    const bricks = await gather();
+    await names?.learn(bricks.flatMap(({ objects }) => objects.map(({ path }) => path)));
+    const pending = pendingOf(bricks, names?.of);
     pace.note(pending, performance.now());
     const text = watchText(pending, pace);
-    if (out.isTTY) out.write(`\r\x1b[K${text.slice(0, (out.columns ?? COLUMNS) - 1)}`);
+    if (out.isTTY) out.write(`\r\x1b[K${text.slice(0, columnsOf(out) - 1)}`);
     else if (text !== before) out.write(`${text}\n`);
     before = text;
     const isOver = pending.objects === 0 && pending.away === 0;

@@ -39,3 +39,10 @@ export function writeOut(data: Buffer | string, signal?: AbortSignal): Promise<v
     });
   });
 }
+
+const COLUMNS = 80;
+
+/** Width of a terminal; a pty that was not told its size says 0. */
+export function columnsOf({ columns }: { readonly columns?: number }): number {
+  return columns || COLUMNS;
+}

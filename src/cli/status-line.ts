@@ -10,6 +10,7 @@ import { internalCall } from "../core/call.ts";
 import type { Statfs } from "../core/fops.ts";
 import { InodeTable } from "../core/inode.ts";
 import { sizeText } from "./heal-progress.ts";
+import { columnsOf } from "./output.ts";
 
 const EVERY_MS = 2000;
 const GIB = 2 ** 30;
@@ -45,7 +46,7 @@ export class StatusLine {
     try {
       const call = internalCall();
       const { statfs } = await this.#mount.graph.statfs(call, { loc: { inode: this.#root } });
-      if (!this.#ended) this.#out.write(`\r\x1b[K${this.#text(statfs)}`);
+      if (!this.#ended) this.#out.write(`\r\x1b[K${this.#text(statfs).slice(0, columnsOf(this.#out) - 1)}`);
     } catch {
       // A brick that is full or gone says so to whoever uses it; the line just stays as it is.
     }

@@ -1,7 +1,9 @@
 /** `mortar heal` at work on bricks in memory: what is told, and what another healer means. */
 
 import { describe, expect, it } from "vitest";
+import { ObjectNames } from "../../src/cli/heal-names.ts";
 import { describeObject, describeTotals, type HealedObject, HealRun } from "../../src/cli/heal-run.ts";
+import { gfidText } from "../../src/core/gfid.ts";
 import type { Inode } from "../../src/core/inode.ts";
 import type { OpenSet } from "../../src/process/replicas.ts";
 import type { Replicate } from "../../xlators/cluster/replicate/replicate.ts";
@@ -50,6 +52,20 @@ describe("healing what the indices list", () => {
     expect(describeTotals(again.objects)).toBe("nothing to heal");
   });
 
+  it("tells at the end what could not be healed", async () => {
+    await using copies = await Copies.start();
+    const inode = await copies.file("torn", "new");
+    for (const index of [0, 1, 2]) {
+      await copies.scribble(index, inode, `of ${index}`);
+      for (const other of [0, 1, 2]) if (other !== index) await copies.mark(index, inode, other, [1, 0, 0]);
+    }
+    await behind(copies, "a");
+    const told: string[] = [];
+    const run = new HealRun(setsOf(copies), (object) => told.push(describeObject(object)));
+    await run.index();
+    expect(told).toEqual(["/a: healed, 3 B moved", expect.stringMatching(/^\/torn: in split brain/)]);
+  });
+
   it("names the bricks that are away", async () => {
     await using copies = await Copies.start();
     const run = new HealRun(setsOf(copies));
@@ -72,5 +88,23 @@ describe("healing what the indices list", () => {
     await running;
     expect(told).toMatchObject([{ outcome: "busy" }, { outcome: "healed" }]);
     expect(run.objects).toMatchObject([{ outcome: "healed" }]);
+  });
+});
+
+describe("the name of a block", () => {
+  it("is that of its image, where a brick knows it", async () => {
+    await using copies = await Copies.start();
+    const image = await copies.file("vm1.raw", "new");
+    const sets = setsOf(copies);
+    const names = new ObjectNames(sets);
+    const block = `/.shard/${gfidText(image.gfid)}.3`;
+    const unknown = "/.shard/11111111-2222-3333-4444-555555555555.1";
+    const shown = (path: string | undefined): string => names.of(path, image.gfid);
+    expect(shown(block)).toBe(block);
+    await names.learn([block, unknown, undefined, "/vm2.raw"]);
+    expect(shown(block)).toBe("/vm1.raw (block 3)");
+    expect(shown(unknown)).toBe(unknown);
+    expect(shown("/vm2.raw")).toBe("/vm2.raw");
+    expect(shown(undefined)).toBe(`<gfid:${gfidText(image.gfid)}>`);
   });
 });

@@ -81,10 +81,10 @@ describe("after a removal", () => {
     await unlinkUpToBlocks(volume, hold);
     const out = Object.assign(new PassThrough(), { isTTY: true, columns: 120 }) as unknown as WriteStream;
     await waitForRemovals([volume], { seconds: 0.01, signal: NEVER, out });
+    graph.xlator<DelayGen>("late").unhold(hold);
     expect(String((out as unknown as PassThrough).read())).toContain(
       `0 of ${BLOCKS - 1} blocks of removed files`,
     );
-    graph.xlator<DelayGen>("late").unhold(hold);
   });
 });
 

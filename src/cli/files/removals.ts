@@ -34,12 +34,12 @@ export async function waitForRemovals(
       await Promise.race([done, pause(Math.min(pauseMs, deadlineMs - performance.now()), signal)]);
       signal.throwIfAborted();
       if (isDone) return true;
-      if (performance.now() >= deadlineMs) return false;
       const now = volumes.map(({ afterwork }) => afterwork);
       const [foundNow, goneNow] = [total(now, "found"), total(now, "done")];
       bar.expect(foundNow - found);
       bar.add(goneNow - gone);
       [found, gone] = [foundNow, goneNow];
+      if (performance.now() >= deadlineMs) return false;
     }
   } finally {
     bar.end();
