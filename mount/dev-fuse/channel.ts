@@ -23,10 +23,9 @@ import type { MountOptions } from "../options.ts";
 import { type Agreement, maxWriteBytes, negotiate, putInitOut } from "./negotiate.ts";
 import { FOP_OF_OPCODE } from "./opcodes.ts";
 import { FUSE_MAJOR, FUSE_MINOR, HEADER_IN, IN, OPCODE, OUT_HEADER_BYTES } from "./protocol.ts";
-import { BODY, KernelRequest, type ReplySink } from "./request.ts";
+import { BODY, type KernelRequest, type ReplySink } from "./request.ts";
+import { RequestPool } from "./request-pool.ts";
 
-/** Requests kept for use again; more are made when more are in flight. */
-const SPARE_MAX = 64;
 /**
  * Writes in flight up to which the event loop polls for their answers in any case. One would wait for a core
  * to wake up; several, each with work for all bricks, keep the cores busy, and where there are few of them
@@ -57,11 +56,10 @@ export class Channel implements ReplySink {
   readonly #ready = new Deferred<void>();
   readonly #fd: number;
   readonly #options: MountOptions;
-  readonly #maxWrite: number;
   readonly #handler: ChannelHandler;
   readonly #log: Logger;
   readonly #meter: ChannelMeter | undefined;
-  readonly #spare: KernelRequest[] = [];
+  readonly #requests: RequestPool;
   readonly #cores: CoreWait;
   #stream: FdStream | undefined;
   /** Requests whose buffers wait for a message. */
@@ -84,7 +82,7 @@ export class Channel implements ReplySink {
     this.#meter = meter;
     this.#fd = fd;
     this.#options = options;
-    this.#maxWrite = maxWriteBytes(options);
+    this.#requests = new RequestPool(this, maxWriteBytes(options));
     this.#handler = handler;
     this.#log = log;
     this.closed = this.#closed.promise;
@@ -149,7 +147,7 @@ export class Channel implements ReplySink {
   }
 
   #prepare(): Buffer {
-    const request = this.#spare.pop() ?? new KernelRequest(this, this.#maxWrite);
+    const request = this.#requests.take();
     this.#reading.set(request.buffer, request);
     return request.buffer;
   }
@@ -220,7 +218,7 @@ export class Channel implements ReplySink {
     this.#inFlight--;
     if (request.opcode === OPCODE.WRITE) this.#countWrite(-1);
     if (this.#meter !== undefined) this.#measure(this.#meter, request, failed, bytes);
-    if (this.#spare.length < SPARE_MAX) this.#spare.push(request);
+    this.#requests.give(request);
   }
 
   #measure({ meter, clock }: ChannelMeter, request: KernelRequest, failed: boolean, bytes: number): void {

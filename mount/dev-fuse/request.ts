@@ -48,6 +48,8 @@ export class KernelRequest {
   readonly outHeader: Buffer;
   readonly outShort: Buffer;
   length = 0;
+  /** Bytes of the buffer that messages have filled so far. */
+  filledBytes = 0;
   /** A WRITE, and others are in flight: what belongs to it may have been read with it. */
   inCompany = false;
   /** Clock time at which the message was read, where somebody measures. */
@@ -71,6 +73,7 @@ export class KernelRequest {
   /** Takes a message of `length` bytes that was read into `buffer`. */
   begin(length: number): void {
     this.length = length;
+    if (length > this.filledBytes) this.filledBytes = length;
     this.#answered = false;
   }
 

@@ -1,0 +1,35 @@
+import { describe, expect, it } from "vitest";
+import type { KernelRequest, ReplySink } from "../../mount/dev-fuse/request.ts";
+import { KEPT_BYTES_MAX, RequestPool } from "../../mount/dev-fuse/request-pool.ts";
+
+const MAX_WRITE = 1 << 20;
+/** Nobody answers here. */
+const SINK = {} as ReplySink;
+
+/** `count` requests in flight at once, each of a message of `bytes`, then given back. */
+function serve(pool: RequestPool, count: number, bytes: number): Set<KernelRequest> {
+  const requests = Array.from({ length: count }, () => pool.take());
+  for (const request of requests) request.begin(bytes);
+  for (const request of requests) pool.give(request);
+  return new Set(requests);
+}
+
+describe("requests that nobody uses", () => {
+  it("are used again", () => {
+    const pool = new RequestPool(SINK, MAX_WRITE);
+    const before = serve(pool, 20, 4096);
+    expect(pool.keptBytes).toBe(20 * 4096);
+    expect(serve(pool, 20, 100)).toEqual(before);
+    // What a large message has filled once is memory from then on.
+    expect(pool.keptBytes).toBe(20 * 4096);
+  });
+
+  it("hold no more memory than they may, however many were in flight", () => {
+    const pool = new RequestPool(SINK, MAX_WRITE);
+    for (let round = 0; round < 3; round++) {
+      serve(pool, 60, MAX_WRITE);
+      expect(pool.keptBytes).toBeLessThanOrEqual(KEPT_BYTES_MAX);
+      expect(pool.keptBytes).toBeGreaterThan(KEPT_BYTES_MAX - 2 * MAX_WRITE);
+    }
+  });
+});
