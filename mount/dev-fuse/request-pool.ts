@@ -8,7 +8,7 @@ import { KernelRequest, type ReplySink } from "./request.ts";
 
 /** Requests kept; more are made when more are in flight. */
 const KEPT_MAX = 64;
-/** Filled bytes of those, at most; what is above goes to the collector. */
+/** Filled bytes of those, at most; what is above goes back to the kernel. */
 export const KEPT_BYTES_MAX = 16 << 20;
 
 export class RequestPool {
@@ -37,9 +37,9 @@ export class RequestPool {
 
   /** Takes a request back that was answered. */
   give(request: KernelRequest): void {
-    const bytes = this.#keptBytes + request.filledBytes;
-    if (this.#kept.length >= KEPT_MAX || bytes > KEPT_BYTES_MAX) return;
-    this.#keptBytes = bytes;
+    if (this.#kept.length >= KEPT_MAX) return;
+    if (this.#keptBytes + request.filledBytes > KEPT_BYTES_MAX) request.empty();
+    this.#keptBytes += request.filledBytes;
     this.#kept.push(request);
   }
 }

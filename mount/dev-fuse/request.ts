@@ -11,7 +11,7 @@ import { type ErrnoName, FopError, isBug, toFopError } from "../../src/core/erro
 import type { Reply } from "../../src/core/fops.ts";
 import { EMPTY_IOVEC, type IoVec, type Lease } from "../../src/core/iovec.ts";
 import { decodeName } from "../../src/core/name.ts";
-import { alignedBuffer } from "../../src/os/memory.ts";
+import { alignedBuffer, giveUpPages } from "../../src/os/memory.ts";
 import { HEADER_IN, HIGH, OUT_HEADER_BYTES, u64, type Words, WRITE_PAYLOAD_BYTE } from "./protocol.ts";
 
 const PAGE = 4096;
@@ -75,6 +75,12 @@ export class KernelRequest {
     this.length = length;
     if (length > this.filledBytes) this.filledBytes = length;
     this.#answered = false;
+  }
+
+  /** Gives the memory of the message back; the request can be used again. */
+  empty(): void {
+    giveUpPages(this.buffer);
+    this.filledBytes = 0;
   }
 
   get opcode(): number {

@@ -6,7 +6,7 @@
  */
 
 import type { Lease } from "../core/iovec.ts";
-import { addressOf } from "./libc.ts";
+import { addressOf, declare } from "./libc.ts";
 
 const PAGE = 4096;
 const SMALLEST_SHIFT = 12;
@@ -79,4 +79,19 @@ export function alignedBuffer(size: number): Buffer {
 /** Whether a buffer's memory begins at a multiple of `to` bytes. */
 export function isAligned(buffer: Buffer, to = 512): boolean {
   return addressOf(buffer) % to === 0;
+}
+
+const MADV_DONTNEED = 4;
+const madviseCall = declare("int madvise(uintptr_t at, size_t size, int advice)");
+
+/**
+ * Gives the memory behind a buffer's whole pages back to the kernel, now: the buffer stays usable, its bytes
+ * are zero or what they were. To drop the buffer would leave the memory to the collector, which is in no
+ * hurry.
+ */
+export function giveUpPages(buffer: Buffer): void {
+  const begin = addressOf(buffer);
+  const from = Math.ceil(begin / PAGE) * PAGE;
+  const to = Math.floor((begin + buffer.length) / PAGE) * PAGE;
+  if (to > from) madviseCall(from, to - from, MADV_DONTNEED);
 }

@@ -32,4 +32,18 @@ describe("requests that nobody uses", () => {
       expect(pool.keptBytes).toBeGreaterThan(KEPT_BYTES_MAX - 2 * MAX_WRITE);
     }
   });
+
+  it("give memory back to the kernel beyond that, and serve on", () => {
+    const pool = new RequestPool(SINK, MAX_WRITE);
+    const requests = Array.from({ length: 60 }, () => pool.take());
+    for (const request of requests) {
+      request.buffer.fill(7);
+      request.begin(MAX_WRITE);
+    }
+    const before = process.memoryUsage.rss();
+    for (const request of requests) pool.give(request);
+    expect(before - process.memoryUsage.rss()).toBeGreaterThan(60 * MAX_WRITE - 2 * KEPT_BYTES_MAX);
+    for (const request of requests) expect(request.buffer.fill(9).at(-1)).toBe(9);
+    expect(new Set(requests)).toContain(pool.take());
+  });
 });
