@@ -23,11 +23,18 @@ import { CHANGED_RANGES_KEY, KEY } from "../../../src/core/keys.ts";
 import { O_RDWR } from "../../../src/core/open-flags.ts";
 import { type Counts, countsOf, decodeRow, NO_COUNTS, rowIncrements } from "./changelog.ts";
 import { type ChildSet, childrenOf, hasChild, NO_CHILDREN, only } from "./child-set.ts";
-import { failures, fanoutTo, mergedError, noQuorum, type Outcomes, successes } from "./fan-out.ts";
+import { absences, failures, fanoutTo, mergedError, noQuorum, type Outcomes, successes } from "./fan-out.ts";
 import type { LockTarget } from "./inode-lock.ts";
+import { isObjectRemoved, mayBeRemoved, removedError } from "./removed.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 
 export type InodeSlot = "data" | "metadata";
+
+/** Where the lock is held, and where there is nothing to lock. */
+export interface HeldOn {
+  readonly children: ChildSet;
+  readonly absent: ChildSet;
+}
 
 /** xdata of the fsync before a post-op: bricks may do several such calls in one. */
 const BATCHED_FSYNC = new Dict().setInt("batch-fsync", 1).setStr(KEY.INTERNAL_FOP, "yes");
@@ -51,6 +58,8 @@ export class Batch {
   readonly #set: ReplicaSet;
   readonly #call: Call;
   readonly #locked: ChildSet;
+  /** Children that were up and had nothing to lock. */
+  readonly #absent: ChildSet;
   /** Generation of the set at the beginning. */
   readonly #since: number;
   /** Copies whose dirty count this batch raised. */
@@ -64,11 +73,12 @@ export class Batch {
   #begun = false;
   #blaming: Promise<void> | undefined;
 
-  /** `locked`: children that the lock is held on. */
-  constructor(set: ReplicaSet, slot: InodeSlot, locked: ChildSet, owner: Buffer) {
+  constructor(set: ReplicaSet, slot: InodeSlot, lock: HeldOn, owner: Buffer) {
+    const locked = lock.children;
     this.#set = set;
     this.slot = slot;
     this.#locked = locked;
+    this.#absent = lock.absent;
     this.#since = set.generation;
     this.good = locked;
     this.sources = locked & set.dataChildren;
@@ -89,7 +99,7 @@ export class Batch {
   /**
    * The pre-op: undefined when it is done already, which later operations of the batch inherit. `known` are
    * the copies known to be good where no call to the bricks is needed to find out. Rejects, with nothing
-   * marked, when too few copies take part or none of them is good.
+   * marked, when too few copies take part, none of them is good, or they alone have missed a removal.
    */
   begin(target: LockTarget, fop: FopName, known: ChildSet): Promise<void> | undefined {
     if (this.#begun) return undefined;
@@ -160,6 +170,7 @@ export class Batch {
     this.sources &= this.good & ~accused;
     try {
       this.#check(fop, accused, mergedError(outcomes));
+      await this.#checkThere(target, fop, this.#absent | absences(outcomes));
     } catch (error) {
       // Nothing was sent yet, so nothing has to be compared.
       await this.#xattrop(target, this.#dirtied, away, -1, -1);
@@ -180,6 +191,14 @@ export class Batch {
     // The arbiter alone is good: it knows that data is missing, yet has none.
     const code = (this.good & ~accused) === arbiter && arbiter !== NO_CHILDREN ? "ENOTCONN" : "EIO";
     throw new FopError(code, { fop, xlator: set.name, message: `${code}: no good copy takes part` });
+  }
+
+  /** Throws when the copies without the object know that it was removed. */
+  async #checkThere({ inode }: LockTarget, fop: FopName, missing: ChildSet): Promise<void> {
+    const copies = { found: this.good, missing };
+    if (!mayBeRemoved(this.#set, copies) || !(await isObjectRemoved(this.#set, inode.gfid, copies))) return;
+    this.#refused = true;
+    throw removedError(this.#set, fop);
   }
 
   /** Copies that the answers of a pre-op blame. */

@@ -280,7 +280,7 @@ export class EagerLock implements LockTarget {
       const error = lock.error ?? noQuorum(set, holder.fop);
       for (const { entered } of this.#queue.splice(0)) entered.reject(error);
     } else {
-      this.#batch = new Batch(set, this.#slot, lock.children, this.#owner);
+      this.#batch = new Batch(set, this.#slot, lock, this.#owner);
     }
     this.#release = false;
     this.#state = "held";

@@ -8,6 +8,7 @@ import { type ErrnoName, FopError, toFopError } from "../../../src/core/errors.t
 import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
 import { wind } from "../../../src/core/xlator.ts";
 import { type ChildSet, hasChild, NO_CHILDREN, withChild } from "./child-set.ts";
+import { isAbsent } from "./heal/look.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 
 /** By child; undefined where nothing was sent. */
@@ -48,6 +49,19 @@ export function failures(outcomes: Outcomes<unknown>): ChildSet {
   let set = NO_CHILDREN;
   for (const [index, outcome] of outcomes.entries()) if (outcome?.ok === false) set = withChild(set, index);
   return set;
+}
+
+/** The children that answered that there is no such thing, or no such open file. */
+export function absences(outcomes: Outcomes<unknown>): ChildSet {
+  let set = NO_CHILDREN;
+  for (const [index, outcome] of outcomes.entries())
+    if (outcome?.ok === false && saysAbsent(outcome.error)) set = withChild(set, index);
+  return set;
+}
+
+/** A removed file cannot be opened again after a connection broke: EBADFD to those who had it open. */
+export function saysAbsent(error: FopError): boolean {
+  return isAbsent(error) || error.code === "EBADFD" || error.code === "EBADF";
 }
 
 /** The error to answer with; undefined when no child answered with one. */

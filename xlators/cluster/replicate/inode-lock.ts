@@ -12,7 +12,7 @@ import type { FopError } from "../../../src/core/errors.ts";
 import type { Flock } from "../../../src/core/fops.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
 import { type ChildSet, hasChild, NO_CHILDREN, only } from "./child-set.ts";
-import { fanoutTo, mergedError, type Outcomes, successes } from "./fan-out.ts";
+import { absences, fanoutTo, mergedError, type Outcomes, successes } from "./fan-out.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 
 /** What is locked; through an fd also a file that has no name any more is found. */
@@ -46,6 +46,8 @@ export class InodeLock {
   readonly #range: LockRange;
   /** Where it is held. */
   children: ChildSet = NO_CHILDREN;
+  /** Children that say that there is nothing to lock. */
+  absent: ChildSet = NO_CHILDREN;
   /** Why it is not held on more children. */
   error: FopError | undefined;
 
@@ -65,6 +67,7 @@ export class InodeLock {
     const lock = new InodeLock(set, owner, range);
     const tried = await lock.#send(target, set.up, "setlk", "wrlck");
     lock.children = successes(tried);
+    lock.absent = absences(tried);
     lock.error = mergedError(tried);
     if (tried.some((outcome) => outcome?.ok === false && outcome.error.code === "EAGAIN")) {
       await lock.release(target);
@@ -89,10 +92,12 @@ export class InodeLock {
   async #waitForEach(target: LockTarget): Promise<void> {
     const { up } = this.#set;
     this.error = undefined;
+    this.absent = NO_CHILDREN;
     for (let child = 0; child < this.#set.count; child++) {
       if (!hasChild(up, child)) continue;
       const outcomes = await this.#send(target, only(child), "setlkw", "wrlck");
       this.children |= successes(outcomes);
+      this.absent |= absences(outcomes);
       this.error = mergedError(outcomes) ?? this.error;
     }
   }

@@ -13,14 +13,14 @@
 import { LRUCache } from "lru-cache";
 import { type Call, internalCall } from "../../../src/core/call.ts";
 import { Dict } from "../../../src/core/dict.ts";
-import type { FopError } from "../../../src/core/errors.ts";
 import { type Gfid, gfidKey, isNullGfid } from "../../../src/core/gfid.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
 import { INDEX_KEY, LOCK_KEY } from "../../../src/core/keys.ts";
 import { requestRow, type Slot } from "./changelog.ts";
 import { type ChildSet, hasChild, NO_CHILDREN, withChild } from "./child-set.ts";
-import { fanoutTo, mergedError, noQuorum, type Outcomes, successes } from "./fan-out.ts";
+import { absences, fanoutTo, mergedError, noQuorum, type Outcomes, successes } from "./fan-out.ts";
 import { type CopyReply, type Readable, readableOf } from "./readable.ts";
+import { isObjectRemoved, mayBeRemoved, removedError } from "./removed.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 
 /** One inode, as last learned. A live view: its fields change when more is known. */
@@ -244,7 +244,11 @@ export class InodeStates {
     const set = this.#set;
     const asked = this.now();
     const outcomes = await askCopies(set, set.up, inode, fd);
-    if (!set.hasQuorum(successes(outcomes))) throw mergedError(outcomes) ?? noQuorum(set, "lookup");
+    const found = successes(outcomes);
+    if (!set.hasQuorum(found)) throw mergedError(outcomes) ?? noQuorum(set, "lookup");
+    const copies = { found, missing: absences(outcomes) };
+    if (mayBeRemoved(set, copies) && (await isObjectRemoved(set, inode.gfid, copies)))
+      throw removedError(set, "lookup");
     this.#noticePending(outcomes);
     this.#take(state, readableOf(set, outcomes), asked);
     this.noticed?.(inode.gfid, outcomes);
@@ -295,11 +299,7 @@ export async function askCopies(
   const call = internalCall();
   const found: Outcomes<CopyReply> = await fanoutTo(set, children, "lookup", call, { loc: { inode }, xdata });
   if (fd === undefined || fd.anonymous) return found;
-  const nameless = found.reduce(
-    (some, outcome, child) =>
-      outcome?.ok === false && isGone(outcome.error) ? withChild(some, child) : some,
-    NO_CHILDREN,
-  );
+  const nameless = absences(found);
   if (nameless === NO_CHILDREN) return found;
   const byFd: Outcomes<CopyReply> = await fanoutTo(set, nameless, "fstat", call, { fd, xdata });
   return found.map((outcome, child) => byFd[child] ?? outcome);
@@ -308,8 +308,4 @@ export async function askCopies(
 /** Without them a file can be neither read nor told about. */
 function hasGoodCopies(state: InodeState): boolean {
   return state.readableData !== NO_CHILDREN && state.readableMetadata !== NO_CHILDREN;
-}
-
-function isGone(error: FopError): boolean {
-  return error.code === "ENOENT" || error.code === "ESTALE";
 }

@@ -19,14 +19,15 @@ import type { IoVec } from "../../../src/core/iovec.ts";
 import { KEY, LOCK_KEY } from "../../../src/core/keys.ts";
 import { wind } from "../../../src/core/xlator.ts";
 import type { Batch, InodeSlot } from "./batch.ts";
-import { type ChildSet, childrenOf, firstChild, hasChild, NO_CHILDREN } from "./child-set.ts";
+import { type ChildSet, childrenOf, firstChild, hasChild, NO_CHILDREN, only } from "./child-set.ts";
 import type { EagerLock, Holder } from "./eager-lock.ts";
 import type { EagerLocks } from "./eager-locks.ts";
-import { errorRank, noQuorum } from "./fan-out.ts";
+import { errorRank, noQuorum, saysAbsent } from "./fan-out.ts";
 import type { InodeStates } from "./inode-state.ts";
 import { inodeVerdict } from "./inode-verdict.ts";
 import type { OpenFiles } from "./open-files.ts";
 import type { QuorumGate } from "./quorum-gate.ts";
+import { isObjectRemoved, mayBeRemoved, removedError } from "./removed.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 
 /** What changes an inode. */
@@ -126,7 +127,12 @@ async function transact<F extends InodeFop>(context: InodeContext, op: InodeOp<F
     const { batch } = lock;
     const beginning = batch.begin(lock, op.fop, states.knownGood(op.inode, op.slot));
     if (beginning) {
-      await beginning;
+      try {
+        await beginning;
+      } catch (error) {
+        states.expire(op.inode);
+        throw error;
+      }
       // A copy that could not take part is blamed by now; others may have been blamed by other clients.
       if (batch.isWounded || isNewlyAccused(context, op, batch)) states.invalidate(op.inode);
       if (op.slot === "data") states.prove(op.inode, batch.sources);
@@ -255,6 +261,16 @@ class Outcome<F extends InodeFop> {
     return codes.size === 1 && !codes.has("ENOTCONN") && !codes.has("EIO") && !codes.has(undefined);
   }
 
+  /** Whether it was done on copies alone that have missed the removal of the object. */
+  async isOfRemoved(set: ReplicaSet, { gfid }: Inode): Promise<boolean> {
+    const copies = { found: this.succeeded, missing: NO_CHILDREN };
+    for (const child of childrenOf(this.asked)) {
+      const error = this.error(child);
+      if (error && saysAbsent(error)) copies.missing |= only(child);
+    }
+    return mayBeRemoved(set, copies) && (await isObjectRemoved(set, gfid, copies));
+  }
+
   #written(set: ReplicaSet, op: InodeOp<F>, child: number): number {
     const { size } = this.reply(child) as Reply<"writev">;
     return child === set.arbiter && size === 1 ? op.size : size;
@@ -284,12 +300,14 @@ async function settleFailure<F extends InodeFop>(
   });
   const error = outcome.merged ?? noQuorum(set, op.fop);
   if (verdict.kind === "refused") throw error;
+  const isRemoved = verdict.kind === "done" && (await outcome.isOfRemoved(set, op.inode));
   for (const child of childrenOf(verdict.failed)) states.markBad(op.inode, child, op.slot);
   const codes = childrenOf(verdict.failed).map((child) => outcome.error(child)?.code ?? "short write");
   set.log.info("copies missed an operation", { fop: op.fop, copies: verdict.failed, codes, ...verdict });
   try {
-    if (verdict.kind === "done") return await batch.blame(lock, op.fop, verdict.failed);
+    if (verdict.kind === "done" && !isRemoved) return await batch.blame(lock, op.fop, verdict.failed);
     await batch.poison(lock, asked);
+    if (isRemoved) throw removedError(set, op.fop);
     if (verdict.kind !== "last-source") throw error;
     throw outcome.error(firstChild(batch.sources & verdict.failed)) ?? error;
   } finally {

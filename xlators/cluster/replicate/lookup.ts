@@ -4,8 +4,9 @@
  *
  * On the way it learns which copies may be read, and has names healed that are not the same everywhere. An
  * answer needs a quorum of copies that say something; copies that disagree about the gfid are EIO unless one
- * of them is known to be behind, or an operation on the name is under way. A file in split brain is found,
- * so that tools can name it: reading it is EIO.
+ * of them is known to be behind, or an operation on the name is under way. What is left on copies alone that
+ * have missed its removal is not there (removed.ts). A file in split brain is found, so that tools can name
+ * it: reading it is EIO.
  */
 
 import type { Call } from "../../../src/core/call.ts";
@@ -16,12 +17,13 @@ import { type Gfid, gfidEquals, ROOT_GFID } from "../../../src/core/gfid.ts";
 import type { Inode, Loc } from "../../../src/core/inode.ts";
 import { KEY, LOCK_KEY } from "../../../src/core/keys.ts";
 import { type ChildSet, countChildren, firstChild, hasChild, NO_CHILDREN, withChild } from "./child-set.ts";
-import { fanoutTo, mergedError, noQuorum, type Outcomes, successes } from "./fan-out.ts";
+import { absences, fanoutTo, mergedError, noQuorum, type Outcomes, successes } from "./fan-out.ts";
 import { type Asked, askForState } from "./inode-state.ts";
 import { isPrivateName } from "./private-names.ts";
 import type { ReadContext } from "./read.ts";
 import { withMetadata } from "./read.ts";
 import { nameLocked, type Readable } from "./readable.ts";
+import { isNameRemoved, isObjectRemoved, mayBeRemoved, removedError } from "./removed.ts";
 
 type Replies = Outcomes<Reply<"lookup">>;
 type NamedLoc = Loc & { readonly parent: Inode; readonly name: string };
@@ -86,6 +88,7 @@ export class Lookups {
     const replies = await this.#ask(call, args);
     this.#checkQuorum(call, args.loc, replies);
     if (args.xdata?.has(KEY.GONE_EVERYWHERE)) this.#checkAllGone(replies);
+    else if (await this.#isRemoved(call, args.loc, replies)) throw removedError(this.#context.set, "lookup");
     return this.#answer(call, args.loc, replies, asked);
   }
 
@@ -111,7 +114,7 @@ export class Lookups {
     if (codes.includes("ENODATA")) return true;
     if (found === NO_CHILDREN) return false;
     if (gfidsOf(replies).length > 1) return true;
-    const missing = goneFrom(replies);
+    const missing = absences(replies);
     if (missing === NO_CHILDREN) return false;
     if (set.quorum.type === "none" || !set.hasQuorum(found)) return true;
     const good = await states.ensureFresh(call, parent).then(
@@ -145,7 +148,7 @@ export class Lookups {
    */
   #checkAllGone(replies: Replies): void {
     const { set } = this.#context;
-    const gone = goneFrom(replies);
+    const gone = absences(replies);
     if (gone !== set.all && !set.hasQuorum(successes(replies))) throw noQuorum(set, "lookup");
   }
 
@@ -164,7 +167,11 @@ export class Lookups {
     const missing = replies.some((reply) => reply?.ok === false && reply.error.code === "ENOENT");
     // It is being made, or removed: not there yet, or no more.
     if (locked && missing && !set.hasQuorum(found)) throw this.#error("ENOENT");
-    if (gfidsOf(replies).length <= 1) return this.#answer(call, loc, replies, asked);
+    if (gfidsOf(replies).length <= 1) {
+      if (!(await this.#isRemoved(call, loc, replies))) return this.#answer(call, loc, replies, asked);
+      if (locked) return "in flight";
+      throw this.#error("ENOENT");
+    }
     const chosen = await this.#gfidToBelieve(call, loc.parent, replies, locked);
     if (chosen === undefined) throw this.#error("EIO", "the copies have different objects under this name");
     const agreeing = replies.map((reply) =>
@@ -173,6 +180,16 @@ export class Lookups {
     if (set.hasQuorum(successes(agreeing))) return this.#answer(call, loc, agreeing, asked);
     if (locked) return "in flight";
     throw this.#error("ENOTCONN", "the copies that are not behind are no quorum");
+  }
+
+  /** Whether copies that lack it know that it was removed: the others are about to lose it. */
+  async #isRemoved(call: Call, loc: Loc, replies: Replies): Promise<boolean> {
+    const { set } = this.#context;
+    const copies = { found: successes(replies), missing: absences(replies) };
+    if (!mayBeRemoved(set, copies) || this.#seesAll(call, loc)) return false;
+    return isNamed(loc)
+      ? isNameRemoved(set, loc.parent, copies)
+      : isObjectRemoved(set, loc.inode.gfid, copies);
   }
 
   /** Of a good copy of the directory, provided that all others are behind or something is under way. */
@@ -197,7 +214,7 @@ export class Lookups {
     const first = replies[firstChild(found)];
     if (!first?.ok) throw mergedError(replies) ?? noQuorum(set, "lookup");
     if (!this.#seesAll(call, loc) && !set.hasQuorum(found))
-      throw (set.hasQuorum(goneFrom(replies)) ? mergedError(replies) : undefined) ?? noQuorum(set, "lookup");
+      throw (set.hasQuorum(absences(replies)) ? mergedError(replies) : undefined) ?? noQuorum(set, "lookup");
     const { gfid } = first.reply.stat;
     const readable = states.learn(loc.inode, gfid, replies, asked);
     const child = this.#readChild(call, loc, gfid, found, readable);
@@ -249,17 +266,6 @@ export class Lookups {
 
 function isNamed(loc: Loc): loc is NamedLoc {
   return loc.parent !== undefined && loc.name !== undefined;
-}
-
-/** Copies that say that there is no such thing. */
-function goneFrom(replies: Replies): ChildSet {
-  return replies.reduce(
-    (some, reply, child) =>
-      reply?.ok === false && (reply.error.code === "ENOENT" || reply.error.code === "ESTALE")
-        ? withChild(some, child)
-        : some,
-    NO_CHILDREN,
-  );
 }
 
 /** Each once, of these children. */

@@ -48,7 +48,8 @@ function linksOf(stat: Iatt): number {
   return isDir(stat) ? 1 : stat.nlink;
 }
 
-async function placesOn(
+/** Under which names one copy has the object with this `stat`; undefined when it cannot tell all of them. */
+export async function placesOn(
   set: ReplicaSet,
   call: Call,
   child: number,
