@@ -3,7 +3,7 @@
  * the first start; by way of a new name, so that a crash leaves either the old file or the new one, whole.
  */
 
-import { readFile, rename, writeFile } from "node:fs/promises";
+import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { BLOCK_SIZE_MIN, optionsWith } from "../../xlators/features/shard/options.ts";
 import { UserError } from "../core/errors.ts";
 import { parseGfid } from "../core/gfid.ts";
@@ -49,13 +49,15 @@ export function writeState(file: string, state: EmbeddedState): Promise<void> {
   return writeWhole(file, `${JSON.stringify(state, undefined, 2)}\n`);
 }
 
-/** Throws UserError. */
+/** A file that says so already is left alone: a volume on a full disk has to start. Throws UserError. */
 export async function writeWhole(file: string, text: string): Promise<void> {
+  if ((await readFile(file, "utf8").catch(() => undefined)) === text) return;
   const fresh = `${file}.new`;
   try {
     await writeFile(fresh, text, { flush: true });
     await rename(fresh, file);
   } catch (error) {
+    await rm(fresh, { force: true }).catch(() => {});
     throw new UserError(`"${file}": cannot be written: ${(error as Error).message}`);
   }
 }

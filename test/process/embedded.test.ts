@@ -161,6 +161,8 @@ describe("other processes", () => {
     expect(report.notKept).toMatch(/^".*client\.vol": cannot be written: EISDIR/);
     expect(volume.get("features.shard-block-size")[0]!.value).toBe("16MB");
     expect(await readFile(data("client.vol"), "utf8")).toBe(before);
+    // A full disk is no reason not to start: nothing has to be written for that.
+    expect((await open()).settings.size).toBe(0);
     await rm(data("client.vol.new"), { recursive: true });
     expect(await volume.set("cluster.quorum-type", "auto")).toMatchObject({ kept: true });
     expect(await shardSize()).toBe("16MB");
