@@ -8,6 +8,7 @@
  */
 
 import type { Call } from "../../../src/core/call.ts";
+import type { Dict } from "../../../src/core/dict.ts";
 import { type ErrnoName, FopError, toFopError } from "../../../src/core/errors.ts";
 import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
 import { type Iatt, S_IFDIR, S_IFMT } from "../../../src/core/iatt.ts";
@@ -91,13 +92,13 @@ export class Reads {
   async stat(call: Call, args: Args<"stat">): Promise<Reply<"stat">> {
     const { inode } = args.loc;
     const reply = await this.byInode("stat", "data", call, args, inode);
-    return this.#ownMetadata(reply, call, inode);
+    return this.#ownMetadata(reply, call, inode, args.xdata);
   }
 
   async fstat(call: Call, args: Args<"fstat">): Promise<Reply<"fstat">> {
     const { inode } = args.fd;
     const reply = await this.byFd("fstat", "data", call, args, args.fd);
-    return this.#ownMetadata(reply, call, inode);
+    return this.#ownMetadata(reply, call, inode, args.xdata);
   }
 
   /** From one good copy of the inode. */
@@ -261,15 +262,22 @@ export class Reads {
    * Where no copy is good in both slots the size comes from one and the owner from another: attributes of
    * the copy that was read, with what belongs to metadata of one that is good in that.
    */
-  async #ownMetadata<R extends { readonly stat: Iatt }>(reply: R, call: Call, inode: Inode): Promise<R> {
+  async #ownMetadata<R extends { readonly stat: Iatt; readonly xdata?: Dict | undefined }>(
+    reply: R,
+    call: Call,
+    inode: Inode,
+    xdata: Dict | undefined,
+  ): Promise<R> {
     if ((reply.stat.mode & S_IFMT) === S_IFDIR) return reply;
     const { readableData, readableMetadata, splitBrainChoice } = this.#states.peek(inode);
     if ((readableData & readableMetadata) !== NO_CHILDREN || splitBrainChoice >= 0) return reply;
     for (const child of childrenOf(readableMetadata & this.#set.up)) {
-      const [metadata] = await fanoutTo(this.#set, only(child), "stat", call, { loc: { inode } }).then(
+      const [metadata] = await fanoutTo(this.#set, only(child), "stat", call, { loc: { inode }, xdata }).then(
         (outcomes) => outcomes.filter((outcome) => outcome?.ok),
       );
-      if (metadata?.ok) return { ...reply, stat: withMetadata(reply.stat, metadata.reply.stat) };
+      if (!metadata?.ok) continue;
+      const stat = withMetadata(reply.stat, metadata.reply.stat);
+      return { ...reply, stat, xdata: metadata.reply.xdata };
     }
     return reply;
   }

@@ -1,9 +1,12 @@
 /** Which copy is read, and which never is (spec translators.md 4.5). */
 
 import { describe, expect, it } from "vitest";
+import { Dict } from "../../../../src/core/dict.ts";
 import { SETATTR } from "../../../../src/core/iatt.ts";
 import { Copies } from "./three-copies.ts";
 
+/** What features/shard asks for with a stat: the size of a file in blocks, an xattr as any other. */
+const SIZE_IN_BLOCKS = "trusted.glusterfs.shard.file-size";
 const FIRST = { "read-hash-mode": "0" };
 
 describe("reads", () => {
@@ -149,7 +152,7 @@ describe("reads", () => {
     for (const one of failing) await expect(one).rejects.toMatchObject({ code: "ENOTCONN" });
   });
 
-  it("give size and owner from the copies that know them", async () => {
+  it("give size, owner and xattrs from the copies that know them", async () => {
     await using copies = await Copies.start({ options: { "quorum-type": "none" }, count: 2 });
     const { session } = copies;
     const inode = await copies.file("f", "old");
@@ -162,10 +165,18 @@ describe("reads", () => {
     copies.wires[0]!.mend();
     copies.wires[1]!.cut();
     await session.setattr(inode, SETATTR.MODE, { mode: 0o600 });
+    await session.setxattr(inode, SIZE_IN_BLOCKS, "told");
     copies.wires[1]!.mend();
     await copies.env.clock.advance(2000);
-    const stat = await session.statInode(inode);
-    expect([stat.size, stat.mode & 0o777]).toEqual([6, 0o600]);
+    const again = await session.open(inode);
+    const xdata = new Dict().setUint(SIZE_IN_BLOCKS, 0);
+    for (const reply of [
+      await session.top.stat(session.call, { loc: { inode }, xdata }),
+      await session.top.fstat(session.call, { fd: again, xdata }),
+    ]) {
+      expect([reply.stat.size, reply.stat.mode & 0o777]).toEqual([6, 0o600]);
+      expect(reply.xdata?.bytes(SIZE_IN_BLOCKS)?.toString()).toBe("told");
+    }
     const found = await session.stat("f");
     expect([found.size, found.mode & 0o777]).toEqual([6, 0o600]);
   });
