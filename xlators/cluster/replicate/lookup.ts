@@ -223,12 +223,13 @@ export class Lookups {
     const good = hasChild(readable.data & readable.metadata, child);
     const clean = (readable.accusedData | readable.accusedMetadata) === NO_CHILDREN;
     const metadata = good ? undefined : replies[firstChild(readable.metadata)];
+    const { xdata } = metadata?.ok ? metadata.reply : chosen.reply;
     const parent = replies[this.#parentChild(loc, found)];
     return {
       ...chosen.reply,
       ...(metadata?.ok ? { stat: withMetadata(chosen.reply.stat, metadata.reply.stat) } : {}),
       ...(parent?.ok ? { postParent: parent.reply.postParent } : {}),
-      xdata: withMostOpens(clean ? chosen.reply.xdata : chosen.reply.xdata?.clone([CONTENT]), replies),
+      xdata: withMostOpens(clean ? xdata : xdata?.clone([CONTENT]), replies),
     };
   }
 

@@ -177,8 +177,9 @@ describe("reads", () => {
       expect([reply.stat.size, reply.stat.mode & 0o777]).toEqual([6, 0o600]);
       expect(reply.xdata?.bytes(SIZE_IN_BLOCKS)?.toString()).toBe("told");
     }
-    const found = await session.stat("f");
-    expect([found.size, found.mode & 0o777]).toEqual([6, 0o600]);
+    const found = await session.lookup("f", session.root, xdata);
+    expect([found.stat.size, found.stat.mode & 0o777]).toEqual([6, 0o600]);
+    expect(found.xdata?.bytes(SIZE_IN_BLOCKS)?.toString()).toBe("told");
   });
 });
 
