@@ -55,6 +55,8 @@ export class Batch {
   sources: ChildSet;
   /** A write since the last sync was neither synchronous nor an append. */
   unstable = false;
+  /** The same, appends included. */
+  unsynced = false;
   readonly #set: ReplicaSet;
   readonly #call: Call;
   readonly #locked: ChildSet;
@@ -234,7 +236,8 @@ export class Batch {
    * short, has missed that: its machine may have lost what was not synced, and would sync what is left.
    */
   beforeSync(): void {
-    if (!this.unstable) return;
+    if (!this.unsynced) return;
+    this.unsynced = false;
     this.unstable = false;
     const left = this.good & this.#set.leftSince(this.#since);
     if (left === NO_CHILDREN) return;
@@ -244,8 +247,9 @@ export class Batch {
 
   /** A copy that cannot sync is as good as one that missed a write. */
   async #syncData(target: LockTarget): Promise<void> {
-    if (!this.unstable || !this.#set.options["ensure-durability"]) return;
+    const unstable = this.unstable;
     this.beforeSync();
+    if (!unstable || !this.#set.options["ensure-durability"]) return;
     const fd = target.fd ?? Fd.anonymous(target.inode, O_RDWR);
     const args = { fd, datasync: true, xdata: BATCHED_FSYNC };
     const outcomes = await fanoutTo(this.#set, this.good, "fsync", this.#call, args);

@@ -143,6 +143,7 @@ async function transact<F extends InodeFop>(context: InodeContext, op: InodeOp<F
     const results = await perform(set, op, argsOf(op, lock), asked);
     const outcome = new Outcome(set, op, asked, results);
     if (!outcome.isStable) batch.unstable = true;
+    if (!op.isStable) batch.unsynced = true;
     if (outcome.contended) lock.contended();
     if (outcome.succeeded !== asked) await settleFailure(context, op, lock, outcome);
     const blaming = batch.blame(lock, op.fop, NO_CHILDREN);

@@ -242,6 +242,18 @@ describe("marks", () => {
     expect(await copies.marks(0, fd.inode)).toEqual({ dirty: [1, 0, 0] });
   });
 
+  it("blame a copy that was away after an append, which is not synced: a truncate may hide the loss", async () => {
+    await using copies = await Copies.start();
+    const fd = await warm(copies);
+    await copies.session.write(fd, BLOCK, BLOCK.length);
+    copies.wires[0]!.cut();
+    copies.wires[0]!.mend();
+    await copies.env.clock.advance(SECOND_MS);
+    expect(copies.wires[1]!.count("fsync")).toBe(0);
+    for (const index of [1, 2]) expect(await copies.marks(index, fd.inode)).toEqual({ 0: [1, 0, 0] });
+    expect(await copies.marks(0, fd.inode)).toEqual({ dirty: [1, 0, 0] });
+  });
+
   it("blame a copy that was away before a sync that the caller asks for", async () => {
     await using copies = await Copies.start();
     const fd = await warm(copies);
