@@ -8,7 +8,8 @@
  *
  * Alignment: `expectLike` says where the payload of the record just delivered began. While nothing is
  * buffered, the next read is then placed and bounded so that the payload of an equal record begins on a page,
- * as O_DIRECT bricks need it. Whatever else arrives there is parsed just as well.
+ * as O_DIRECT bricks need it. So does a longer one's, whose rest is read after it; behind a shorter one the
+ * next would begin anywhere. Whatever else arrives there is parsed just as well.
  */
 
 import type { IoVec, Lease } from "../core/iovec.ts";
@@ -36,6 +37,8 @@ const HEAD_BYTES_COPIED = 4096;
 /** Less room than this at the end of a slab is not worth a read(2). */
 const ROOM_BYTES_MIN = 4096;
 const PAGE = 4096;
+/** So many longer payloads in turn are the rule from then on, and shorter ones the exception. */
+const LONGER_MAX = 16;
 /** What a closed receiver offers to a read that will not happen. */
 const NOWHERE = Buffer.alloc(64);
 
@@ -142,6 +145,9 @@ export class RecordReceiver {
   /** What the record before brought, which is expected when it comes twice. */
   #otherHeadBytes = 0;
   #otherPayloadBytes = 0;
+  /** Longer payloads than expected in turn, and the shortest of them. */
+  #longer = 0;
+  #longerBytes = 0;
   #paused = false;
   #closed = false;
   /** Whole records; those before `#next` are delivered. */
@@ -194,14 +200,30 @@ export class RecordReceiver {
     const head = payloadOffset - record.start + MARK_BYTES;
     const payload = record.size + MARK_BYTES - head;
     if (payload < PAGE || payload % 512 !== 0 || head > PAGE || PAGE + payload > SLAB_BYTES_MAX) return;
-    // One that is different for once (it asks for something more) does not change what is expected.
-    if (this.#payloadBytes > 0 && (head !== this.#otherHeadBytes || payload !== this.#otherPayloadBytes)) {
-      this.#otherHeadBytes = head;
-      this.#otherPayloadBytes = payload;
-      if (head !== this.#headBytes || payload !== this.#payloadBytes) return;
+    if (head === this.#headBytes) this.#expectSize(payload);
+    // A head that is different for once (it asks for something more) does not change what is expected.
+    else if (
+      this.#headBytes === 0 ||
+      (head === this.#otherHeadBytes && payload === this.#otherPayloadBytes)
+    ) {
+      this.#headBytes = head;
+      this.#payloadBytes = payload;
+      this.#longer = 0;
     }
-    this.#headBytes = head;
-    this.#payloadBytes = payload;
+    this.#otherHeadBytes = head;
+    this.#otherPayloadBytes = payload;
+  }
+
+  #expectSize(payload: number): void {
+    if (payload <= this.#payloadBytes) {
+      this.#payloadBytes = payload;
+      this.#longer = 0;
+      return;
+    }
+    this.#longerBytes = this.#longer === 0 ? payload : Math.min(this.#longerBytes, payload);
+    if (++this.#longer < LONGER_MAX) return;
+    this.#payloadBytes = this.#longerBytes;
+    this.#longer = 0;
   }
 
   get paused(): boolean {

@@ -239,6 +239,42 @@ describe("record receiver", () => {
       expect(aligned.at(-1)).toBe(true);
     });
 
+    it("aligns payloads of two sizes in any order, and of one when the other comes no more", () => {
+      const sizes = [
+        262_144,
+        131_072,
+        262_144,
+        131_072,
+        131_072,
+        262_144,
+        ...Array(20).fill(262_144),
+        131_072,
+      ];
+      const random = new Prng(9);
+      const sent = sizes.map((size) => body(random, HEAD + size));
+      const aligned: boolean[] = [];
+      const reads: number[] = [];
+      const test = collector({
+        onRecord: (record) => {
+          aligned.push(isAligned(record.from(record.start + HEAD)[0]!, 4096));
+          test.receiver.expectLike(record, record.start + HEAD);
+          reads.push(0);
+        },
+      });
+      const stream = Buffer.concat(sent.map((one) => marked(one)));
+      for (let at = 0; at < stream.length; ) {
+        const count = read(test.receiver, stream.subarray(at));
+        at += count;
+        if (reads.length > 0) reads[reads.length - 1]!++;
+        test.receiver.received(count);
+      }
+      expectSame(test.bodies, sent);
+      expect(aligned.slice(3)).toEqual(sizes.slice(3).map(() => true));
+      // A longer one takes a second read until it is what is expected.
+      expect(reads.slice(8, 12)).toEqual([2, 2, 2, 2]);
+      expect(reads.slice(-5, -2)).toEqual([1, 1, 1]);
+    });
+
     it("goes on expecting what was usual after one whose head is longer for once", () => {
       const random = new Prng(7);
       const longer = HEAD + 64;

@@ -38,6 +38,8 @@ import type { ReplicaSet } from "./replica-set.ts";
  */
 const CONTENTION_MS_MIN = 1;
 const CONTENTION_MS_MAX = 16;
+/** Payloads from here on are dearer to copy than a question is to ask: they always ask. */
+const ALWAYS_ASK_BYTES = 64 * 1024;
 
 /** What the lock has to know of an operation. */
 export interface Holder {
@@ -106,10 +108,18 @@ export class EagerLock implements LockTarget {
     return this.#state === "free" && this.#queue.length === 0;
   }
 
-  /** xdata for an owner's operation that asks how many locks there are, when it is time to; shared. */
-  countRequest(): Dict | undefined {
+  /**
+   * xdata for an owner's operation that asks how many locks there are, when it is time to or the payload is
+   * large (of requests that are all alike a brick knows the places); shared.
+   */
+  countRequest(payloadBytes: number): Dict | undefined {
     const now = this.#set.env.clock.nowMs();
     const sinceMs = now - this.#askedAtMs;
+    if (payloadBytes >= ALWAYS_ASK_BYTES) {
+      this.#isUnasked = false;
+      this.#askedAtMs = now;
+      return this.#countRequest;
+    }
     this.#isUnasked = sinceMs >= CONTENTION_MS_MIN && sinceMs < this.#askEveryMs;
     if (sinceMs < this.#askEveryMs) return undefined;
     this.#askedAtMs = now;

@@ -169,8 +169,8 @@ function isNewlyAccused<F extends InodeFop>(
 }
 
 /** The args to send: now and then they ask who waits for the lock. */
-function argsOf<F extends InodeFop>({ args, tellsContention }: InodeOp<F>, lock: EagerLock): Args<F> {
-  const request = tellsContention ? lock.countRequest() : undefined;
+function argsOf<F extends InodeFop>({ args, tellsContention, size }: InodeOp<F>, lock: EagerLock): Args<F> {
+  const request = tellsContention ? lock.countRequest(size) : undefined;
   return request === undefined ? args : { ...args, xdata: withRequest(args.xdata, request) };
 }
 
