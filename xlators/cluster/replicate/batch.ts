@@ -3,9 +3,9 @@
  * when the first begins, blame when a copy misses one, post-op when the last is over.
  *
  * Invariants. While an operation may be under way `trusted.afr.dirty` is raised on every copy that takes part
- * (metadata operations with all copies locked leave that out: optimistic-change-log; but not additions, which
- * GlusterFS leaves out as well: see ADDING). A copy that is away is blamed with the pre-op (right after it,
- * while nobody knows whether it is the last good one), one that fails before the caller hears of success:
+ * (metadata operations with all copies locked leave that out: optimistic-change-log; but not those on xattrs,
+ * where GlusterFS does so as well: see UNSEEN). A copy that is away is blamed with the pre-op (right after
+ * it, while nobody knows whether it is the last good one), one that fails before the caller hears of success:
  * what was acknowledged is never on good copies alone without their knowing it. (GlusterFS blames who is away
  * with the post-op, a second later: a client that dies in between leaves a stale copy that nobody blames.)
  * Dirty is lowered only when every copy that is not blamed has everything, on disk too (ensure-durability);
@@ -40,10 +40,18 @@ export interface HeldOn {
 const BATCHED_FSYNC = new Dict().setInt("batch-fsync", 1).setStr(KEY.INTERNAL_FOP, "yes");
 
 /**
- * What adds to the value that is there: when the client dies with some copies told, all later additions keep
- * the difference, and nothing else would ever show it (the size of an image in blocks).
+ * Changes of xattrs: when the client dies with some copies told, nothing else would ever show that they
+ * differ (a lookup compares owners and modes only), and additions keep the difference (the size of an image
+ * in blocks).
  */
-const ADDING: ReadonlySet<FopName> = new Set(["xattrop", "fxattrop"]);
+const UNSEEN: ReadonlySet<FopName> = new Set([
+  "xattrop",
+  "fxattrop",
+  "setxattr",
+  "fsetxattr",
+  "removexattr",
+  "fremovexattr",
+]);
 
 export class Batch {
   readonly slot: InodeSlot;
@@ -156,7 +164,7 @@ export class Batch {
   async #begin(target: LockTarget, fop: FopName, known: ChildSet): Promise<void> {
     const set = this.#set;
     const optimistic = set.options["optimistic-change-log"] && this.#locked === set.all;
-    if (this.slot === "metadata" && optimistic && !ADDING.has(fop)) {
+    if (this.slot === "metadata" && optimistic && !UNSEEN.has(fop)) {
       this.sources &= known;
       this.#check(fop, NO_CHILDREN, undefined);
       this.#begun = true;

@@ -128,6 +128,21 @@ describe("calls on the wire", () => {
     expect(calls(copies)).toEqual(three(["inodelk", "setattr", "inodelk"]));
   });
 
+  it("of a change of xattrs announce it: copies that differ when the client dies are known by that", async () => {
+    await using copies = await Copies.start();
+    const inode = await copies.file("f");
+    copies.clearCalls();
+    const hold = copies.delays[2]!.hold("setxattr");
+    const setting = copies.session.setxattr(inode, "user.a", "b");
+    await hold.arrived();
+    for (const index of [0, 1, 2]) expect(await copies.marks(index, inode)).toEqual({ dirty: [0, 1, 0] });
+    copies.delays[2]!.unhold(hold);
+    await setting;
+    await settle();
+    expect(calls(copies)).toEqual(three(["inodelk", "xattrop", "setxattr", "xattrop", "inodelk"]));
+    for (const index of [0, 1, 2]) expect(await copies.marks(index, inode)).toEqual({});
+  });
+
   it("clear the marks before a flush is answered (EAG-01)", async () => {
     await using copies = await Copies.start();
     const fd = await warm(copies);
