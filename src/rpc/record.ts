@@ -37,6 +37,11 @@ const HEAD_BYTES_COPIED = 4096;
 /** Less room than this at the end of a slab is not worth a read(2). */
 const ROOM_BYTES_MIN = 4096;
 const PAGE = 4096;
+/**
+ * Payloads up to here are expected to come in several sizes. Of longer ones, which fill a slab, each read in
+ * two parts would take two slabs.
+ */
+const MIXED_BYTES_MAX = 256 * 1024;
 /** So many longer payloads in turn are the rule from then on, and shorter ones the exception. */
 const LONGER_MAX = 16;
 /** What a closed receiver offers to a read that will not happen. */
@@ -200,8 +205,9 @@ export class RecordReceiver {
     const head = payloadOffset - record.start + MARK_BYTES;
     const payload = record.size + MARK_BYTES - head;
     if (payload < PAGE || payload % 512 !== 0 || head > PAGE || PAGE + payload > SLAB_BYTES_MAX) return;
-    if (head === this.#headBytes) this.#expectSize(payload);
-    // A head that is different for once (it asks for something more) does not change what is expected.
+    const longest = Math.max(payload, this.#payloadBytes);
+    if (head === this.#headBytes && longest <= MIXED_BYTES_MAX) this.#expectSize(payload);
+    // One that is different for once (it asks for something more) does not change what is expected.
     else if (
       this.#headBytes === 0 ||
       (head === this.#otherHeadBytes && payload === this.#otherPayloadBytes)
