@@ -1,7 +1,8 @@
 /**
  * What a replicated volume's bricks remember of operations that a copy missed: after each step of a script,
- * the marks and indices that Mortar leaves are those that GlusterFS leaves, byte for byte, names aside. A dirty
- * mark of zeroes counts as none: Mortar announces changes of xattrs, and the key stays when they are done.
+ * the marks and indices that Mortar leaves are those that GlusterFS leaves, byte for byte, names aside. A
+ * dirty mark of zeroes counts as none: Mortar announces changes of xattrs, and the key stays when they are
+ * done.
  *
  * The script begins with that of translators.md 12 and goes on with every other operation that changes
  * something: with a brick away, with a brick back and stale, and with another away then.
