@@ -14,11 +14,7 @@ export const BLOCK_BYTES = 4096;
 /** No encoded set of ranges is larger: enough for 128 MiB of random 4 KiB writes in 1 GiB, exactly. */
 export const ENCODED_BYTES_MAX = 65536;
 
-/**
- * Bricks keep no record for smaller files. Replicate relies on it: what is appended to a larger one is synced
- * before its mark is cleared, because a copy that lost such bytes in a power failure would lack what no
- * record tells; of a smaller file all is copied.
- */
+/** Bricks keep no record for smaller files unless told: all of such a file is copied as fast. */
 export const RECORDED_FILE_BYTES_MIN = 256 * 1024;
 
 const VERSION = 1;

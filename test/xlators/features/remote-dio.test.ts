@@ -134,9 +134,11 @@ describe("remote-dio over three copies, with write-behind above it", () => {
         { name: `vm-client-${index}`, type: "features/remote-dio", options: ON },
       ),
     );
+    // Without ensure-durability nobody but the guest has anything synced.
     const replicate = [
       "volume vm-replicate-0",
       "    type cluster/replicate",
+      "    option ensure-durability off",
       "    subvolumes vm-client-0 vm-client-1 vm-client-2",
       "end-volume",
     ].join("\n");

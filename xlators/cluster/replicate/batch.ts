@@ -61,9 +61,7 @@ export class Batch {
   good: ChildSet;
   /** Copies that nobody blamed at the pre-op, without an arbiter. */
   sources: ChildSet;
-  /** A write since the last sync was neither synchronous nor an append. */
-  unstable = false;
-  /** The same, appends included. */
+  /** Something was changed since the last sync, and not synchronously. */
   unsynced = false;
   readonly #set: ReplicaSet;
   readonly #call: Call;
@@ -246,18 +244,20 @@ export class Batch {
   beforeSync(): void {
     if (!this.unsynced) return;
     this.unsynced = false;
-    this.unstable = false;
     const left = this.good & this.#set.leftSince(this.#since);
     if (left === NO_CHILDREN) return;
     this.#set.log.info("copies were away before they synced", { copies: left });
     this.good &= ~left;
   }
 
-  /** A copy that cannot sync is as good as one that missed a write. */
+  /**
+   * A copy that cannot sync is as good as one that missed a write. GlusterFS clients leave the sync out when
+   * all writes were appends, whose loss the sizes would show; a later truncate can make the sizes alike.
+   */
   async #syncData(target: LockTarget): Promise<void> {
-    const unstable = this.unstable;
+    const { unsynced } = this;
     this.beforeSync();
-    if (!unstable || !this.#set.options["ensure-durability"]) return;
+    if (!unsynced || !this.#set.options["ensure-durability"]) return;
     const fd = target.fd ?? Fd.anonymous(target.inode, O_RDWR);
     const args = { fd, datasync: true, xdata: BATCHED_FSYNC };
     const outcomes = await fanoutTo(this.#set, this.good, "fsync", this.#call, args);

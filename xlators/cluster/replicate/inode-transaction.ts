@@ -8,7 +8,6 @@
  */
 
 import type { Call } from "../../../src/core/call.ts";
-import { RECORDED_FILE_BYTES_MIN } from "../../../src/core/changed-ranges.ts";
 import { allSettled } from "../../../src/core/concurrency.ts";
 import type { Dict } from "../../../src/core/dict.ts";
 import { type FopError, toFopError } from "../../../src/core/errors.ts";
@@ -16,7 +15,7 @@ import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
 import { ZERO_IATT } from "../../../src/core/iatt.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
 import type { IoVec } from "../../../src/core/iovec.ts";
-import { KEY, LOCK_KEY } from "../../../src/core/keys.ts";
+import { LOCK_KEY } from "../../../src/core/keys.ts";
 import { wind } from "../../../src/core/xlator.ts";
 import type { Batch, InodeSlot } from "./batch.ts";
 import { type ChildSet, childrenOf, firstChild, hasChild, NO_CHILDREN, only } from "./child-set.ts";
@@ -142,7 +141,6 @@ async function transact<F extends InodeFop>(context: InodeContext, op: InodeOp<F
     batch.ranges?.add(op.start, op.end - op.start);
     const results = await perform(set, op, argsOf(op, lock), asked);
     const outcome = new Outcome(set, op, asked, results);
-    if (!outcome.isStable) batch.unstable = true;
     if (!op.isStable) batch.unsynced = true;
     if (outcome.contended) lock.contended();
     if (outcome.succeeded !== asked) await settleFailure(context, op, lock, outcome);
@@ -207,16 +205,12 @@ class Outcome<F extends InodeFop> {
   succeeded: ChildSet = NO_CHILDREN;
   /** Somebody else waits for the lock. */
   contended = false;
-  /** What was done is on disk everywhere, or is an append to a small file, whose loss is seen by its size. */
-  isStable: boolean;
   /** Most bytes that a copy wrote. */
   size = 0;
 
   constructor(set: ReplicaSet, op: InodeOp<F>, asked: ChildSet, results: Results<F>) {
     this.asked = asked;
     this.results = results;
-    this.isStable = op.isStable;
-    let appends = op.size > 0;
     for (let child = 0; child < results.length; child++) {
       const result = results[child]!;
       if (result.status !== "fulfilled" || result.value === undefined) continue;
@@ -224,11 +218,8 @@ class Outcome<F extends InodeFop> {
       const { xdata } = result.value;
       if (xdata !== undefined && (xdata.number(LOCK_KEY.INODELK_COUNT) ?? 0) > 1) this.contended = true;
       if (op.size === 0) continue;
-      if (appends && child !== set.arbiter && !isSmallAppend(result.value as Reply<"writev">))
-        appends = false;
       this.size = Math.max(this.size, this.#written(set, op, child));
     }
-    if (appends) this.isStable = true;
     if (op.size === 0 || this.succeeded === NO_CHILDREN) return;
     for (let child = 0; child < results.length; child++)
       if (hasChild(this.succeeded, child) && this.#written(set, op, child) < this.size)
@@ -276,11 +267,6 @@ class Outcome<F extends InodeFop> {
     const { size } = this.reply(child) as Reply<"writev">;
     return child === set.arbiter && size === 1 ? op.size : size;
   }
-}
-
-/** Larger files are synced: see RECORDED_FILE_BYTES_MIN. GlusterFS clients leave that out for all appends. */
-function isSmallAppend({ xdata, post }: Reply<"writev">): boolean {
-  return xdata?.number(KEY.WRITE_IS_APPEND) === 1 && post.size < RECORDED_FILE_BYTES_MIN;
 }
 
 /** Not all copies did it: blames those that did not, or throws what the caller is to hear. */

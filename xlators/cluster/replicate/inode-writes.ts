@@ -4,20 +4,16 @@
  */
 
 import type { Call } from "../../../src/core/call.ts";
-import { RECORDED_FILE_BYTES_MIN } from "../../../src/core/changed-ranges.ts";
-import { Dict } from "../../../src/core/dict.ts";
 import { FopError } from "../../../src/core/errors.ts";
 import type { Args, FopFunction, Reply } from "../../../src/core/fops.ts";
 import { iovSize } from "../../../src/core/iovec.ts";
 import { KEY } from "../../../src/core/keys.ts";
 import { O_APPEND, O_DSYNC } from "../../../src/core/open-flags.ts";
 import { AFR_PREFIX } from "./changelog.ts";
-import { type InodeContext, type InodeFop, InodeOp, runInodeOp, withRequest } from "./inode-transaction.ts";
+import { type InodeContext, type InodeFop, InodeOp, runInodeOp } from "./inode-transaction.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 
 const END = Number.POSITIVE_INFINITY;
-/** Asks whether a write began at the end of the file; the value is the one that GlusterFS sends. */
-const IS_APPEND = new Dict().setUint(KEY.WRITE_IS_APPEND, 4);
 /** What copy_file_range reads and writes at a time. */
 const COPY_BYTES = 1024 * 1024;
 
@@ -41,10 +37,7 @@ export class InodeWrites {
     const isAppend = (flags & O_APPEND) !== 0;
     const start = isAppend ? 0 : offset;
     const end = isAppend ? END : offset + size;
-    // Only a small file may go without a sync when it was an append.
-    const isSmall = offset + size < RECORDED_FILE_BYTES_MIN;
-    const asked = isSmall ? { ...args, xdata: withRequest(args.xdata, IS_APPEND) } : args;
-    const op = new InodeOp("writev", call, asked, fdSubject(fd), "data", start, end);
+    const op = new InodeOp("writev", call, args, fdSubject(fd), "data", start, end);
     op.tellsContention = true;
     op.mayLinger = true;
     op.size = size;

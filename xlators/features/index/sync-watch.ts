@@ -1,7 +1,7 @@
 /**
  * Which files had everything on disk when the batch that is under way began. A copy whose machine dies loses
- * what it had not synced, of batches that are over, too: clients leave out the sync after some appends. All
- * copies of a batch see the same calls, so one that was there can tell for another that was.
+ * what it had not synced, of batches that are over, too: GlusterFS clients do not sync what they appended.
+ * All copies of a batch see the same calls, so one that was there can tell for another that was.
  *
  * Nothing is known of a file until it was synced once since the start of the brick.
  */
