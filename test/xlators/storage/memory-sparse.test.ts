@@ -158,6 +158,17 @@ describe("SparseData", () => {
     expect(data.read(PAGE_BYTES, PAGE_BYTES).equals(Buffer.alloc(PAGE_BYTES, "b"))).toBe(true);
   });
 
+  it("has nothing behind its end after a crash that kept a truncate, when it grows again", () => {
+    const data = new SparseData();
+    data.write([Buffer.alloc(3 * PAGE_BYTES, "a")], 0);
+    data.sync();
+    data.truncate(100);
+    data.crash((what) => what === "size");
+    data.write([Buffer.from("b")], 3 * PAGE_BYTES);
+    const expected = Buffer.alloc(3 * PAGE_BYTES).fill("a", 0, 100);
+    expect(data.read(0, 3 * PAGE_BYTES).equals(expected)).toBe(true);
+  });
+
   it("keeps over a crash what was written back before, at the state it had then", () => {
     const data = new SparseData();
     data.write([Buffer.from("a")], 0);

@@ -147,10 +147,10 @@ export class SparseData {
     }
     const isKept = this.#size === this.#syncedSize || keep("size");
     const size = isKept ? this.#sizeWithout(lost) : this.#syncedSize;
-    if (size !== this.#size) {
+    // Pages that were put back may lie behind an end that is on disk: no file system shows those again.
+    if (size !== this.#size || lost.some((index) => (index + 1) * PAGE_BYTES > size))
       this.#drop(size, Number.POSITIVE_INFINITY);
-      this.#size = size;
-    }
+    this.#size = size;
     this.sync();
   }
 
