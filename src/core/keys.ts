@@ -14,6 +14,11 @@ export const KEY = {
    * xattr that no object has.
    */
   GONE_EVERYWHERE: "trusted.mortar.gone-everywhere",
+  /**
+   * Of a lookup: how many names the file has on the copy with fewest, where there are copies. One may keep a
+   * name longer than the others, for a heal to take away. Mortar's own, and spelled like the one above.
+   */
+  FEWEST_LINKS: "trusted.mortar.fewest-links",
   /** Names a key K: K's value must equal the parent's xattr K, or nothing is made. */
   PREOP_PARENT: "glusterfs.preop.parent.key",
   /** Reply: the guard above refused. */

@@ -38,6 +38,8 @@ export type HealName = (
 ) => Promise<void>;
 
 const PID = { HEAL_TOOL: -7, ADD_REPLICA: -12 } as const;
+/** xdata of a request that is not handed on. */
+const NOT_FOR_BRICKS = [KEY.GFID_REQ, KEY.GONE_EVERYWHERE, KEY.FEWEST_LINKS];
 /** Reply xdata: content of small files, which only a good copy may tell. */
 const CONTENT = "glusterfs.content";
 /** Reply xdata: the name has another object than the caller believes. */
@@ -77,7 +79,7 @@ export class Lookups {
         replies = await this.#ask(call, args);
       }
       const answer = await this.#decide(call, loc, replies, asked);
-      if (answer !== "in flight") return answer;
+      if (answer !== "in flight") return withFewestLinks(answer, args, replies);
       if (!patient) throw this.#error("ESTALE");
       await new Promise<void>((resolve) => set.env.clock.after(LOCKED_WAIT_MS, resolve));
     }
@@ -89,13 +91,13 @@ export class Lookups {
     this.#checkQuorum(call, args.loc, replies);
     if (args.xdata?.has(KEY.GONE_EVERYWHERE)) this.#checkAllGone(replies);
     else if (await this.#isRemoved(call, args.loc, replies)) throw removedError(this.#context.set, "lookup");
-    return this.#answer(call, args.loc, replies, asked);
+    return withFewestLinks(await this.#answer(call, args.loc, replies, asked), args, replies);
   }
 
   #ask(call: Call, args: Args<"lookup">): Promise<Replies> {
     const { set } = this.#context;
     if (set.up === NO_CHILDREN) throw noQuorum(set, "lookup");
-    const xdata = askForState(set, args.xdata?.clone([KEY.GFID_REQ, KEY.GONE_EVERYWHERE]) ?? new Dict())
+    const xdata = askForState(set, args.xdata?.clone(NOT_FOR_BRICKS) ?? new Dict())
       .setInt(LOCK_KEY.INODELK_COUNT, 0)
       .setInt(LOCK_KEY.ENTRYLK_COUNT, 0)
       .setInt(LOCK_KEY.PARENT_ENTRYLK, 0);
@@ -290,6 +292,16 @@ function withMostOpens(xdata: Dict | undefined, replies: Replies): Dict | undefi
   const counts = replies.map((reply) => (reply?.ok && reply.reply.xdata?.number(KEY.OPEN_FD_COUNT)) || 0);
   const most = Math.max(...counts);
   return most > told ? xdata.clone().setUint(KEY.OPEN_FD_COUNT, most) : xdata;
+}
+
+/** For whoever has to know whether a name is the last one: a copy may have more, for a heal to take away. */
+function withFewestLinks(answer: Reply<"lookup">, asked: Args<"lookup">, replies: Replies): Reply<"lookup"> {
+  if (!asked.xdata?.has(KEY.FEWEST_LINKS)) return answer;
+  const counts = replies.map((reply) =>
+    reply?.ok && gfidEquals(reply.reply.stat.gfid, answer.stat.gfid) ? reply.reply.stat.nlink : undefined,
+  );
+  const fewest = Math.min(...counts.filter((count) => count !== undefined));
+  return { ...answer, xdata: (answer.xdata?.clone() ?? new Dict()).setUint(KEY.FEWEST_LINKS, fewest) };
 }
 
 function mostCommon(gfids: readonly Gfid[], replies: Replies): Gfid | undefined {

@@ -46,6 +46,8 @@ interface Base {
   readonly stat: Iatt;
   readonly blockSize: number;
   readonly extent: Extent;
+  /** Names on the copy with fewest. Others may have more only until they are healed. */
+  readonly fewestLinks: number;
   /** Fds on it, of all clients. */
   readonly openCount: number;
 }
@@ -107,7 +109,7 @@ export class Remover {
     const { below, files } = this.#context;
     const asked = files.find(loc.inode.gfid)?.size.asking();
     const fresh: Loc = loc.inode.linked ? loc : { ...loc, inode: new Inode() };
-    const xdata = askingAll(undefined).setInt(KEY.OPEN_FD_COUNT, 1);
+    const xdata = askingAll(undefined).setInt(KEY.OPEN_FD_COUNT, 1).setInt(KEY.FEWEST_LINKS, 1);
     try {
       const reply = await below.lookup(call, { loc: fresh, xdata });
       const { stat } = reply;
@@ -119,7 +121,8 @@ export class Remover {
       const inode = isKnown ? loc.inode : this.#inodeOf(stat);
       if (isKnown && asked !== undefined) files.find(stat.gfid)?.size.believe(asked, extent);
       const openCount = reply.xdata?.number(KEY.OPEN_FD_COUNT) ?? 1;
-      return { loc: { ...loc, inode }, stat, blockSize, extent, openCount };
+      const fewestLinks = reply.xdata?.number(KEY.FEWEST_LINKS) ?? stat.nlink;
+      return { loc: { ...loc, inode }, stat, blockSize, extent, fewestLinks, openCount };
     } catch (error) {
       if (error instanceof FopError && error.code === "ENOENT") return undefined;
       throw error;
@@ -138,10 +141,10 @@ export class Remover {
     const isOpen = base.openCount > 0 || (known?.opens ?? 0) > 0;
     // Room that the base file does not take is in other blocks, perhaps beyond the end.
     const isWhole = size <= base.blockSize && (known?.size.blocks ?? base.extent.blocks) <= base.stat.blocks;
-    const isLast = base.stat.nlink <= 1;
+    const isLast = base.fewestLinks <= 1;
     if (isWhole && !isOpen && !(isLast && (await shards.hasStray(base.stat.gfid)))) {
       const reply = await take(base);
-      if (isLast) this.#lost(base.stat.gfid);
+      if (isSurelyLast(base)) this.#lost(base.stat.gfid);
       return reply;
     }
     const lockCall = this.#lockCall(call);
@@ -151,7 +154,7 @@ export class Remover {
       now = await this.#find(call, base.loc);
       if (now === undefined) return await take(base);
       if (gfidEquals(now.stat.gfid, base.stat.gfid)) {
-        if (now.stat.nlink > 1) return await take(now);
+        if (now.fewestLinks > 1) return await take(now);
         const end = Math.max(size, now.extent.size);
         return await this.#markedTake(now, end, lockCall, () => take(now!));
       }
@@ -169,8 +172,11 @@ export class Remover {
       try {
         await this.#mark(directory, gfid, base.blockSize, size);
         const reply = await take();
-        this.#lost(gfid);
-        this.#cleaner.took(gfid);
+        // Where copies differ in names, cleaners wait until all say that the file is gone.
+        if (isSurelyLast(base)) {
+          this.#lost(gfid);
+          this.#cleaner.took(gfid);
+        }
         return reply;
       } catch (error) {
         // A marker of a file that has a name would stay for as long as that. Where copies may have lost the
@@ -255,6 +261,10 @@ export class Remover {
       log.warn("a lock on a marker could not be given back", { error });
     }
   }
+}
+
+function isSurelyLast({ stat, fewestLinks }: Base): boolean {
+  return stat.nlink <= 1 && fewestLinks <= 1;
 }
 
 function ignore(): void {}

@@ -55,6 +55,27 @@ describe("lookup", () => {
     expect(reply.xdata?.number(KEY.OPEN_FD_COUNT)).toBe(2);
   });
 
+  it("tells who asks how many names the copy with fewest has", async () => {
+    await using copies = await Copies.start({ options: { "read-subvolume-index": "0" } });
+    const { session } = copies;
+    const inode = await copies.file("f");
+    await copies.brick(0).link(inode, "left-over");
+    const told = async (): Promise<number | undefined> => {
+      const xdata = new Dict().setInt(KEY.FEWEST_LINKS, 1);
+      const { stat, xdata: reply } = await session.lookup("f", session.root, xdata);
+      expect(stat.nlink).toBe(2);
+      return reply?.number(KEY.FEWEST_LINKS);
+    };
+    expect(await told()).toBe(1);
+    for (const wire of copies.wires)
+      for (const { args } of wire.calls)
+        expect([...((args as Args<"lookup">).xdata?.keys() ?? [])]).not.toContain(KEY.FEWEST_LINKS);
+    await copies.brick(1).link(inode, "left-over");
+    await copies.brick(2).link(inode, "left-over");
+    expect(await told()).toBe(2);
+    expect((await session.lookup("f")).xdata?.has(KEY.FEWEST_LINKS)).toBe(false);
+  });
+
   it("is EIO when good copies have different objects under the name", async () => {
     await using copies = await Copies.start();
     const { session } = copies;

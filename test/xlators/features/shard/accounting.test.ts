@@ -12,6 +12,7 @@ import { type Fd, Inode } from "../../../../src/core/inode.ts";
 import { O_APPEND, O_RDWR, O_SYNC } from "../../../../src/core/open-flags.ts";
 import { settle } from "../../../support/fake-env.ts";
 import { Prng } from "../../../support/prng.ts";
+import { Session } from "../../../support/session.ts";
 import { until } from "../../../support/wait.ts";
 import { BLOCK, bytes, Rig } from "./rig.ts";
 
@@ -363,6 +364,31 @@ describe("two writers", () => {
       await rig.b.unlink("f");
       await rig.pass();
       expect(rig.hidden(), code).toEqual([]);
+    }
+  });
+
+  it("leave nothing of a file that one copy has under a name more when the last one is taken", async () => {
+    for (const take of ["unlink", "rename"] as const) {
+      await using rig = await Rig.start({ clients: 2 });
+      for (const name of ["f", "other"]) {
+        const fd = await rig.a.create(name);
+        await rig.a.write(fd, bytes(3 * BLOCK));
+        await rig.a.close(fd);
+      }
+      const [{ gfid }, other] = [await rig.a.inode("f"), await rig.a.inode("other")];
+      await rig.a.link(await rig.a.inode("f"), "left-over");
+      rig.a.wire.fewestLinks = 1;
+      if (take === "unlink") await rig.a.unlink("f");
+      else await rig.a.rename("other", "f");
+      await rig.pass();
+      // It is there by its gfid until that copy is healed.
+      expect(rig.blocksOf(gfid), take).toEqual([1, 2]);
+      await new Session(rig.graph.top).unlink("left-over");
+      const next = await rig.join();
+      await next.inode("f").catch(() => {});
+      await rig.pass();
+      const kept = [1, 2].map((block) => `${gfidText(other.gfid)}.${block}`);
+      expect(rig.hidden(), take).toEqual(kept);
     }
   });
 

@@ -7,6 +7,7 @@ import type { Call, ClientIdentity } from "../../../../src/core/call.ts";
 import { FopError } from "../../../../src/core/errors.ts";
 import { type Args, FOP_NAMES, type FopName, type Reply } from "../../../../src/core/fops.ts";
 import { type Gfid, gfidText } from "../../../../src/core/gfid.ts";
+import { KEY } from "../../../../src/core/keys.ts";
 import {
   defineXlator,
   exactly,
@@ -61,6 +62,8 @@ export class Wire extends Xlator {
   changesLeft: number | undefined;
   /** Runs before a fop is handed down; what it throws is the fop's answer. */
   before: ((one: Passed) => void | Promise<void>) | undefined;
+  /** What a lookup is to say is on its least copy, as replicate would say it. */
+  fewestLinks: number | undefined;
   readonly #client: ClientIdentity;
 
   constructor(init: XlatorInit) {
@@ -99,7 +102,9 @@ export class Wire extends Xlator {
     const one = { fop, args: args as Args<FopName> };
     await this.before?.(one);
     this.passed.push(one);
-    return wind(this.child, fop, { ...call, client: this.#client }, args);
+    const reply = await wind(this.child, fop, { ...call, client: this.#client }, args);
+    if (this.fewestLinks === undefined || args.xdata?.has(KEY.FEWEST_LINKS) !== true) return reply;
+    return { ...reply, xdata: reply.xdata!.clone().setUint(KEY.FEWEST_LINKS, this.fewestLinks) };
   }
 }
 
