@@ -8,6 +8,7 @@
  */
 
 import type { XlatorBase } from "../../src/core/xlator.ts";
+import type { Graph } from "../../src/graph/graph.ts";
 import { SetHealer } from "../../xlators/cluster/replicate/crawl/set-healer.ts";
 import { Replicate } from "../../xlators/cluster/replicate/replicate.ts";
 import { Shard } from "../../xlators/features/shard/shard.ts";
@@ -207,16 +208,17 @@ class Run {
     return found;
   }
 
-  /** A new client comes, removes what is left of removed files, and goes. */
+  /** A new client comes, removes what is left of removed files, and goes. It leaves alone what others remove. */
   async #sweep(): Promise<void> {
     const cluster = this.#cluster;
     if (!cluster.plan.stack?.shard) return;
+    for (const { name, running, graph } of cluster.clients)
+      if (running && graph) await cluster.until(removalsDone(graph), CALL_MS, `${name} has removed blocks`);
     const client = cluster.client(`sweeper-${cluster.clients.length}`);
     await cluster.until(client.start(), START_MS, `${client.name} starts`);
     const edge = new Edge(client.graph!.top, randomOf(this.#plan.seed, client.name), client.name);
     await cluster.until(edge.refresh(edge.root), START_MS, "the sweeper looks at the root");
-    const shard = client.graph!.xlators.find((xlator) => xlator instanceof Shard)!;
-    await cluster.until(shard.removalsDone(), START_MS, "the sweeper is done");
+    await cluster.until(removalsDone(client.graph!), START_MS, "the sweeper is done");
     await cluster.until(client.stop(), START_MS, "the sweeper stops");
   }
 
@@ -234,6 +236,10 @@ class Run {
     for (const what of [...callsLeft(cluster), ...lockTables(cluster), ...openFiles(cluster)])
       this.#model.fail(`after the end: ${what}`);
   }
+}
+
+async function removalsDone({ xlators }: Graph): Promise<void> {
+  await xlators.find((xlator) => xlator instanceof Shard)?.removalsDone();
 }
 
 /** The replicate translator of a graph. */
