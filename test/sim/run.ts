@@ -208,7 +208,7 @@ class Run {
     return found;
   }
 
-  /** A new client comes, removes what is left of removed files, and goes. It leaves alone what others remove. */
+  /** A new client comes, removes what is left of removed files, and goes; not what others are removing. */
   async #sweep(): Promise<void> {
     const cluster = this.#cluster;
     if (!cluster.plan.stack?.shard) return;
