@@ -22,7 +22,7 @@ import { type Asked, askForState } from "./inode-state.ts";
 import { isPrivateName } from "./private-names.ts";
 import type { ReadContext } from "./read.ts";
 import { withMetadata } from "./read.ts";
-import { nameLocked, type Readable } from "./readable.ts";
+import { healedFrom, nameLocked, type Readable } from "./readable.ts";
 import { isNameRemoved, isObjectRemoved, mayBeRemoved, removedError } from "./removed.ts";
 
 type Replies = Outcomes<Reply<"lookup">>;
@@ -219,12 +219,12 @@ export class Lookups {
       throw (set.hasQuorum(absences(replies)) ? mergedError(replies) : undefined) ?? noQuorum(set, "lookup");
     const { gfid } = first.reply.stat;
     const readable = states.learn(loc.inode, gfid, replies, asked);
-    const child = this.#readChild(call, loc, gfid, found, readable);
+    const child = this.#readChild(call, loc, gfid, replies, readable);
     const chosen = replies[child];
     if (!chosen?.ok) throw noQuorum(set, "lookup");
     const good = hasChild(readable.data & readable.metadata, child);
     const clean = (readable.accusedData | readable.accusedMetadata) === NO_CHILDREN;
-    const metadata = good ? undefined : replies[firstChild(readable.metadata)];
+    const metadata = good ? undefined : replies[this.#metadataChild(loc, child, replies, readable)];
     const { xdata } = metadata?.ok ? metadata.reply : chosen.reply;
     const parent = replies[this.#parentChild(loc, found)];
     return {
@@ -236,8 +236,9 @@ export class Lookups {
   }
 
   /** The copy whose attributes are answered. */
-  #readChild(call: Call, loc: Loc, gfid: Gfid, found: ChildSet, readable: Readable): number {
+  #readChild(call: Call, loc: Loc, gfid: Gfid, replies: Replies, readable: Readable): number {
     const { set, states, policy } = this.#context;
+    const found = successes(replies);
     const inode = { gfid, type: loc.inode.type };
     const good = readable.data & readable.metadata;
     if (good !== NO_CHILDREN) return policy.choose(inode, good);
@@ -245,10 +246,18 @@ export class Lookups {
       return policy.choose(inode, readable.data);
     const { splitBrainChoice } = states.peek(loc.inode);
     if (hasChild(found, splitBrainChoice)) return splitBrainChoice;
-    const data = firstChild(found & set.dataChildren);
+    const data = firstChild(readable.data || found & set.dataChildren);
     const anything = found === set.all || set.quorum.type === "none" || call.pid === PID.HEAL_TOOL;
     if (!anything || data < 0) throw this.#error("ENOTCONN", "the good copies are away");
     return data;
+  }
+
+  /** The copy whose owner, mode and xattrs are answered when the one that is read is not good; -1: its own. */
+  #metadataChild({ inode }: Loc, child: number, replies: Replies, readable: Readable): number {
+    const { set, states } = this.#context;
+    if (readable.metadata !== NO_CHILDREN) return firstChild(readable.metadata);
+    if (states.peek(inode).splitBrainChoice === child) return -1;
+    return firstChild(healedFrom(set, replies, "metadata"));
   }
 
   #parentChild({ parent }: Loc, found: ChildSet): number {

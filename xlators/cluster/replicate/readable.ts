@@ -9,9 +9,11 @@
 import type { Dict } from "../../../src/core/dict.ts";
 import { type Iatt, isDir } from "../../../src/core/iatt.ts";
 import { LOCK_KEY } from "../../../src/core/keys.ts";
-import { type Counts, decodeCounts } from "./changelog.ts";
+import { type Counts, decodeCounts, decodeRow, type Slot } from "./changelog.ts";
 import { type ChildSet, hasChild, NO_CHILDREN, withChild, withoutChild } from "./child-set.ts";
-import type { Outcomes } from "./fan-out.ts";
+import { direction, marksOf } from "./decide.ts";
+import { type Outcomes, successes } from "./fan-out.ts";
+import { quorumCount } from "./quorum.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 
 /** Reply: the brick knows this copy to be damaged (GlusterFS' bitrot-stub). */
@@ -59,6 +61,17 @@ export function readableOf(set: ReplicaSet, outcomes: Outcomes<CopyReply>): Read
     accusedData,
     accusedMetadata,
   };
+}
+
+/**
+ * Copies that a heal would take for good where none may be read: an arbiter that nobody blames, or those that
+ * too few blame to have missed what was acknowledged. None in a split brain.
+ */
+export function healedFrom(set: ReplicaSet, outcomes: Outcomes<CopyReply>, slot: Slot): ChildSet {
+  const rows = outcomes.map((outcome) =>
+    decodeRow(outcome?.ok ? outcome.reply.xdata : undefined, set.pendingKeys),
+  );
+  return direction(marksOf(rows, slot), successes(outcomes), slot, quorumCount(set.quorum)).sources;
 }
 
 /** Whether an answer counts locks on the inode: a transaction may be under way. */

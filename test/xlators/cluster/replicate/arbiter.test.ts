@@ -1,6 +1,7 @@
 /** Two copies and an arbiter: what it is sent, and who may go on with whom (spec translators.md 4.12). */
 
 import { describe, expect, it } from "vitest";
+import { Dict } from "../../../../src/core/dict.ts";
 import type { Args } from "../../../../src/core/fops.ts";
 import { SETATTR } from "../../../../src/core/iatt.ts";
 import { iovJoin } from "../../../../src/core/iovec.ts";
@@ -69,6 +70,20 @@ describe("an arbiter", () => {
     expect(await copies.marks(ARBITER, fd.inode)).toEqual(before);
     copies.wires[1]!.mend();
     await copies.session.write(fd, "3");
+  });
+
+  it("tells mode and xattrs where every other copy is blamed", async () => {
+    await using copies = await start();
+    const { inode } = await copies.session.create("f");
+    copies.wires[0]!.cut();
+    await copies.session.setattr(inode, SETATTR.MODE, { mode: 0o600 });
+    await copies.session.setxattr(inode, "user.a", "new");
+    // As a heal leaves it that lost the first copy before its end.
+    await copies.mark(0, inode, 1, [0, 1, 0]);
+    copies.wires[0]!.mend();
+    const { stat, xdata } = await copies.session.lookup("f", undefined, new Dict().setInt("user.a", 0));
+    expect(stat.mode & 0o777).toBe(0o600);
+    expect(xdata?.bytes("user.a")?.toString()).toBe("new");
   });
 
   it("clears no mark when it alone says yes", async () => {

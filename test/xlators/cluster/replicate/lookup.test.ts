@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { Dict } from "../../../../src/core/dict.ts";
 import type { Args } from "../../../../src/core/fops.ts";
 import { newGfid } from "../../../../src/core/gfid.ts";
+import { SETATTR } from "../../../../src/core/iatt.ts";
 import { Inode } from "../../../../src/core/inode.ts";
 import { KEY } from "../../../../src/core/keys.ts";
 import { Copies } from "./three-copies.ts";
@@ -133,6 +134,17 @@ describe("lookup", () => {
     await first.top.mkdir(first.call, { loc: first.at("d"), mode: 0o755, umask: 0, xdata: xdata() });
     await copies.env.clock.advance(100);
     expect((await looking).stat.gfid.equals(gfid)).toBe(true);
+  });
+
+  it("tells the mode of a copy that too few blame where all are blamed", async () => {
+    await using copies = await Copies.start();
+    const { session } = copies;
+    const inode = await copies.file("f");
+    copies.wires[0]!.cut();
+    await session.setattr(inode, SETATTR.MODE, { mode: 0o600 });
+    for (const blamed of [1, 2]) await copies.mark(0, inode, blamed, [0, 1, 0]);
+    copies.wires[0]!.mend();
+    expect((await session.lookup("f")).stat.mode & 0o777).toBe(0o600);
   });
 
   it("of a gfid that most copies lost says so", async () => {
