@@ -252,7 +252,7 @@ export class Lookups {
     return data;
   }
 
-  /** The copy whose owner, mode and xattrs are answered when the one that is read is not good; -1: its own. */
+  /** Whose owner, mode and xattrs are answered when the copy that is read is not good; -1: its own. */
   #metadataChild({ inode }: Loc, child: number, replies: Replies, readable: Readable): number {
     const { set, states } = this.#context;
     if (readable.metadata !== NO_CHILDREN) return firstChild(readable.metadata);
