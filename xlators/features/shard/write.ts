@@ -4,13 +4,12 @@
  *
  * Blocks are changed side by side; then the size on disk is raised if the range ends beyond it. A write
  * within a block that is known, below a size that is known, costs one writev, however old that knowledge is:
- * whoever cuts a file removes its blocks or shortens them. Only when the file of a block grew, or was gone,
- * the size is confirmed (file-size.ts); should the file have been cut, the data is written again while nobody
- * may cut it: what is acknowledged neither lies beyond the end nor is lost with it. Limit: a third client
- * that wrote more into a block that was cut, and has not raised the size yet, hides the cut from who believes
- * in an old size. Of a write that fails in a later block, what reached those before it is acknowledged as a
- * short one, as write(2) does. Differences of block counts come from the replies, which bricks make atomic by
- * WRITE_UPDATE_ATOMIC. O_SYNC and O_DSYNC hold for every block and for the size.
+ * whoever cuts a file removes its blocks or shortens them. Beside the look for another block the size is
+ * asked. When the file of a block grew, or was gone, the size is confirmed (file-size.ts); should the file
+ * have been cut, the data is written again while nobody may cut it: what is acknowledged neither lies beyond
+ * the end nor is lost with it. Limit: a third client that wrote more into a block that was cut, and has not
+ * raised the size yet, hides the cut from who believes in an old size. Of a write that fails later on, what
+ * is without a gap is acknowledged as a short one. O_SYNC and O_DSYNC hold for every block and for the size.
  */
 
 import type { Call } from "../../../src/core/call.ts";
@@ -30,6 +29,7 @@ import type { Shard } from "./shards.ts";
 
 /** Empty blocks that an allocation beyond the end may leave before it. */
 const GAP_MAX = 1024;
+/** Has bricks tell blocks before and after so that differences add up. */
 const ATOMIC = new Dict().setUint(KEY.WRITE_UPDATE_ATOMIC, 1);
 /** Flags of the caller's file that matter for blocks; the rest is about the base file. */
 const CARRIED = O_DIRECT | O_SYNC;
@@ -239,7 +239,7 @@ export class Writer {
       this.#account(file, undefined, piece, await change(fd, piece));
       return;
     }
-    const shard = shards.known(file, block) ?? (await shards.obtain(file, block, call));
+    const shard = shards.known(file, block) ?? (await this.#arrive(file, call, fd, piece));
     try {
       this.#account(file, shard, piece, await change(shard.fd, piece));
       return;
@@ -296,7 +296,8 @@ export class Writer {
     const root = asRoot(call);
     const given = args.flags | args.fd.flags;
     const flags = (given & CARRIED) | O_RDWR | O_LARGEFILE;
-    const shard = shards.known(file, block) ?? (await shards.obtain(file, block, call));
+    const piece = { block, offset, size: iovSize(data) };
+    const shard = shards.known(file, block) ?? (await this.#arrive(file, call, args.fd, piece));
     try {
       const reply = await below.writev(root, { fd: shard.fdFor(given), data, offset, flags, xdata });
       this.#account(file, shard, { offset, size: reply.size }, reply);
@@ -309,6 +310,25 @@ export class Writer {
     const reply = await below.writev(root, { fd: again.fdFor(given), data, offset, flags, xdata });
     this.#account(file, again, { offset, size: reply.size }, reply);
     return reply.size;
+  }
+
+  /**
+   * A block that is not known, for a change that ends within it. Where the size seems to cover that, another
+   * client may have cut the file since, and a third one made the block anew that has not said yet how long
+   * the file is.
+   */
+  async #arrive(
+    file: ShardFile,
+    call: Call,
+    fd: Fd,
+    { block, offset, size }: Pick<Piece, "block" | "offset" | "size">,
+  ): Promise<Shard> {
+    const isCovered = block * file.blockSize + offset + size <= file.size.size;
+    const asking = isCovered && !file.size.ownership.isHeld ? file.size.ask(fd) : undefined;
+    asking?.catch(ignore);
+    const shard = await this.#context.shards.obtain(file, block, call);
+    await asking;
+    return shard;
   }
 
   /** Another client took the block away; whoever made it anew may not have said yet how long the file is. */

@@ -62,6 +62,24 @@ describe("a client that writes where another one has just cut the file", () => {
     }
   });
 
+  it("raises it where a block that it sees for the first time was made anew since", async () => {
+    await using rig = await Rig.start({ clients: 3 });
+    const [a, b, c] = rig.clients as [Client, Client, Client];
+    const theirs = await b.create("f");
+    await b.write(theirs, bytes(3 * BLOCK));
+    const others = await c.open(await c.inode("f"));
+    const mine = await a.open(await a.inode("f"));
+    await b.top.ftruncate(b.call, { fd: theirs, offset: 100 });
+    const at = 2 * BLOCK + 50;
+    c.wire.before = ({ fop }) => {
+      if (fop === "finodelk") c.wire.changesLeft = 0;
+    };
+    await expect(c.write(others, bytes(400, 3), at - 50)).rejects.toThrow();
+    await a.write(mine, bytes(100, 2), at);
+    expect(rig.extent(mine.inode.gfid).size).toBe(at + 100);
+    expect((await b.read(theirs, at, 200)).equals(bytes(100, 2))).toBe(true);
+  });
+
   it("asks for no size when it writes over what is there", async () => {
     await using rig = await Rig.start({ clients: 2 });
     const mine = await rig.a.create("f");
