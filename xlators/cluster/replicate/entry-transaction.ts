@@ -28,6 +28,9 @@ import type { QuorumGate } from "./quorum-gate.ts";
 import type { ReadPolicy } from "./read-policy.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 
+/** Errors of copies that have the name, or have it not, other than the operation needs it. */
+const SAYS_OTHERWISE: ReadonlySet<ErrnoName> = new Set(["EEXIST", "ENOENT", "ESTALE", "ENOTDIR", "EISDIR"]);
+
 /** One operation: what it is and which names it is about. */
 export interface EntryPlan<F extends EntryFop> {
   readonly fop: F;
@@ -100,6 +103,8 @@ class EntryTransaction<F extends EntryFop> {
   /** Children that take part: fewer with each step that one of them fails. */
   #asked: ChildSet;
   #dirtied = false;
+  /** Copies that have another object under the name that was to be made. */
+  #others: ChildSet = NO_CHILDREN;
   /** By directory that changes, then by child: blame that the pre-op saw. */
   #rows: readonly (readonly (ChangelogRow | undefined)[])[] = [];
 
@@ -116,7 +121,7 @@ class EntryTransaction<F extends EntryFop> {
   async run(): Promise<{ reply: Reply<F>; good: ChildSet }> {
     const answers = await this.#operate();
     const outcomes = this.#sameGfid(answers);
-    const verdict = this.#judge(outcomes);
+    const verdict = this.#judge(outcomes, await this.#overruled(outcomes));
     const good = successes(outcomes);
     const marked = await this.#mark(verdict, outcomes);
     this.#learn(outcomes, verdict);
@@ -207,6 +212,7 @@ class EntryTransaction<F extends EntryFop> {
     const { fop } = this.#plan;
     return outcomes.map((outcome, child) => {
       if (!outcome?.ok || hasGfid(outcome.reply, wanted)) return outcome;
+      this.#others |= only(child);
       const message = "the name belongs to another object on this copy";
       const error = new FopError("EIO", { fop, xlator: this.#set.children[child]!.name, message });
       return { ok: false, error };
@@ -217,15 +223,38 @@ class EntryTransaction<F extends EntryFop> {
     return this.#plan.made ? this.#plan.args.xdata?.gfid(KEY.GFID_REQ) : undefined;
   }
 
-  #judge(outcomes: Outcomes<Reply<F>>): EntryVerdict {
+  /**
+   * The copies that did it, if all of them are behind others that have the name otherwise: another client
+   * changed it without them, and what this one knew of the directory was older. Where a rule of quorum has
+   * only one of the two sides be enough, it needs no asking.
+   */
+  async #overruled(outcomes: Outcomes<Reply<F>>): Promise<ChildSet> {
+    const set = this.#set;
+    const done = successes(outcomes);
+    let refusing = NO_CHILDREN;
+    for (const [child, code] of this.#errors(outcomes)) if (SAYS_OTHERWISE.has(code)) refusing |= only(child);
+    if (!set.hasQuorum(done) || !set.hasQuorum(refusing)) return NO_CHILDREN;
+    for (const { parent } of this.#plan.changed) this.#context.states.expire(parent);
+    const behind = await this.#behind();
+    return (done & ~behind) === NO_CHILDREN && (refusing & ~behind) !== NO_CHILDREN ? done : NO_CHILDREN;
+  }
+
+  #errors(outcomes: Outcomes<Reply<F>>): Map<number, ErrnoName> {
     const errors = new Map<number, ErrnoName>();
     for (const [child, outcome] of outcomes.entries())
-      if (outcome?.ok === false) errors.set(child, outcome.error.code);
+      if (outcome?.ok === false)
+        errors.set(child, hasChild(this.#others, child) ? "EEXIST" : outcome.error.code);
+    return errors;
+  }
+
+  #judge(outcomes: Outcomes<Reply<F>>, overruled: ChildSet): EntryVerdict {
+    const errors = this.#errors(outcomes);
     const set = this.#set;
     const verdict = entryVerdict({
       all: set.all,
       asked: this.#asked,
       succeeded: successes(outcomes),
+      overruled,
       errors,
       dirtied: this.#dirtied,
       quorumRules: set.quorum.type !== "none",

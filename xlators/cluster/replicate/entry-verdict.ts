@@ -13,6 +13,8 @@ export interface EntryOutcome {
   /** Children that took part: locked, and their pre-op went well. Those that were not sent it did nothing. */
   readonly asked: ChildSet;
   readonly succeeded: ChildSet;
+  /** `succeeded`, when all of them turned out to be behind copies that refused it; none otherwise. */
+  readonly overruled: ChildSet;
   /** Of the children that were sent it and failed. */
   readonly errors: ReadonlyMap<number, ErrnoName>;
   /** The pre-op raised dirty on `asked`. */
@@ -41,13 +43,14 @@ const UNCERTAIN: ReadonlySet<ErrnoName> = new Set(["ENOTCONN", "EIO", "ETIMEDOUT
 /**
  * The table of spec 4.4, with what it leaves open: when a quorum refuses, nothing happened, and a copy that
  * did it nevertheless is blamed, so that its heal undoes it; GlusterFS leaves such a copy dirty, and its heal
- * then spreads what the caller was told to have failed.
+ * then spreads what the caller was told to have failed. So it is, with or without a rule of quorum, when all
+ * that did it had missed what others refuse it for.
  *
  * A copy that answers ENOTEMPTY has names that the others have not. With a rule of quorum none of these names
  * can ever have been acknowledged, and the copy is blamed as any other; without one it did nothing wrong.
  */
 export function entryVerdict(outcome: EntryOutcome): EntryVerdict {
-  const { all, asked, succeeded, dirtied, quorumRules } = outcome;
+  const { all, asked, succeeded, overruled, dirtied, quorumRules } = outcome;
   const enough = (children: ChildSet): boolean =>
     quorumRules ? outcome.hasQuorum(children) : children !== NO_CHILDREN;
   const uncertain = failedWith(outcome, (code) => UNCERTAIN.has(code));
@@ -58,13 +61,14 @@ export function entryVerdict(outcome: EntryOutcome): EntryVerdict {
     blamed: NO_CHILDREN,
     dirty: dirtied ? -1 : 0,
   };
+  const refused = asked & ~succeeded & ~uncertain;
+  if (overruled !== NO_CHILDREN) return { ...undo, markOn: refused, blamed: succeeded | uncertain };
   if (enough(succeeded)) {
     const spared = quorumRules ? NO_CHILDREN : failedWith(outcome, (code) => code === "ENOTEMPTY");
     const good = succeeded | spared;
     const blamed = all & ~good;
     return blamed === NO_CHILDREN ? { ...undo, ok: true } : { ...undo, ok: true, markOn: good, blamed };
   }
-  const refused = asked & ~succeeded & ~uncertain;
   if (refused === asked) return undo;
   if (quorumRules && enough(refused)) return { ...undo, markOn: refused, blamed: succeeded | uncertain };
   // To blame the many for what only few did would be a split brain in the making.

@@ -3,8 +3,10 @@
 import { describe, expect, it } from "vitest";
 import type { Args, FopName } from "../../../../src/core/fops.ts";
 import { gfidOf } from "../../../../src/core/gfid.ts";
+import { S_IFREG } from "../../../../src/core/iatt.ts";
 import { Inode } from "../../../../src/core/inode.ts";
 import { inLockOrder, type LockedName } from "../../../../xlators/cluster/replicate/entry-locks.ts";
+import { SecondClient } from "./second-client.ts";
 import { Copies, type Wire } from "./three-copies.ts";
 
 function lockCalls(wire: Wire): string[] {
@@ -145,6 +147,31 @@ describe("operations on names", () => {
     expect(copies.wires.map((wire) => wire.count("mkdir"))).toEqual([2, 1, 2]);
     for (const index of [0, 2]) expect(await copies.marks(index, dir)).toEqual({ 1: [0, 0, 1] });
     expect(await copies.marks(1, dir)).toEqual({});
+  });
+
+  it("do not count on a copy alone that missed what another client did just now", async () => {
+    const options = { "quorum-type": "none" };
+    await using copies = await Copies.start({ options });
+    const { session } = copies;
+    await copies.file("gone");
+    await using second = await SecondClient.start(copies, options);
+    await second.session.lookup("gone");
+    // So that it believes to know the directory.
+    await second.session.mkdir("d");
+    copies.wires[2]!.cut();
+    const made = await copies.file("made");
+    await session.unlink("gone");
+    const count = (await copies.marks(0, session.root))[2];
+    await expect(second.session.mknod("made", S_IFREG | 0o644)).rejects.toMatchObject({ code: "EEXIST" });
+    await expect(second.session.unlink("gone")).rejects.toMatchObject({ code: "ENOENT" });
+    expect(await copies.marks(2, session.root)).toEqual({});
+    for (const index of [0, 1]) {
+      const marks = await copies.marks(index, session.root);
+      expect(Object.keys(marks)).toEqual(["2"]);
+      expect(marks[2]![2]).toBeGreaterThan(count![2]);
+    }
+    expect((await second.session.lookup("made")).stat.gfid.equals(made.gfid)).toBe(true);
+    await expect(second.session.lookup("gone")).rejects.toMatchObject({ code: "ENOENT" });
   });
 
   it("open what is there when all copies have the same", async () => {

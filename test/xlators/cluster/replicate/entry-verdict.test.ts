@@ -48,6 +48,14 @@ const WITH_QUORUM: readonly Row[] = [
   [["ENOTEMPTY", "ENOTEMPTY", "ENOTEMPTY"], true, false, 0, ALL, -1],
 ];
 
+/** Those that did it had missed what the others refuse it for. */
+const OVERRULED: readonly Row[] = [
+  [["+", "EEXIST", "EEXIST"], false, false, 0b001, 0b110, 0],
+  [["+", "EEXIST", "-"], true, false, 0b001, 0b010, -1],
+  [["+", "+", "ENOENT"], true, false, 0b011, 0b100, -1],
+  [["+", "ENOENT", "EIO"], false, false, 0b101, 0b010, 0],
+];
+
 const WITHOUT: readonly Row[] = [
   [["+", "EIO", "EIO"], false, true, 0b110, 0b001, 0],
   [["+", "EIO", "-"], true, true, 0b110, 0b001, -1],
@@ -55,7 +63,7 @@ const WITHOUT: readonly Row[] = [
   [["EIO", "ENOSPC", "-"], true, false, 0, 0, 0],
 ];
 
-function judge(row: Row, type: "auto" | "none"): Row {
+function judge(row: Row, type: "auto" | "none", isOverruled = false): Row {
   const [answers, dirtied] = row;
   const errors = new Map<number, ErrnoName>();
   let succeeded = 0;
@@ -70,6 +78,7 @@ function judge(row: Row, type: "auto" | "none"): Row {
     all: ALL,
     asked,
     succeeded,
+    overruled: isOverruled ? succeeded : 0,
     errors,
     dirtied,
     quorumRules: type !== "none",
@@ -85,6 +94,10 @@ describe("marks after an operation on names", () => {
 
   it("without", () => {
     expect(WITHOUT.map((row) => judge(row, "none"))).toEqual(WITHOUT);
+  });
+
+  it("when all that did it were behind", () => {
+    expect(OVERRULED.map((row) => judge(row, "none", true))).toEqual(OVERRULED);
   });
 });
 
