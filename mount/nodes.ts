@@ -12,6 +12,7 @@ import { S_IFDIR } from "../src/core/iatt.ts";
 import type { Inode, InodeTable } from "../src/core/inode.ts";
 import type { Backing } from "./dev-fuse/passthrough.ts";
 import type { FileHandle } from "./handles.ts";
+import type { PendingTimes } from "./requests/page-times.ts";
 
 export class Node {
   readonly id: number;
@@ -24,6 +25,8 @@ export class Node {
   changes = 0;
   /** Open files of this inode, newest last. */
   readonly open: FileHandle[] = [];
+  /** Times that the kernel has told and the volume does not know yet. */
+  pendingTimes: PendingTimes | undefined;
   /** The brick's file, while open handles let the kernel use it. */
   backing: Backing | undefined;
   names: Map<string, Node> | undefined;

@@ -32,6 +32,7 @@ import { BODY, type KernelRequest } from "./dev-fuse/request.ts";
 import { type FileHandle, HandleTable, openHandle } from "./handles.ts";
 import { type Node, NodeTable } from "./nodes.ts";
 import { directIoMode, type MountOptions } from "./options.ts";
+import { PageTimes } from "./requests/page-times.ts";
 import { WriteRuns } from "./requests/write-runs.ts";
 
 const RANDOM_BYTES = 4096;
@@ -54,6 +55,8 @@ export class MountState {
   readonly callers: Callers;
   /** Where WRITEs that came together meet. */
   readonly writeRuns: WriteRuns;
+  /** Times that the kernel keeps for its pages. */
+  readonly pageTimes: PageTimes;
   /** SETLKW requests that wait, by the kernel's number. */
   readonly lockWaits = new Map<number, AbortController>();
   /** Asks the kernel to forget a name, and with it the inode if nothing uses it. Set by an edge that can. */
@@ -79,6 +82,7 @@ export class MountState {
     this.inodes = inodes;
     this.nodes = new NodeTable(inodes, subdir ?? inodes.root);
     this.writeRuns = new WriteRuns(top);
+    this.pageTimes = new PageTimes(env.clock, this.log);
     this.callers = new Callers(env.clock, options["gid-timeout"]);
   }
 

@@ -9,7 +9,7 @@
  */
 
 import { Deferred } from "../../src/core/concurrency.ts";
-import type { Clock } from "../../src/core/env.ts";
+import type { Clock, Env } from "../../src/core/env.ts";
 import { ERRNO, type ErrnoName, UserError } from "../../src/core/errors.ts";
 import type { FopMeter } from "../../src/core/fop-meter.ts";
 import type { IoVec, Lease } from "../../src/core/iovec.ts";
@@ -34,12 +34,6 @@ import { RequestPool } from "./request-pool.ts";
 const POLLED_WRITES_MAX = 1;
 const WRITE_ANSWER_BYTES = OUT_HEADER_BYTES + 8;
 
-/** Who wants to know how long requests took, and by which clock. */
-export interface ChannelMeter {
-  readonly meter: FopMeter;
-  readonly clock: Clock;
-}
-
 export interface ChannelHandler {
   /** Everything but INIT. */
   dispatch(request: KernelRequest): void;
@@ -58,7 +52,9 @@ export class Channel implements ReplySink {
   readonly #options: MountOptions;
   readonly #handler: ChannelHandler;
   readonly #log: Logger;
-  readonly #meter: ChannelMeter | undefined;
+  readonly #clock: Clock;
+  /** Who wants to know how long requests took. */
+  readonly #meter: FopMeter | undefined;
   readonly #requests: RequestPool;
   readonly #cores: CoreWait;
   #stream: FdStream | undefined;
@@ -74,15 +70,16 @@ export class Channel implements ReplySink {
     fd: number,
     options: MountOptions,
     handler: ChannelHandler,
-    log: Logger,
-    meter?: ChannelMeter,
+    { clock, log }: Pick<Env, "clock" | "log">,
+    meter?: FopMeter,
     cores = new CoreWait(ownCounts()),
   ) {
     this.#cores = cores;
+    this.#clock = clock;
     this.#meter = meter;
     this.#fd = fd;
     this.#options = options;
-    this.#requests = new RequestPool(this, maxWriteBytes(options));
+    this.#requests = new RequestPool(this, maxWriteBytes(options), clock);
     this.#handler = handler;
     this.#log = log;
     this.closed = this.#closed.promise;
@@ -161,7 +158,7 @@ export class Channel implements ReplySink {
       this.#countWrite(1);
       request.inCompany = this.#writes > 1;
     }
-    if (this.#meter !== undefined) request.beganMs = this.#meter.clock.nowMs();
+    if (this.#meter !== undefined) request.beganMs = this.#clock.nowMs();
     if (request.words[HEADER_IN.len] !== count) {
       this.#log.error("message of wrong length from /dev/fuse", { length: count });
       request.refuse("EIO");
@@ -221,12 +218,12 @@ export class Channel implements ReplySink {
     this.#requests.give(request);
   }
 
-  #measure({ meter, clock }: ChannelMeter, request: KernelRequest, failed: boolean, bytes: number): void {
+  #measure(meter: FopMeter, request: KernelRequest, failed: boolean, bytes: number): void {
     const { opcode } = request;
     const fop = FOP_OF_OPCODE[opcode];
     if (fop === undefined) return;
     const written = opcode === OPCODE.WRITE && !failed ? request.outWords[BODY]! : bytes;
-    meter.record(fop, clock.nowMs() - request.beganMs, failed, written);
+    meter.record(fop, this.#clock.nowMs() - request.beganMs, failed, written);
   }
 
   #ended(error: unknown): void {

@@ -90,8 +90,8 @@ class DevFuseEdge implements Edge, EventSink {
           state.passthrough = new Passthrough(kernelBackings(mounted.fd), state.top, forWriters, log);
         },
       },
-      log,
-      meter && { meter, clock: state.env.clock },
+      { clock: state.env.clock, log },
+      meter,
     );
     state.forgetAboutNames = (parent, name) => this.#notifier.invalidateEntry(parent, name);
   }

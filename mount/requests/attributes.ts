@@ -6,6 +6,7 @@
  */
 
 import type { Call } from "../../src/core/call.ts";
+import type { Args, Reply } from "../../src/core/fops.ts";
 import { hasSetId, type Iatt, SETATTR, ZERO_IATT } from "../../src/core/iatt.ts";
 import {
   FATTR,
@@ -23,6 +24,10 @@ import { type FileHandle, openHandle } from "../handles.ts";
 import type { Node } from "../nodes.ts";
 import { byLocOrHandle, isGone, type MountState, staleIfMissing } from "../state.ts";
 import { safe, stripSetId } from "./files.ts";
+import { isOfPages } from "./page-times.ts";
+
+/** What a SETATTR asks for besides a size. */
+type Change = Pick<Args<"setattr">, "stat" | "valid">;
 
 export async function getattr(state: MountState, request: KernelRequest): Promise<number> {
   const node = state.node(request);
@@ -46,6 +51,8 @@ async function attributes(
   node: Node,
   named: FileHandle | undefined,
 ): Promise<Iatt> {
+  const settling = state.pageTimes.settle(node);
+  if (settling) await settling;
   const handle = named ?? openHandle(node);
   if (handle !== undefined) {
     try {
@@ -69,6 +76,14 @@ export async function setattr(state: MountState, request: KernelRequest): Promis
   const node = state.node(request);
   const call = state.call(request);
   const valid = request.words[IN.setattr.valid]!;
+  if (state.writebackCache && isOfPages(valid)) {
+    const times = wantedChange(request, valid);
+    state.pageTimes.keep(node, () => change(state, call, node, times));
+    // The kernel does not look at the attributes of this answer.
+    return state.putAttr(request, node, { ...ZERO_IATT, gfid: node.inode.gfid, mode: node.mode });
+  }
+  const settling = state.pageTimes.settle(node);
+  if (settling) await settling;
   const handle = state.namedHandle(request, (valid & FATTR.FH) !== 0);
   let stat: Iatt | undefined;
   if ((valid & FATTR.SIZE) !== 0) {
@@ -76,17 +91,18 @@ export async function setattr(state: MountState, request: KernelRequest): Promis
     if ((valid & FATTR.KILL_SUIDGID) !== 0 && hasSetId(stat.mode))
       stat = await stripSetId(state, call, node, handle?.fd, stat.mode);
   }
-  const change = wantedChange(request, valid);
-  if (change.valid !== 0) {
-    const reply = await byLocOrHandle(
-      node,
-      (loc) => state.top.setattr(call, { loc, ...change }),
-      (open) => state.top.fsetattr(call, { fd: open.fd, ...change }),
-    );
-    stat = reply.post;
-  }
+  const wanted = wantedChange(request, valid);
+  if (wanted.valid !== 0) stat = (await change(state, call, node, wanted)).post;
   stat ??= await attributes(state, call, node, handle);
   return state.putAttr(request, node, stat);
+}
+
+function change(state: MountState, call: Call, node: Node, wanted: Change): Promise<Reply<"setattr">> {
+  return byLocOrHandle(
+    node,
+    (loc) => state.top.setattr(call, { loc, ...wanted }),
+    ({ fd }) => state.top.fsetattr(call, { fd, ...wanted }),
+  );
 }
 
 async function resize(
@@ -113,7 +129,7 @@ async function resize(
   }
 }
 
-function wantedChange(request: KernelRequest, asked: number): { stat: Iatt; valid: number } {
+function wantedChange(request: KernelRequest, asked: number): Change {
   const { words } = request;
   const at = IN.setattr;
   let valid = 0;

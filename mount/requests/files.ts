@@ -207,6 +207,8 @@ export async function stripSetId(
 export async function flush(state: MountState, request: KernelRequest): Promise<number> {
   const handle = state.file(request, IN.flush.fh);
   const call = state.callWithOwner(request, IN.flush.lockOwner);
+  const settling = state.pageTimes.settle(handle.node);
+  if (settling) await settling;
   await state.top.flush(call, { fd: handle.fd });
   const owner = call.lkOwner.toString("latin1");
   for (const other of handle.node.open) other.lockOwners.delete(owner);
@@ -220,6 +222,7 @@ export async function release(state: MountState, request: KernelRequest): Promis
   state.handles.remove(fh);
   state.passthrough?.released(handle);
   await releaseLocks(state, state.call(request), handle);
+  await state.pageTimes.settleQuietly(handle.node);
   await state.top.release(handle.fd);
   return 0;
 }
@@ -230,8 +233,14 @@ export function fsync(state: MountState, request: KernelRequest): void {
     request.refuse("EBADF");
     return;
   }
+  const { fd } = handle;
+  const call = state.call(request);
   const datasync = (request.words[IN.fsync.flags]! & FSYNC_FDATASYNC) !== 0;
-  state.top.fsync(state.call(request), { fd: handle.fd, datasync }).then(request.replyEmpty, request.fail);
+  const settling = state.pageTimes.settle(handle.node);
+  const syncing = settling
+    ? settling.then(() => state.top.fsync(call, { fd, datasync }))
+    : state.top.fsync(call, { fd, datasync });
+  syncing.then(request.replyEmpty, request.fail);
 }
 
 export async function fallocate(state: MountState, request: KernelRequest): Promise<number> {

@@ -434,6 +434,65 @@ describe("SETATTR", () => {
     expect(attr.readBigUInt64LE(16 + 8)).toBe(77n);
   });
 
+  describe("of times that the kernel keeps for its pages", () => {
+    /** MTIME, CTIME and the handle it writes pages through: what no system call asks for. */
+    const OF_PAGES = 0x20 | 0x400 | 0x40;
+
+    async function withTimes(): Promise<{ mount: MountedGraph; node: number; fh: number }> {
+      const mount = await mounted(["kernel-writeback-cache"]);
+      mount.state.writebackCache = true;
+      const { node, fh } = await mount.create("f");
+      mount.spy.take();
+      for (const mtime of [1000, 2000, 3000])
+        await mount.kernel.ok(OP.SETATTR, node, setattr(OF_PAGES, { fh, mtime }));
+      expect(mount.spy.take()).toEqual([]);
+      return { mount, node, fh };
+    }
+
+    it.each([
+      ["FLUSH", 25, (fh: number) => [u64(fh), u32(0, 0), u64(0)], "flush"],
+      ["FSYNC", OP.FSYNC, (fh: number) => [u64(fh), u32(0, 0)], "fsync"],
+      ["GETATTR", OP.GETATTR, (fh: number) => [u32(1, 0), u64(fh)], "fstat"],
+      ["RELEASE", 18, (fh: number) => [u64(fh), u32(0, 0), u64(0)], "release"],
+      ["another SETATTR", OP.SETATTR, (fh: number) => setattr(1, { fh, mode: 0o100600 }), "setattr"],
+    ] as const)("tells the last ones before a %s is served", async (_name, opcode, body, fop) => {
+      const { mount, node, fh } = await withTimes();
+      await mount.kernel.ok(opcode, node, body(fh));
+      expect(mount.spy.seen.map((seen) => seen.fop)).toEqual(["setattr", fop]);
+      expect(mount.spy.seen[0]!.args).toMatchObject({ stat: { mtime: 3000, mtimeNsec: 5 } });
+      await mount.env.clock.advance(10_000);
+      expect(mount.spy.take()).toEqual(["setattr", fop]);
+    });
+
+    it("tells them after a second in any case, and says so when the volume refuses", async () => {
+      const { mount, node, fh } = await withTimes();
+      await mount.env.clock.advance(999);
+      expect(mount.spy.take()).toEqual([]);
+      await mount.env.clock.advance(1);
+      expect(mount.spy.take()).toEqual(["setattr"]);
+      await mount.kernel.ok(OP.SETATTR, node, setattr(OF_PAGES, { fh, mtime: 4000 }));
+      mount.spy.answer("setattr", () => Promise.reject(new FopError("EROFS")));
+      await mount.env.clock.advance(1000);
+      expect(mount.env.log.lines.at(-1)).toMatchObject({ level: "warn" });
+    });
+
+    it("fails the FSYNC whose times the volume refuses", async () => {
+      const { mount, node, fh } = await withTimes();
+      mount.spy.answer("setattr", () => Promise.reject(new FopError("EIO")));
+      expect((await mount.kernel.send(OP.FSYNC, node, [u64(fh), u32(0, 0)])).code).toBe("EIO");
+    });
+
+    it("does so only where the kernel keeps times, and for nobody else's", async () => {
+      const mount = await mounted();
+      const { node, fh } = await mount.create("f");
+      mount.spy.take();
+      await mount.kernel.ok(OP.SETATTR, node, setattr(OF_PAGES, { fh, mtime: 1 }));
+      mount.state.writebackCache = true;
+      await mount.kernel.ok(OP.SETATTR, node, setattr(0x20 | 0x400, { mtime: 2 }));
+      expect(mount.spy.take()).toEqual(["setattr", "setattr"]);
+    });
+  });
+
   it("refuses a size past 2^53", async () => {
     const mount = await mounted();
     const { node, fh } = await mount.create("f");

@@ -8,6 +8,7 @@ import { SILENT } from "../../src/core/log.ts";
 import { EVENT_LOOP } from "../../src/os/busy-poll.ts";
 import { CoreWait } from "../../src/os/core-wait.ts";
 import { setNonblocking, socketPair } from "../../src/os/fuse-dev.ts";
+import { FakeClock } from "../support/fake-env.ts";
 import { until } from "../support/wait.ts";
 
 const MESSAGE_BYTES = 80;
@@ -27,7 +28,8 @@ describe("the channel and polling", () => {
     waitedNs = 1;
     const handler = { dispatch: (request: KernelRequest) => void dispatched.push(request), agreed: () => {} };
     const cores = new CoreWait(() => `0 ${waitedNs} 0`);
-    channel = new Channel(device, defaultMountOptions(), handler, SILENT, undefined, cores);
+    const env = { clock: new FakeClock(), log: SILENT };
+    channel = new Channel(device, defaultMountOptions(), handler, env, undefined, cores);
     channel.start();
   });
 
