@@ -127,7 +127,8 @@ class EntryTransaction<F extends EntryFop> {
     this.#learn(outcomes, verdict);
     if (!verdict.ok || (verdict.blamed !== NO_CHILDREN && !this.#set.hasQuorum(marked & good))) {
       this.#closeFailed(successes(answers));
-      throw mergedError(outcomes) ?? noQuorum(this.#set, this.#plan.fop);
+      const told = verdict.ok || verdict.inDoubt ? withoutRefusals(outcomes) : outcomes;
+      throw mergedError(told) ?? noQuorum(this.#set, this.#plan.fop);
     }
     return { reply: this.#reply(outcomes, good), good };
   }
@@ -389,6 +390,13 @@ class EntryTransaction<F extends EntryFop> {
     if (!outcome?.ok) throw noQuorum(this.#set, this.#plan.fop);
     return outcome.reply;
   }
+}
+
+/** What becomes of the name is in doubt: that some copies have it, or have it not, is then no answer. */
+function withoutRefusals<R>(outcomes: Outcomes<R>): Outcomes<R> {
+  return outcomes.map((outcome) =>
+    outcome?.ok === false && SAYS_OTHERWISE.has(outcome.error.code) ? undefined : outcome,
+  );
 }
 
 function hasGfid(reply: object, gfid: Gfid): boolean {

@@ -29,6 +29,8 @@ export interface EntryVerdict {
   readonly ok: boolean;
   /** Neither did enough copies do it nor did enough refuse it: a heal has to look. */
   readonly lostQuorum: boolean;
+  /** Not ok, and not refused by a quorum either: it may come to be as if it had been done. */
+  readonly inDoubt: boolean;
   /** Where the post-op goes; none: there is no post-op. */
   readonly markOn: ChildSet;
   /** Whose pending entry count is raised there. */
@@ -57,6 +59,7 @@ export function entryVerdict(outcome: EntryOutcome): EntryVerdict {
   const undo: EntryVerdict = {
     ok: false,
     lostQuorum: false,
+    inDoubt: false,
     markOn: dirtied ? asked : NO_CHILDREN,
     blamed: NO_CHILDREN,
     dirty: dirtied ? -1 : 0,
@@ -72,7 +75,8 @@ export function entryVerdict(outcome: EntryOutcome): EntryVerdict {
   if (refused === asked) return undo;
   if (quorumRules && enough(refused)) return { ...undo, markOn: refused, blamed: succeeded | uncertain };
   // To blame the many for what only few did would be a split brain in the making.
-  const lost = { ...undo, lostQuorum: succeeded !== NO_CHILDREN, markOn: NO_CHILDREN, dirty: 0 };
+  const lostQuorum = succeeded !== NO_CHILDREN;
+  const lost = { ...undo, lostQuorum, inDoubt: true, markOn: NO_CHILDREN, dirty: 0 };
   return dirtied || succeeded === NO_CHILDREN ? lost : { ...lost, markOn: succeeded, dirty: 1 };
 }
 

@@ -242,6 +242,23 @@ describe("operations on names", () => {
     expect(await copies.brick(0).exists("f")).toBe(false);
   });
 
+  it("do not say that there is no such name when some copies had it and too few lost it", async () => {
+    await using copies = await Copies.start();
+    const { session } = copies;
+    await copies.file("f");
+    await copies.brick(1).unlink("f");
+    copies.errors[2]!.failNext("unlink", "EIO");
+    await expect(session.unlink("f")).rejects.toMatchObject({ code: "EIO" });
+    expect(await copies.brick(0).exists("f")).toBe(false);
+    expect(await copies.brick(2).exists("f")).toBe(true);
+    // One that does not answer may have done it: the other one's word is not enough.
+    await copies.file("g");
+    await copies.brick(0).unlink("g");
+    copies.errors[1]!.failNext("unlink", "EIO");
+    copies.errors[2]!.failNext("unlink", "EIO");
+    await expect(session.unlink("g")).rejects.toMatchObject({ code: "EIO" });
+  });
+
   it("do not ask an arbiter whose word would be the only one", async () => {
     await using copies = await Copies.start({ options: { "arbiter-count": "1" } });
     const { session } = copies;
