@@ -76,6 +76,7 @@ export class Lookups {
       const patient = tries < LOCKED_TRIES_MAX && nameLocked(replies);
       if (!patient && (await this.#nameDiffers(call, loc.parent, replies))) {
         await this.#healName(call, loc.parent, loc.name, args.xdata?.gfid(KEY.GFID_REQ));
+        this.#context.states.expire(loc.parent);
         replies = await this.#ask(call, args);
       }
       const answer = await this.#decide(call, loc, replies, asked);

@@ -446,6 +446,38 @@ describe("name heal", () => {
     expect(await gfidsOn(copies)).toEqual([wanted, wanted, wanted]);
   });
 
+  it.each(["on", "off"])(
+    "blames a copy that may lose a name meanwhile (granular-entry-heal %s)",
+    async (granular) => {
+      await using copies = await startCopies({ options: { "granular-entry-heal": granular } });
+      const { root } = copies.session;
+      await nameOn(copies, [0], "a");
+      await nameOn(copies, [1, 2], "b");
+      const [, wanted] = await gfidsOn(copies);
+      copies.errors[0]!.failNext("mknod", "ENOSPC");
+      expect((await byName(copies)).outcome).toBe("failed");
+      expect(await gfidsOn(copies)).toEqual([undefined, wanted, wanted]);
+      for (const index of [1, 2]) expect(await copies.marks(index, root)).toEqual({ 0: [0, 0, 1] });
+      expect((await heal(copies, root)).outcome).toBe("healed");
+      expect(await gfidsOn(copies)).toEqual([wanted, wanted, wanted]);
+      await expectUnmarked(copies, root);
+    },
+  );
+
+  it("takes nothing away where blame finds no room", async () => {
+    await using copies = await startCopies();
+    const { root } = copies.session;
+    await nameOn(copies, [0], "a");
+    await nameOn(copies, [1, 2], "b");
+    const before = await gfidsOn(copies);
+    copies.errors[2]!.failNext("xattrop", "ENOSPC");
+    expect((await byName(copies)).outcome).toBe("failed");
+    expect(await gfidsOn(copies)).toEqual(before);
+    await expectUnmarked(copies, root);
+    expect((await byName(copies)).outcome).toBe("healed");
+    await expectUnmarked(copies, root);
+  });
+
   it.each<[string, NameHealOptions["resolution"], string]>([
     ["bigger-file", { kind: "bigger-file" }, "longest of all"],
     ["latest-mtime", { kind: "latest-mtime" }, "newest"],
