@@ -12,8 +12,11 @@ export interface DiskIo {
   readonly kind: "io_uring" | "pool";
   /** Fills the buffers from `offset`; bytes read, fewer at the end of the file. */
   readv(fd: number, data: IoVec, offset: number): Promise<number>;
-  /** Bytes written; fewer only when the file system stopped (full, limit). */
-  writev(fd: number, data: IoVec, offset: number): Promise<number>;
+  /**
+   * Bytes written; fewer only when the file system stopped (full, limit). `uncached`, where engine, kernel
+   * and file system can: the way to the disk begins at once, and then the pages do not stay in memory.
+   */
+  writev(fd: number, data: IoVec, offset: number, uncached?: boolean): Promise<number>;
   /** Returns when the file (its data and what is needed to find it, with `datasync`) is on the disk. */
   fsync(fd: number, datasync: boolean): Promise<void>;
 }

@@ -6,6 +6,8 @@ import { afterAll, describe, expect, it } from "vitest";
 import { EVENT_LOOP } from "../../src/os/busy-poll.ts";
 import { type DiskIo, openDiskIo } from "../../src/os/disk-io.ts";
 import { alignedBuffer, BufferPool, isAligned } from "../../src/os/memory.ts";
+import { cachedBytes, whyCached } from "../support/page-cache.ts";
+import { until } from "../support/wait.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "mortar-disk-io-"));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
@@ -15,6 +17,29 @@ afterAll(() => rmSync(dir, { recursive: true, force: true }));
  */
 const engines: DiskIo[] = [openDiskIo("pool")];
 if (openDiskIo("auto").kind === "io_uring") engines.push(openDiskIo("auto"));
+
+describe("writes without the cache", () => {
+  const io = openDiskIo("auto");
+  const reason = whyCached(dir);
+
+  it.skipIf(reason !== undefined)(
+    `leave no pages behind${reason ? ` (skipped: ${reason})` : ""}`,
+    async () => {
+      const path = join(dir, "uncached");
+      for (const [uncached, least, most] of [
+        [false, 4 << 20, 4 << 20],
+        [true, 0, 0],
+      ] as const) {
+        const fd = openSync(path, "w+");
+        await io.writev(fd, [Buffer.alloc(4 << 20, "a")], 0, uncached);
+        await io.fsync(fd, false);
+        await until("pages are gone", () => cachedBytes(path) <= most);
+        expect(cachedBytes(path)).toBeGreaterThanOrEqual(least);
+        closeSync(fd);
+      }
+    },
+  );
+});
 
 describe.each(engines.map((engine) => [engine.kind, engine] as const))("disk I/O by %s", (kind, io) => {
   const path = join(dir, kind);
@@ -37,6 +62,25 @@ describe.each(engines.map((engine) => [engine.kind, engine] as const))("disk I/O
     expect(await io.readv(fd, [Buffer.alloc(100)], 5)).toBe(0);
     closeSync(fd);
   });
+
+  it.each(["/dev/shm", tmpdir()])(
+    "writes without the cache, or with it where there is no other way: %s",
+    async (parent) => {
+      const place = mkdtempSync(join(parent, "mortar-disk-io-"));
+      try {
+        const fd = openSync(join(place, "f"), "w+");
+        const parts = [Buffer.alloc(3 << 20, "a"), Buffer.alloc(1000, "b")];
+        expect(await io.writev(fd, parts, 5, true)).toBe((3 << 20) + 1000);
+        expect(await io.writev(fd, [Buffer.from("12345")], 0, true)).toBe(5);
+        expect(readFileSync(join(place, "f")).equals(Buffer.concat([Buffer.from("12345"), ...parts]))).toBe(
+          true,
+        );
+        closeSync(fd);
+      } finally {
+        rmSync(place, { recursive: true, force: true });
+      }
+    },
+  );
 
   it("takes vectors longer than one request can carry", async () => {
     const fd = open();

@@ -181,8 +181,18 @@ function writeOnce(brick: Brick, file: OpenFile, data: IoVec, size: number, offs
   if (file.isDirect) {
     if (offset % SECTOR !== 0 || size % SECTOR !== 0) throw brick.error("EINVAL", "writev");
     if (!isDirectReady(data)) return writeAligned(brick, file, data, size, offset);
+    return brick.io.writev(file.osFd, data, offset);
   }
-  return brick.io.writev(file.osFd, data, offset);
+  return brick.io.writev(file.osFd, data, offset, isBulk(brick, size));
+}
+
+/**
+ * Who sends so much at a time streams an image through, or empties a cache of its own. Three copies of it
+ * would push out of this machine's memory what its guests need, and all of it would wait for the last fsync.
+ */
+function isBulk(brick: Brick, size: number): boolean {
+  const least = brick.options["uncached-write-min-size"];
+  return least > 0 && size >= least;
 }
 
 /** What a short write left. */

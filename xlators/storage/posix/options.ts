@@ -9,6 +9,7 @@ import {
   type OptionValues,
   path,
   percentOrSize,
+  size,
   string,
   time,
 } from "../../../src/core/options.ts";
@@ -130,6 +131,13 @@ export const posixOptions = {
     live: true,
     volumeKey: "storage.batch-fsync-delay-usec",
     describe: "Microseconds to wait for more fsync calls of a batch.",
+  }),
+  "uncached-write-min-size": size({
+    default: 1 << 20,
+    live: true,
+    volumeKey: "storage.uncached-write-min-size",
+    describe:
+      "Buffered writes of this size on go to the disk at once and leave no pages in memory; 0: none do. Mortar's own.",
   }),
   "force-create-mode": mode("Permissions that every new file gets.", 0, "storage.force-create-mode"),
   "force-directory-mode": mode(

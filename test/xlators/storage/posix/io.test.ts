@@ -7,6 +7,7 @@
 import "../../../../src/os/libc.ts";
 import { createHash } from "node:crypto";
 import { fstatSync, openSync, readFileSync, statSync, truncateSync } from "node:fs";
+import { tmpdir } from "node:os";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { TIME_FLAGS } from "../../../../src/core/call.ts";
@@ -26,6 +27,8 @@ import {
 import { alignedBuffer } from "../../../../src/os/memory.ts";
 import { adler32From0 } from "../../../../xlators/storage/posix/adler32.ts";
 import { getXattr } from "../../../support/libc.ts";
+import { cachedBytes, whyCached } from "../../../support/page-cache.ts";
+import { until } from "../../../support/wait.ts";
 import { CALL, PosixFixture, stamped, withGfid } from "./brick-fixture.ts";
 
 const ATOMIC = "glusterfs.write-update-atomic";
@@ -41,6 +44,26 @@ async function openFd(brick: PosixFixture, inode: Inode, flags: number): Promise
 function mtimeOnDisk(path: string): number {
   return Number(getXattr(path, "trusted.glusterfs.mdata").readBigUInt64BE(25));
 }
+
+describe("large buffered writes", () => {
+  const reason = whyCached(tmpdir());
+  const MIB = 1 << 20;
+
+  it.skipIf(reason !== undefined).each([
+    ["leave no pages in memory", {}, MIB, 0],
+    ["leave them when they are smaller", {}, MIB - 4096, MIB - 4096],
+    ["leave them when the option says so", { "uncached-write-min-size": "0" }, MIB, MIB],
+    ["are as large as the option says", { "uncached-write-min-size": "64KB" }, 65536, 0],
+  ] as const)(`%s${reason ? ` (skipped: ${reason})` : ""}`, async (_name, options, size, kept) => {
+    await using brick = await PosixFixture.start(options);
+    const { fd } = await brick.create("f");
+    const data = [Buffer.alloc(size, "a")];
+    expect(await brick.top.writev(CALL, { fd, data, offset: 0, flags: 0 })).toMatchObject({ size });
+    await brick.top.fsync(CALL, { fd, datasync: false });
+    await until("pages are as expected", () => cachedBytes(brick.path("f")) === kept);
+    expect(readFileSync(brick.path("f")).equals(data[0]!)).toBe(true);
+  });
+});
 
 describe("readv and writev", () => {
   it("keep a model file's contents under random reads, writes and truncates", async () => {
