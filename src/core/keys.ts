@@ -19,6 +19,11 @@ export const KEY = {
    * name longer than the others, for a heal to take away. Mortar's own, and spelled like the one above.
    */
   FEWEST_LINKS: "trusted.mortar.fewest-links",
+  /**
+   * xdata of unlink and rename: which file lost the name; answered under the same key, of a regular file.
+   * Mortar's own, and its bricks alone know it.
+   */
+  LOST_GFID: "trusted.mortar.lost-gfid",
   /** Names a key K: K's value must equal the parent's xattr K, or nothing is made. */
   PREOP_PARENT: "glusterfs.preop.parent.key",
   /** Reply: the guard above refused. */

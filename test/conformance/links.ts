@@ -2,8 +2,9 @@
 
 import { expect } from "vitest";
 import { Dict } from "../../src/core/dict.ts";
-import { gfidEquals } from "../../src/core/gfid.ts";
+import { type Gfid, gfidEquals } from "../../src/core/gfid.ts";
 import { Fd, Inode } from "../../src/core/inode.ts";
+import { KEY } from "../../src/core/keys.ts";
 import { O_RDWR } from "../../src/core/open-flags.ts";
 import { outcome, type Subject } from "./suite.ts";
 
@@ -69,6 +70,24 @@ export const links: Subject = {
         await a.link(await a.inode("f"), "g");
         const { xdata } = await a.unlink("f", a.root, new Dict().setInt("get-link-count", 1));
         expect(xdata!.number("get-link-count")).toBe(2);
+      },
+    },
+    {
+      name: "unlink and rename tell which file lost the name, when asked",
+      needs: ["brick"],
+      async run({ a }) {
+        const xdata = new Dict().setInt(KEY.LOST_GFID, 1);
+        for (const name of ["f", "g", "h"]) await a.close(await a.create(name));
+        const [f, g] = [await a.inode("f"), await a.inode("g")];
+        const renamed = async (from: string, to: string): Promise<Gfid | undefined> => {
+          const reply = await a.top.rename(a.call, { from: a.at(from), to: a.at(to), xdata });
+          return reply.xdata?.gfid(KEY.LOST_GFID);
+        };
+        expect(await renamed("h", "g")).toEqual(g.gfid);
+        expect(await renamed("g", "new")).toBeUndefined();
+        const told = await a.unlink("f", a.root, xdata);
+        expect(told.xdata!.gfid(KEY.LOST_GFID)).toEqual(f.gfid);
+        expect((await a.unlink("new")).xdata?.has(KEY.LOST_GFID) ?? false).toBe(false);
       },
     },
   ],

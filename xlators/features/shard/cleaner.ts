@@ -24,7 +24,7 @@ import { lastBlock, PROBED_BEYOND } from "./geometry.ts";
 import { entriesOf, existingBlocks } from "./listing.ts";
 
 const RETRY_MS = 600_000;
-const LISTED_ABOVE = 4096;
+export const LISTED_ABOVE = 4096;
 const UNLINKED_LOOKUP = "unlinked-lookup";
 const OWNER_BYTES = 16;
 /** Removed files that are remembered; of others every copy must say that they are gone. */

@@ -6,10 +6,10 @@
  * dies, a marker is left before the name goes: an empty file of mode 0 in `.remove_me`, called by the gfid,
  * with block size and size as xattrs. An inodelk on the base file keeps other clients from unlinking or
  * linking it in between, an entrylk on the marker keeps cleaners away; both in the domain of GlusterFS'
- * shard. A file that has no second block, and that nobody has open, is unlinked without a marker, and so is
- * one that another client makes under a name between the look of a rename and the rename; whoever makes
- * blocks of such a file leaves the marker when he closes it. Limits: one that was closed before the rename,
- * or whose client died, leaves its blocks behind (with GlusterFS, in all these cases).
+ * shard. A file that has no second block, and that nobody has open, is unlinked without a marker. One that
+ * another client puts under the name between the look and the deed gets its marker afterwards: bricks of
+ * Mortar tell who lost the name, and whoever made blocks looks when he closes the file. Limits: with bricks
+ * of GlusterFS, or when a client dies just then, such a file's blocks stay (with GlusterFS always).
  */
 
 import { type Call, internalCall } from "../../../src/core/call.ts";
@@ -21,7 +21,7 @@ import { type Iatt, isRegular } from "../../../src/core/iatt.ts";
 import { type Fd, Inode, type Loc } from "../../../src/core/inode.ts";
 import { KEY } from "../../../src/core/keys.ts";
 import { askingAll, blockSizeOf, type Extent, extentOf, withShardXattrs } from "./attributes.ts";
-import type { Cleaner } from "./cleaner.ts";
+import { type Cleaner, LISTED_ABOVE } from "./cleaner.ts";
 import type { Context } from "./context.ts";
 import { isGone, ROOT_CALL } from "./directories.ts";
 import type { ShardFile } from "./file.ts";
@@ -52,6 +52,11 @@ interface Base {
   readonly openCount: number;
 }
 
+interface Found {
+  readonly base?: Base;
+  readonly gfid?: Gfid;
+}
+
 export class Remover {
   readonly #context: Context;
   readonly #cleaner: Pick<Cleaner, "took" | "run">;
@@ -63,25 +68,35 @@ export class Remover {
 
   async unlink(call: Call, args: Args<"unlink">): Promise<Reply<"unlink">> {
     const { below } = this.#context;
-    const base = await this.#find(call, args.loc);
-    if (base === undefined) return below.unlink(call, args);
-    return this.#losing(base, call, ({ loc: { inode } }) =>
-      below.unlink(call, { ...args, loc: { ...args.loc, inode } }),
-    );
+    const xdata = askingWhoLost(args.xdata);
+    const { base, gfid } = await this.#find(call, args.loc);
+    const take = async (loc: Loc, found: Gfid | undefined): Promise<Reply<"unlink">> => {
+      const reply = await below.unlink(call, { ...args, loc, xdata });
+      await this.#mind(found, reply.xdata);
+      return { ...reply, xdata: unlessAsked(args.xdata, reply.xdata) };
+    };
+    if (base === undefined) return take(args.loc, gfid);
+    return this.#losing(base, call, ({ loc: { inode }, stat }) => take({ ...args.loc, inode }, stat.gfid));
   }
 
   async rename(call: Call, args: Args<"rename">): Promise<Reply<"rename">> {
     const { below, files } = this.#context;
-    const [from, to] = await Promise.all([this.#find(call, args.from), this.#find(call, args.to)]);
+    const xdata = askingWhoLost(args.xdata);
+    const [{ base: from }, { base: to, gfid }] = await Promise.all([
+      this.#find(call, args.from),
+      this.#find(call, args.to),
+    ]);
     const isSame = from !== undefined && to !== undefined && gfidEquals(from.stat.gfid, to.stat.gfid);
-    const move = async (): Promise<Reply<"rename">> => {
-      const reply = await below.rename(call, args);
+    const move = async (over: Gfid | undefined): Promise<Reply<"rename">> => {
+      const whole = await below.rename(call, { ...args, xdata });
+      await this.#mind(over, whole.xdata);
+      const reply = { ...whole, xdata: unlessAsked(args.xdata, whole.xdata) };
       const file = from && files.find(from.stat.gfid);
       if (file === undefined) return from ? { ...reply, stat: { ...reply.stat, ...from.extent } } : reply;
       file.saw(reply.stat);
       return { ...reply, stat: file.attributes() };
     };
-    return to === undefined || isSame ? move() : this.#losing(to, call, move);
+    return to === undefined || isSame ? move(gfid) : this.#losing(to, call, ({ stat }) => move(stat.gfid));
   }
 
   /**
@@ -104,8 +119,32 @@ export class Remover {
     }
   }
 
-  /** Undefined for what is not cut into blocks, or is not there: the layers below have the answer then. */
-  async #find(call: Call, loc: Loc): Promise<Base | undefined> {
+  /**
+   * What lost its name is the file that was found there, or another client was faster: then that other file
+   * gets its marker now. How large it was is not known; its blocks are to be listed.
+   */
+  async #mind(found: Gfid | undefined, told: Dict | undefined): Promise<void> {
+    const lost = told?.gfid(KEY.LOST_GFID);
+    if (lost === undefined || (found !== undefined && gfidEquals(found, lost))) return;
+    const blockSize = this.#context.options()["shard-block-size"];
+    try {
+      await this.#holdingMarker(lost, this.#lockCall(), (directory) =>
+        this.#mark(directory, lost, blockSize, (LISTED_ABOVE + 2) * blockSize),
+      );
+      this.#cleaner.run();
+    } catch (error) {
+      this.#context.log.warn("a file that lost its name just after it was given it may leave blocks behind", {
+        gfid: gfidText(lost),
+        error,
+      });
+    }
+  }
+
+  /**
+   * No base of what is not cut into blocks, or is not there: the layers below have the answer then. The gfid
+   * of anything that is.
+   */
+  async #find(call: Call, loc: Loc): Promise<Found> {
     const { below, files } = this.#context;
     const asked = files.find(loc.inode.gfid)?.size.asking();
     const fresh: Loc = loc.inode.linked ? loc : { ...loc, inode: new Inode() };
@@ -115,16 +154,17 @@ export class Remover {
       const { stat } = reply;
       const blockSize = blockSizeOf(reply.xdata);
       const extent = extentOf(reply.xdata);
-      if (blockSize === undefined || extent === undefined || !isRegular(stat)) return undefined;
+      if (blockSize === undefined || extent === undefined || !isRegular(stat)) return { gfid: stat.gfid };
       // The name may lead to another file than the caller knows.
       const isKnown = loc.inode.linked && gfidEquals(loc.inode.gfid, stat.gfid);
       const inode = isKnown ? loc.inode : this.#inodeOf(stat);
       if (isKnown && asked !== undefined) files.find(stat.gfid)?.size.believe(asked, extent);
       const openCount = reply.xdata?.number(KEY.OPEN_FD_COUNT) ?? 1;
       const fewestLinks = reply.xdata?.number(KEY.FEWEST_LINKS) ?? stat.nlink;
-      return { loc: { ...loc, inode }, stat, blockSize, extent, fewestLinks, openCount };
+      const base: Base = { loc: { ...loc, inode }, stat, blockSize, extent, fewestLinks, openCount };
+      return { base, gfid: stat.gfid };
     } catch (error) {
-      if (error instanceof FopError && error.code === "ENOENT") return undefined;
+      if (error instanceof FopError && error.code === "ENOENT") return {};
       throw error;
     }
   }
@@ -151,7 +191,7 @@ export class Remover {
     await this.#lockBase(base, lockCall, "wrlck");
     let now: Base | undefined;
     try {
-      now = await this.#find(call, base.loc);
+      now = (await this.#find(call, base.loc)).base;
       if (now === undefined) return await take(base);
       if (gfidEquals(now.stat.gfid, base.stat.gfid)) {
         if (now.fewestLinks > 1) return await take(now);
@@ -261,6 +301,16 @@ export class Remover {
       log.warn("a lock on a marker could not be given back", { error });
     }
   }
+}
+
+function askingWhoLost(xdata: Dict | undefined): Dict {
+  return (xdata?.clone() ?? new Dict()).setInt(KEY.LOST_GFID, 1);
+}
+
+/** The reply's xdata without what the caller has not asked for. */
+function unlessAsked(asked: Dict | undefined, told: Dict | undefined): Dict | undefined {
+  if (asked === undefined) return undefined;
+  return asked.has(KEY.LOST_GFID) ? told : told?.clone([KEY.LOST_GFID]);
 }
 
 function isSurelyLast({ stat, fewestLinks }: Base): boolean {

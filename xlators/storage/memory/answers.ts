@@ -5,6 +5,7 @@
 
 import { Dict } from "../../../src/core/dict.ts";
 import { fnmatch, isPattern } from "../../../src/core/fnmatch.ts";
+import { isRegular } from "../../../src/core/iatt.ts";
 import { KEY } from "../../../src/core/keys.ts";
 import type { MemNode } from "./node.ts";
 import { xattrNames, xattrValue } from "./xattrs.ts";
@@ -68,5 +69,6 @@ export function removalAnswers(request: Dict | undefined, node: MemNode): Dict |
   const reply = countAnswers(request, node);
   if (request?.has("get-link-count")) reply!.setUint("get-link-count", node.nlink);
   if (request?.has(KEY.BLOCK_COUNT)) reply!.setUint(KEY.BLOCK_COUNT, node.iatt().blocks);
+  if (request?.has(KEY.LOST_GFID) && isRegular(node)) reply!.setGfid(KEY.LOST_GFID, node.gfid);
   return reply;
 }

@@ -193,6 +193,7 @@ async function unlinkAnswers(
   if (xdata.has(KEY.BLOCK_COUNT)) reply.setUint(KEY.BLOCK_COUNT, pre.blocks);
   if (xdata.has(GET_LINK_COUNT)) reply.setUint(GET_LINK_COUNT, links);
   if (xdata.has(LINK_COUNT_REQUEST)) reply.setUint(LINK_COUNT_RESPONSE, links);
+  addLost(reply, xdata, entry);
   if (xdata.has(IATT_IN_XATTR) && isRegular(entry.stat)) {
     const post =
       links > 1
@@ -209,7 +210,12 @@ function renameAnswers(victim: Entry, xdata: Dict | undefined): Dict | undefined
   const links = linksOf(victim.stat);
   if (xdata.has(GET_LINK_COUNT)) reply.setUint(GET_LINK_COUNT, links);
   if (xdata.has(LINK_COUNT_REQUEST)) reply.setUint(LINK_COUNT_RESPONSE, links);
+  addLost(reply, xdata, victim);
   return reply;
+}
+
+function addLost(reply: Dict, xdata: Dict, { stat, gfid }: Entry): void {
+  if (xdata.has(KEY.LOST_GFID) && isRegular(stat)) reply.setGfid(KEY.LOST_GFID, gfid);
 }
 
 /** Removes a directory with all that is in it: it goes to the landfill, and the janitor empties that. */

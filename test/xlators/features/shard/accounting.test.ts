@@ -346,6 +346,31 @@ describe("two writers", () => {
     expect(rig.hidden()).toEqual([]);
   });
 
+  it("leave no block of a file that one puts under a name which the other is just taking", async () => {
+    for (const take of ["unlink", "rename", "rename to nothing"] as const) {
+      await using rig = await Rig.start({ clients: 2 });
+      for (const name of ["first", "second", "target"]) {
+        const fd = await rig.a.create(name);
+        await rig.a.write(fd, bytes(name === "target" ? 100 : 3 * BLOCK));
+        await rig.a.close(fd);
+      }
+      const { gfid } = await rig.b.inode("second");
+      if (take === "rename to nothing") await rig.a.unlink("target");
+      let isLate = false;
+      rig.b.wire.before = async ({ fop }) => {
+        if (isLate || fop !== (take === "unlink" ? "unlink" : "rename")) return;
+        isLate = true;
+        await rig.a.rename("first", "target");
+      };
+      if (take === "unlink") await rig.b.unlink("target");
+      else await rig.b.rename("second", "target");
+      await rig.pass();
+      expect(isLate, take).toBe(true);
+      const blocks = [1, 2].map((block) => `${gfidText(gfid)}.${block}`);
+      expect(rig.hidden(), take).toEqual(blocks);
+    }
+  });
+
   it("keep the marker of an unlink that failed, unless it was refused: copies may have done it", async () => {
     for (const code of ["EIO", "ENOENT", "EACCES"] as const) {
       await using rig = await Rig.start({ clients: 2 });
