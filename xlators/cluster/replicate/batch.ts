@@ -61,6 +61,8 @@ export class Batch {
   good: ChildSet;
   /** Copies that nobody blamed at the pre-op, without an arbiter. */
   sources: ChildSet;
+  /** The same with an arbiter. */
+  blameless: ChildSet;
   /** Something was changed since the last sync, and not synchronously. */
   unsynced = false;
   readonly #set: ReplicaSet;
@@ -90,6 +92,7 @@ export class Batch {
     this.#since = set.generation;
     this.good = locked;
     this.sources = locked & set.dataChildren;
+    this.blameless = locked;
     this.ranges = slot === "data" ? new ChangedRanges() : undefined;
     this.#call = { ...internalCall(), lkOwner: owner };
   }
@@ -175,7 +178,8 @@ export class Batch {
     this.good = this.#dirtied;
     this.#blamed = away;
     const accused = this.#accused(outcomes);
-    this.sources &= this.good & ~accused;
+    this.blameless = this.good & ~accused;
+    this.sources &= this.blameless;
     try {
       this.#check(fop, accused, mergedError(outcomes));
       await this.#checkThere(target, fop, this.#absent | absences(outcomes));

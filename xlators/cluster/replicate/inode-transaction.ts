@@ -21,13 +21,14 @@ import type { Batch, InodeSlot } from "./batch.ts";
 import { type ChildSet, childrenOf, firstChild, hasChild, NO_CHILDREN, only } from "./child-set.ts";
 import type { EagerLock, Holder } from "./eager-lock.ts";
 import type { EagerLocks } from "./eager-locks.ts";
-import { errorRank, noQuorum, saysAbsent } from "./fan-out.ts";
+import { errorRank, failures, fanoutTo, noQuorum, saysAbsent } from "./fan-out.ts";
 import type { InodeStates } from "./inode-state.ts";
 import { inodeVerdict } from "./inode-verdict.ts";
 import type { OpenFiles } from "./open-files.ts";
 import type { QuorumGate } from "./quorum-gate.ts";
 import { isObjectRemoved, mayBeRemoved, removedError } from "./removed.ts";
 import type { ReplicaSet } from "./replica-set.ts";
+import { isAddition, negated, outvoted } from "./sums.ts";
 
 /** What changes an inode. */
 export type InodeFop =
@@ -141,9 +142,11 @@ async function transact<F extends InodeFop>(context: InodeContext, op: InodeOp<F
     batch.ranges?.add(op.start, op.end - op.start);
     const results = await perform(set, op, argsOf(op, lock), asked);
     const outcome = new Outcome(set, op, asked, results);
+    const done = outcome.succeeded;
+    outcome.succeeded &= ~outvoted(op, results, batch.blameless);
     if (!op.isStable) batch.unsynced = true;
     if (outcome.contended) lock.contended();
-    if (outcome.succeeded !== asked) await settleFailure(context, op, lock, outcome);
+    if (outcome.succeeded !== asked) await settleFailure(context, op, lock, outcome, done);
     const blaming = batch.blame(lock, op.fop, NO_CHILDREN);
     if (blaming) {
       await blaming;
@@ -269,12 +272,13 @@ class Outcome<F extends InodeFop> {
   }
 }
 
-/** Not all copies did it: blames those that did not, or throws what the caller is to hear. */
+/** Not all copies did it as it should be: blames those, or throws what the caller is to hear. */
 async function settleFailure<F extends InodeFop>(
   { set, states }: InodeContext,
   op: InodeOp<F>,
   lock: EagerLock,
   outcome: Outcome<F>,
+  done: ChildSet,
 ): Promise<void> {
   const { batch } = lock;
   const { asked, succeeded } = outcome;
@@ -289,17 +293,25 @@ async function settleFailure<F extends InodeFop>(
   if (verdict.kind === "refused") throw error;
   const isRemoved = verdict.kind === "done" && (await outcome.isOfRemoved(set, op.inode));
   for (const child of childrenOf(verdict.failed)) states.markBad(op.inode, child, op.slot);
-  const codes = childrenOf(verdict.failed).map((child) => outcome.error(child)?.code ?? "short write");
+  const codes = childrenOf(verdict.failed).map((child) => outcome.error(child)?.code ?? "less or other");
   set.log.info("copies missed an operation", { fop: op.fop, copies: verdict.failed, codes, ...verdict });
   try {
     if (verdict.kind === "done" && !isRemoved) return await batch.blame(lock, op.fop, verdict.failed);
     await batch.poison(lock, asked);
+    if (isAddition(op.fop, op.args)) await takeBack(set, op, done);
     if (isRemoved) throw removedError(set, op.fop);
     if (verdict.kind !== "last-source") throw error;
     throw outcome.error(firstChild(batch.sources & verdict.failed)) ?? error;
   } finally {
     states.invalidate(op.inode);
   }
+}
+
+/** Where that fails too, the copies are dirty. */
+async function takeBack<F extends InodeFop>(set: ReplicaSet, op: InodeOp<F>, done: ChildSet): Promise<void> {
+  const args = negated(op.args as Args<"xattrop">) as Args<F>;
+  const failed = failures(await fanoutTo(set, done, op.fop, op.call, args));
+  if (failed !== NO_CHILDREN) set.log.info("an addition could not be taken back", { copies: failed });
 }
 
 /** The reply of a good copy. */

@@ -7,7 +7,7 @@ import { describe, expect, it } from "vitest";
 import { Dict } from "../../../../src/core/dict.ts";
 import { type Args, type FopName, XATTROP } from "../../../../src/core/fops.ts";
 import { SETATTR } from "../../../../src/core/iatt.ts";
-import type { Fd } from "../../../../src/core/inode.ts";
+import type { Fd, Inode } from "../../../../src/core/inode.ts";
 import { O_DSYNC, O_RDWR } from "../../../../src/core/open-flags.ts";
 import { settle } from "../../../support/fake-env.ts";
 import { Copies } from "./three-copies.ts";
@@ -30,6 +30,15 @@ function calls(copies: Copies): FopName[][] {
 
 function three<T>(value: T): T[] {
   return [value, value, value];
+}
+
+/** Adds to a sum in an xattr; what it is then. */
+async function add(to: Pick<Copies["session"], "top" | "call">, inode: Inode, by: number): Promise<number> {
+  const value = Buffer.alloc(8);
+  value.writeInt32BE(by, 4);
+  const xattrs = Dict.ofBytes({ "trusted.sum": value });
+  const reply = await to.top.xattrop(to.call, { loc: { inode }, op: XATTROP.ADD_ARRAY64, xattrs });
+  return reply.xattrs.bytes("trusted.sum")!.readInt32BE(4);
 }
 
 describe("calls on the wire", () => {
@@ -291,18 +300,48 @@ describe("marks", () => {
     const inode = await copies.file("f");
     await copies.env.clock.advance(SECOND_MS);
     await copies.session.lookup("f");
-    const add = async (to: Pick<Copies["session"], "top" | "call">, by: number): Promise<number> => {
-      const value = Buffer.alloc(8);
-      value.writeInt32BE(by, 4);
-      const xattrs = Dict.ofBytes({ "trusted.sum": value });
-      const reply = await to.top.xattrop(to.call, { loc: { inode }, op: XATTROP.ADD_ARRAY64, xattrs });
-      return reply.xattrs.bytes("trusted.sum")!.readInt32BE(4);
-    };
     for (const index of [1, 2]) {
-      await add(copies.brick(index), 5);
+      await add(copies.brick(index), inode, 5);
       await copies.mark(index, inode, 0, [0, 1, 0]);
     }
-    expect(await add(copies.session, 1)).toBe(6);
+    expect(await add(copies.session, inode, 1)).toBe(6);
+  });
+
+  it("blame a copy whose sum is another after an addition, as one that failed unseen before", async () => {
+    await using copies = await Copies.start({ options: { "read-subvolume-index": "0" } });
+    const inode = await copies.file("f");
+    await copies.env.clock.advance(SECOND_MS);
+    await add(copies.brick(0), inode, 5);
+    expect(await add(copies.session, inode, 1)).toBe(1);
+    await copies.env.clock.advance(SECOND_MS);
+    for (const index of [1, 2]) expect(await copies.marks(index, inode)).toEqual({ 0: [0, 1, 0] });
+    expect(await add(copies.session, inode, 1)).toBe(2);
+  });
+
+  it("fail, and add nothing, where the copies with the same sum are no quorum", async () => {
+    const options = { "quorum-type": "fixed", "quorum-count": "3" };
+    await using copies = await Copies.start({ options });
+    const inode = await copies.file("f");
+    await copies.env.clock.advance(SECOND_MS);
+    await add(copies.brick(2), inode, 5);
+    await expect(add(copies.session, inode, 1)).rejects.toMatchObject({ code: "ENOTCONN" });
+    await copies.env.clock.advance(SECOND_MS);
+    for (const index of [0, 1, 2]) {
+      expect(Object.keys(await copies.marks(index, inode))).toEqual(["dirty"]);
+      expect(await add(copies.brick(index), inode, 0)).toBe(index === 2 ? 5 : 0);
+    }
+  });
+
+  it("take an addition back that too few copies did", async () => {
+    await using copies = await Copies.start({ options: { "quorum-type": "fixed", "quorum-count": "3" } });
+    const { session } = copies;
+    const { inode } = await session.create("f");
+    copies.errors[2]!.failWhere((fop, _call, args) =>
+      fop === "xattrop" && (args as Args<"xattrop">).xattrs.has("trusted.sum") ? "ENOSPC" : undefined,
+    );
+    await expect(add(session, inode, 7)).rejects.toMatchObject({ code: "ENOSPC" });
+    await copies.env.clock.advance(SECOND_MS);
+    for (const index of [0, 1, 2]) expect(await add(copies.brick(index), inode, 0)).toBe(0);
   });
 
   it("never blame the last good copy, not even for a moment", async () => {
