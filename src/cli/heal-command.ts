@@ -72,10 +72,13 @@ async function answer(replicas: Replicas, request: HealRequest, flags: HealFlags
     case "info": {
       if (flags.watch) return watch(sets);
       const bricks = await gatherInfo(sets);
-      const text = flags.json
-        ? renderInfoJson(replicas.source, bricks, request.part)
-        : renderInfo(bricks, request.part);
-      process.stdout.write(text);
+      if (!flags.json) process.stdout.write(renderInfo(bricks, request.part));
+      else {
+        const names = new ObjectNames(sets);
+        await names.learn(bricks.flatMap(({ objects }) => objects.map(({ path }) => path)));
+        const imageOf = (path: string | undefined) => names.blockOf(path);
+        process.stdout.write(renderInfoJson(replicas.source, bricks, request.part, imageOf));
+      }
       return true;
     }
     case "index":

@@ -123,8 +123,16 @@ export function bytesToHeal(bricks: readonly Pick<BrickInfo, "objects">[]): numb
   return [...byGfid.values()].reduce((sum, bytes) => sum + bytes, 0);
 }
 
-/** One JSON document and a line break; `entries` is left out of the summary. */
-export function renderInfoJson(source: string, bricks: readonly BrickInfo[], part: InfoPart): string {
+/**
+ * One JSON document and a line break; `entries` is left out of the summary. `imageOf` tells of a path which
+ * image's block it is.
+ */
+export function renderInfoJson(
+  source: string,
+  bricks: readonly BrickInfo[],
+  part: InfoPart,
+  imageOf: (path: string | undefined) => object | undefined,
+): string {
   const document = {
     source,
     bytesToHeal: bytesToHeal(bricks),
@@ -137,14 +145,17 @@ export function renderInfoJson(source: string, bricks: readonly BrickInfo[], par
         status: connected ? "connected" : "not-connected",
         counts,
         bytesToHeal: connected ? bytesToHeal([{ objects }]) : null,
-        ...(part === "summary" ? {} : { entries: chosen.map(jsonEntry) }),
+        ...(part === "summary"
+          ? {}
+          : { entries: chosen.map((listed) => jsonEntry(listed, imageOf(listed.path))) }),
       };
     }),
   };
   return `${JSON.stringify(document, undefined, 2)}\n`;
 }
 
-function jsonEntry({ path, gfid, inspection }: ListedObject): object {
+function jsonEntry({ path, gfid, inspection }: ListedObject, image: object | undefined): object {
   const { status, slots, splitBrain, bytesToHeal: bytes } = inspection;
-  return { path: path ?? null, gfid: gfidText(gfid), status, heals: slots, splitBrain, bytesToHeal: bytes };
+  const name = { path: path ?? null, ...image, gfid: gfidText(gfid) };
+  return { ...name, status, heals: slots, splitBrain, bytesToHeal: bytes };
 }

@@ -12,6 +12,12 @@ import { PID_HEAL_TOOL } from "./heal-info.ts";
 
 const BLOCK = /^\/\.shard\/([-0-9a-f]{36})\.(\d+)$/;
 
+/** Where the bytes of a block belong. */
+export interface ImageBlock {
+  readonly image: string;
+  readonly block: number;
+}
+
 export class ObjectNames {
   readonly #sets: readonly OpenSet[];
   /** Paths of images by their gfids as text; undefined where no brick knows one. */
@@ -30,11 +36,17 @@ export class ObjectNames {
     }
   }
 
+  /** The image and number of a block; undefined for what is none, and where the image was not learned. */
+  blockOf(path: string | undefined): ImageBlock | undefined {
+    const [, gfid = "", block] = BLOCK.exec(path ?? "") ?? [];
+    const image = this.#images.get(gfid);
+    return image === undefined ? undefined : { image, block: Number(block) };
+  }
+
   /** Of a block whose image was not learned: the path. */
   readonly of = (path: string | undefined, gfid: Gfid): string => {
-    const [, image = "", block] = BLOCK.exec(path ?? "") ?? [];
-    const name = this.#images.get(image);
-    return name === undefined ? shownName(path, gfid) : `${name} (block ${block})`;
+    const place = this.blockOf(path);
+    return place === undefined ? shownName(path, gfid) : `${place.image} (block ${place.block})`;
   };
 }
 

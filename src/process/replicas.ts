@@ -113,7 +113,9 @@ async function connectSet({ graph, set }: OpenSet, source: string, timeoutMs: nu
     await graph.start({ timeoutMs });
   } catch (error) {
     if (reports.nobody === undefined) throw error;
-    throw new UserError(`"${source}": no brick is connected: ${reports.nobody}`);
+    throw new UserError(
+      `"${source}": no brick is connected: ${reports.nobody}; start the volume or its bricks`,
+    );
   } finally {
     for (const child of set.children) child.removeParent(reports);
   }

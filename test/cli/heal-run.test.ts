@@ -103,6 +103,10 @@ describe("the name of a block", () => {
     expect(shown(block)).toBe(block);
     await names.learn([block, unknown, undefined, "/vm2.raw"]);
     expect(shown(block)).toBe("/vm1.raw (block 3)");
+    expect(names.blockOf(block)).toEqual({ image: "/vm1.raw", block: 3 });
+    expect([unknown, "/vm2.raw", undefined].map((path) => names.blockOf(path))).toEqual(
+      Array(3).fill(undefined),
+    );
     expect(shown(unknown)).toBe(unknown);
     expect(shown("/vm2.raw")).toBe("/vm2.raw");
     expect(shown(undefined)).toBe(`<gfid:${gfidText(image.gfid)}>`);

@@ -64,6 +64,11 @@ const LISTED: readonly BrickInfo[] = [
   { brick: "vm:/b2", child: "v-client-2", connected: false, objects: [] },
 ];
 
+/** "/img" stands for a block here. */
+function imageOf(path: string | undefined): object | undefined {
+  return path === "/img" ? { image: "/vm1.qcow2", block: 3 } : undefined;
+}
+
 describe("heal info", () => {
   it("prints what gluster volume heal info prints, blanks included", () => {
     expect(renderInfo(LISTED, "all")).toBe(
@@ -130,7 +135,7 @@ describe("heal info", () => {
   });
 
   it("says the same and more as JSON", () => {
-    const document = JSON.parse(renderInfoJson("vm:/v", LISTED, "all"));
+    const document = JSON.parse(renderInfoJson("vm:/v", LISTED, "all", imageOf));
     expect(document).toMatchObject({ source: "vm:/v", bytesToHeal: 60 });
     expect(document.bricks[0]).toMatchObject({
       brick: "vm:/b0",
@@ -146,6 +151,7 @@ describe("heal info", () => {
       splitBrain: ["data"],
       bytesToHeal: 20,
     });
+    expect(document.bricks[0].entries[2]).toMatchObject({ path: "/img", image: "/vm1.qcow2", block: 3 });
     expect(document.bricks[2]).toEqual({
       brick: "vm:/b2",
       child: "v-client-2",
@@ -154,8 +160,8 @@ describe("heal info", () => {
       bytesToHeal: null,
       entries: [],
     });
-    expect(JSON.parse(renderInfoJson("s", LISTED, "split-brain")).bricks[0].entries).toHaveLength(1);
-    expect(JSON.parse(renderInfoJson("s", LISTED, "summary")).bricks[0].entries).toBeUndefined();
+    expect(JSON.parse(renderInfoJson("s", LISTED, "split-brain", imageOf)).bricks[0].entries).toHaveLength(1);
+    expect(JSON.parse(renderInfoJson("s", LISTED, "summary", imageOf)).bricks[0].entries).toBeUndefined();
   });
 });
 

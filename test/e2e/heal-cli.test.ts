@@ -255,7 +255,9 @@ describe("wrong sources and words", () => {
       stderr: `mortar: "${plain}": is not replicated: there is nothing that could be healed\n`,
     });
     await s.replica.kill(0, 1, 2);
-    expect(await refusal(s, "info")).toMatch(/: no brick is connected: .*: connection refused$/);
+    expect(await refusal(s, "info")).toMatch(
+      /: no brick is connected: .*: connection refused; start the volume or its bricks$/,
+    );
     await s.revive(0, 1, 2);
   });
 });

@@ -184,7 +184,7 @@ describe("other processes", () => {
     await open();
     const replicas = await Replicas.open(data(), nodeEnv(SILENT));
     await expect(replicas.connect(10_000)).rejects.toThrow(
-      /no brick is connected: .*run\/bricks\.sock: no such socket/,
+      /no brick is connected: .*run\/bricks\.sock: no such socket; start the volume or its bricks$/,
     );
     await replicas.stop();
   });
