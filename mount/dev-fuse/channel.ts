@@ -64,6 +64,9 @@ export class Channel implements ReplySink {
   #inFlight = 0;
   /** Those of them that write. */
   #writes = 0;
+  /** They keep scarce cores busy. */
+  #isCrowded = false;
+  #endStandingBack: (() => void) | undefined;
 
   /** Takes over `fd`, an open /dev/fuse that is nonblocking. Nothing is read before `start`. */
   constructor(
@@ -103,6 +106,7 @@ export class Channel implements ReplySink {
       onEnd: () => this.#ended(undefined),
     });
     this.#stream.ref();
+    this.#endStandingBack = EVENT_LOOP.standBackWhile(() => this.#isCrowded);
   }
 
   /** Gives the mount up: the kernel fails what still waits for an answer. Idempotent. */
@@ -110,6 +114,7 @@ export class Channel implements ReplySink {
     if (!this.#open) return;
     this.#open = false;
     this.#stream?.close();
+    this.#endStandingBack?.();
     closeQuietly(this.#fd);
     this.#ready.reject(new UserError("mount: unmounted before it was ready"));
     this.#closed.resolve();
@@ -168,7 +173,7 @@ export class Channel implements ReplySink {
 
   #countWrite(change: 1 | -1): void {
     this.#writes += change;
-    EVENT_LOOP.enabled = this.#writes <= POLLED_WRITES_MAX || !this.#cores.isScarce();
+    this.#isCrowded = this.#writes > POLLED_WRITES_MAX && this.#cores.isScarce();
   }
 
   #initialise(request: KernelRequest): void {

@@ -54,7 +54,7 @@ export class WriteRuns {
     const growing = this.#growing;
     for (let i = 0; i < growing.length; i++) if (growing[i]!.take(write)) return;
     const run = this.#spare.pop() ?? new Run(this.#top, this.#spare);
-    run.begin(write);
+    run.push(write);
     if (growing.push(run) === 1) process.nextTick(passOn, growing);
   }
 }
@@ -78,21 +78,17 @@ class Run {
     this.#home = home;
   }
 
-  begin(write: PlainWrite): void {
-    this.#push(write);
-  }
-
   /** Whether `write` goes on where this ends, on the same terms. */
   take(write: PlainWrite): boolean {
     const first = this.#writes[0]!;
     if (write.fd !== first.fd || write.offset !== first.offset + this.#bytes) return false;
     if (this.#bytes + write.size > RUN_BYTES_MAX || write.flags !== first.flags) return false;
     if (!isSameCaller(write.call, first.call)) return false;
-    this.#push(write);
+    this.push(write);
     return true;
   }
 
-  #push(write: PlainWrite): void {
+  push(write: PlainWrite): void {
     this.#data.push(write.request.payload(write.size)[0]!);
     this.#writes.push(write);
     this.#bytes += write.size;

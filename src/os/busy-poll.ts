@@ -33,8 +33,6 @@ export interface PollSource {
   poll(): boolean;
   /** As of the last look: whether Node has something to do that is none of the sources'. */
   readonly turnDue?: boolean | undefined;
-  /** So much is under way there, on cores so scarce, that who polls takes them from who works. */
-  crowded?(): boolean;
   /** A look found nothing, anywhere: time for what waited for more to come; whether there was any. */
   nothingElse?(): boolean;
   /** The loop goes to sleep: from now on epoll must be told. False when something came meanwhile. */
@@ -61,10 +59,8 @@ export class BusyPoll {
   readonly #sources: PollSource[] = [];
   /** The one of them that knows when Node has something to do. */
   #herald: PollSource | undefined;
-  /**
-   * False: the loop sleeps for every event, from now on. For who only makes load that others have to bear,
-   * and while there is so much to do for others that the cores are awake anyway.
-   */
+  readonly #crowds = new Set<() => boolean>();
+  /** False: the loop sleeps for every event, from now on. For who only makes load that others bear. */
   enabled = true;
 
   constructor(maxUs: number, world: PollWorld) {
@@ -78,9 +74,25 @@ export class BusyPoll {
     if ("turnDue" in source) this.#herald = source;
   }
 
+  /**
+   * The loop sleeps for every event while `isCrowded`: so much is under way, on cores so scarce, that who
+   * polls takes them from who works. Ends with the function that is returned.
+   */
+  standBackWhile(isCrowded: () => boolean): () => void {
+    this.#crowds.add(isCrowded);
+    return () => void this.#crowds.delete(isCrowded);
+  }
+
   /** Whether the sources are being asked. */
   get awake(): boolean {
     return this.#awake;
+  }
+
+  /** Whether nobody is against it. */
+  get mayPoll(): boolean {
+    if (!this.enabled) return false;
+    for (const isCrowded of this.#crowds) if (isCrowded()) return false;
+    return true;
   }
 
   /** An event came in. Called for every message; costs a clock reading. */
@@ -89,7 +101,7 @@ export class BusyPoll {
     const nowMs = this.#world.nowMs();
     const gapUs = (nowMs - this.#lastMs) * 1000;
     this.#lastMs = nowMs;
-    if (this.#awake || !this.#isWanted()) return;
+    if (this.#awake || !this.mayPoll) return;
     // The loop slept before this event: would a longer window have met it awake?
     this.#windowUs =
       gapUs <= this.#maxUs
@@ -118,18 +130,12 @@ export class BusyPoll {
     for (;;) {
       const found = this.#look() || this.#nothingElse();
       const nowMs = world.nowMs();
-      const isOver = !this.#isWanted() || (nowMs - this.#lastMs) * 1000 > this.#windowUs;
+      const isOver = !this.mayPoll || (nowMs - this.#lastMs) * 1000 > this.#windowUs;
       if (!found && isOver && this.#rest()) return false;
       if (nowMs >= untilMs || this.#herald?.turnDue) return true;
       if (found) world.settle();
       else world.yieldCore();
     }
-  }
-
-  #isWanted(): boolean {
-    if (!this.enabled) return false;
-    for (const source of this.#sources) if (source.crowded?.()) return false;
-    return true;
   }
 
   #look(): boolean {

@@ -153,10 +153,10 @@ export class Uring implements DiskIo {
     uring.#wake = watchFd(signal, { buffer: () => counter, onData: () => uring.#reap() });
     EVENT_LOOP.add({
       poll: () => uring.#poll(),
-      crowded: () => uring.#crowded(),
       nothingElse: () => uring.#nothingElse(),
       rest: () => uring.#rest(),
     });
+    EVENT_LOOP.standBackWhile(() => uring.#crowded());
     return uring;
   }
 

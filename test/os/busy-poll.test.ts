@@ -95,11 +95,11 @@ describe("adaptive polling", () => {
     expect(loop.awake).toBe(false);
   });
 
-  it("sleeps while a source is crowded, and polls again afterwards", () => {
+  it("sleeps while somebody is crowded, and polls again afterwards", () => {
     const loop = new FakeLoop();
     const poll = new BusyPoll(100, loop);
     let isCrowded = false;
-    poll.add({ poll: () => false, crowded: () => isCrowded });
+    const end = poll.standBackWhile(() => isCrowded);
     events(loop, poll, 60, 10);
     expect(loop.awake).toBe(true);
     isCrowded = true;
@@ -108,6 +108,10 @@ describe("adaptive polling", () => {
     isCrowded = false;
     events(loop, poll, 60, 2);
     expect(loop.awake).toBe(true);
+    isCrowded = true;
+    expect(poll.mayPoll).toBe(false);
+    end();
+    expect(poll.mayPoll).toBe(true);
   });
 
   it("never polls when it is switched off", () => {
