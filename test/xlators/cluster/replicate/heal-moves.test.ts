@@ -315,3 +315,22 @@ describe("a file with an unfinished operation on its names", () => {
     for (const wire of copies.wires) expect(wire.count("getxattr")).toBeLessThanOrEqual(1);
   });
 });
+
+describe("a file that was renamed over another on copies that are not all believed", () => {
+  it.each(["name", "directory"])("leaves the place to that again (heal of the %s)", async (what) => {
+    const { copies, d, object } = await start("file", { options: { "arbiter-count": "1" } });
+    await using _copies = copies;
+    const other = await copies.file("to", "", d);
+    await copies.session.link(other, "other", d);
+    for (const index of [0, 2]) await copies.brick(index).rename("from", "to", d);
+    for (const index of [1, 2]) await copies.mark(index, d, 0, ENTRY);
+    for (const index of [0, 2]) await copies.mark(index, d, "dirty", ENTRY);
+    if (what === "directory") await heal(copies, d);
+    else {
+      const healed = await runClock(copies, healName(setOf(copies), internalCall(-6), d, "to"));
+      expect(healed).toMatchObject({ outcome: "healed" });
+    }
+    expect(await namesOf(copies, object, { from: d, to: d })).toEqual(Array(3).fill("from another to"));
+    expect(await namesOf(copies, other, { to: d, other: d })).toEqual(Array(3).fill("to other"));
+  });
+});

@@ -33,6 +33,7 @@ import {
 import { isAbsent, type Look, look } from "./look.ts";
 import { addMarks } from "./marks.ts";
 import { isWanted, park, parks, unpark } from "./parking.ts";
+import { replace } from "./replacing.ts";
 import { reunite } from "./reunite.ts";
 
 /** Longest target of a symlink. */
@@ -128,8 +129,9 @@ export class Dirent {
    * Makes all copies have the object of `chosen`, or none. Where no copy says that others missed something,
    * an object that was only moved goes where it belongs.
    */
-  async settle(chosen: number, { sources }: NameSides): Promise<void> {
+  async settle(chosen: number, sides: NameSides): Promise<void> {
     const { set } = this;
+    const { sources } = sides;
     const isBlameless = sources === NO_CHILDREN || sources === set.all;
     const remove = async (child: number): Promise<void> => {
       if (!hasChild(this.present, child) || (isBlameless && (await this.#leaves(child)))) return;
@@ -144,10 +146,11 @@ export class Dirent {
     await this.assignGfid(gfid);
     if (isBlameless && this.twinsOf(chosen) !== set.all && (await this.#reunited(chosen, remove))) {
       await this.#lookAgain();
-      // All copies may have it elsewhere now.
-      if (!hasChild(this.present, chosen) || !gfidEquals(this.#found.stats[chosen]!.gfid, gfid)) return;
+      // All copies may have it elsewhere now; what it had replaced on some of them may be here still.
+      if (!hasChild(this.present, chosen) || !gfidEquals(this.#found.stats[chosen]!.gfid, gfid))
+        return this.isEqual ? undefined : await this.settle(await this.chosen(sides), sides);
     }
-    await this.makeOn(set.all, chosen);
+    await this.makeOn(set.all, chosen, isBlameless ? NO_CHILDREN : set.all & ~sources);
   }
 
   /** Gives entries that were made behind the brick's back the gfid of the object. */
@@ -231,10 +234,15 @@ export class Dirent {
     }
   }
 
-  /** Makes all of `children` have the object of `source`. */
-  async makeOn(children: ChildSet, source: number): Promise<void> {
-    const sources = this.twinsOf(source);
-    for (const child of childrenOf(children & ~sources)) await this.make(child, source, sources);
+  /** Makes all of `children` have the object of `source`; the directory's marks blame `blamed` already. */
+  async makeOn(children: ChildSet, source: number, blamed = NO_CHILDREN): Promise<void> {
+    const { set, call, directory, name } = this;
+    const right = this.twinsOf(source);
+    const wrong = children & ~right;
+    const replaced = this.copies.holders & wrong & ~blamed;
+    await replace({ set, call, directory, name, right, replaced }, async () => {
+      for (const child of childrenOf(wrong)) await this.make(child, source, right);
+    });
   }
 
   /** Whether what a copy has here went to where the other copies have it. */

@@ -5,23 +5,17 @@
  */
 
 import type { Call } from "../../../../src/core/call.ts";
-import { fanout } from "../../../../src/core/concurrency.ts";
-import { Dict } from "../../../../src/core/dict.ts";
 import { toFopError } from "../../../../src/core/errors.ts";
 import type { Gfid } from "../../../../src/core/gfid.ts";
 import type { Inode } from "../../../../src/core/inode.ts";
-import { INDEX_KEY } from "../../../../src/core/keys.ts";
-import { countsOf, NO_COUNTS } from "../changelog.ts";
-import { type ChildSet, childrenOf, hasChild, NO_CHILDREN, only } from "../child-set.ts";
+import { childrenOf, NO_CHILDREN } from "../child-set.ts";
 import { marksOf, type NameSides, nameSides, type Resolution } from "../decide.ts";
-import { inTurn } from "../entry-blame.ts";
 import { acknowledgersMin } from "../quorum.ts";
 import type { ReplicaSet } from "../replica-set.ts";
 import { Dirent, NameConflict } from "./dirent.ts";
 import { differ } from "./gfid-choice.ts";
 import { lockAll, namesOf } from "./locks.ts";
 import { look } from "./look.ts";
-import { addMarks } from "./marks.ts";
 import type { NameHeal, NameHealOptions } from "./report.ts";
 
 /** Never rejects. */
@@ -70,52 +64,11 @@ async function healLocked(
     const chosen = await entry.chosen(sides);
     if (dryRun) return { outcome: "would-heal", changed: NO_CHILDREN, source: Math.max(-1, chosen) };
     if (chosen === -1) await nameAll(entry, options.gfid);
-    else await settle(entry, chosen, sides);
+    else await entry.settle(chosen, sides);
     return { outcome: "healed", changed: entry.changed, source: Math.max(-1, chosen) };
   } finally {
     await lock.release();
   }
-}
-
-/**
- * A copy that has another object there loses it before it gets the right one, and may then have no room for
- * that: the copies with the right one blame it meanwhile, so that nobody misses the name there, and a heal of
- * the directory takes up what this one did not end.
- */
-async function settle(entry: Dirent, chosen: number, sides: NameSides): Promise<void> {
-  const { set, directory } = entry;
-  const right = chosen < 0 ? NO_CHILDREN : entry.twinsOf(chosen);
-  const blameable = sides.sources === NO_CHILDREN ? set.all : sides.sources;
-  const replaced = right === NO_CHILDREN ? NO_CHILDREN : entry.copies.holders & ~right & blameable;
-  if (replaced === NO_CHILDREN) return await entry.settle(chosen, sides);
-  const told = await inTurn(set, [directory], right, (able) => blame(entry, able, replaced, 1));
-  try {
-    await entry.settle(chosen, sides);
-  } catch (error) {
-    if (entry.changed === NO_CHILDREN) await blame(entry, told, replaced, -1);
-    throw error;
-  }
-  await blame(entry, told, replaced, -1);
-}
-
-/** Rejects when one of these copies cannot say so; the others do not then. */
-async function blame(entry: Dirent, on: ChildSet, blamed: ChildSet, count: 1 | -1): Promise<ChildSet> {
-  const { set, call, directory, name } = entry;
-  const counts = countsOf("entry", count);
-  const pending = set.pendingKeys.map((_, child) => (hasChild(blamed, child) ? counts : NO_COUNTS));
-  const isRecorded = set.options["granular-entry-heal"];
-  const key = count > 0 ? INDEX_KEY.ENTRY_CREATE : INDEX_KEY.ENTRY_DELETE;
-  const xdata = isRecorded ? new Dict().setStr(key, name) : undefined;
-  const children = childrenOf(on);
-  const outcomes = await fanout(children, (child) =>
-    addMarks(set, call, directory, child, { pending, dirty: NO_COUNTS }, xdata),
-  );
-  const failed = outcomes.find((outcome) => !outcome.ok);
-  if (!failed || failed.ok) return on;
-  if (count < 0) throw failed.error;
-  const told = children.filter((_, at) => outcomes[at]!.ok).reduce((all, child) => all | only(child), 0);
-  await blame(entry, told, blamed, -1);
-  throw failed.error;
 }
 
 /** As a person wants it. */
