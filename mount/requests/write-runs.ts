@@ -88,6 +88,7 @@ class Run {
     return true;
   }
 
+  /** The first of a run; what follows comes by `take`. */
   push(write: PlainWrite): void {
     this.#data.push(write.request.payload(write.size)[0]!);
     this.#writes.push(write);
