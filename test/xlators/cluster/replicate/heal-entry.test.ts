@@ -368,6 +368,29 @@ describe("a merge under a rule of quorum", () => {
       expect((await copies.brick(index).inode("f")).gfid.equals(inode.gfid)).toBe(true);
     await expectUnmarked(copies, session.root);
   });
+
+  it("drops an empty object whose making failed after a removal that failed, whoever has it", async () => {
+    await using copies = await startCopies({ options: { "arbiter-count": "1" } });
+    const { session } = copies;
+    const inode = await copies.file("f", "kept");
+    const made = newGfid();
+    for (const index of [0, 2]) {
+      await copies.brick(index).unlink("f");
+      await fileOn(copies.brick(index), "f", made, "");
+      await copies.mark(index, session.root, "dirty", [0, 0, 1]);
+    }
+    for (const [on, blamed] of [
+      [0, 2],
+      [1, 0],
+      [1, 2],
+      [2, 0],
+    ] as const)
+      await copies.mark(on, session.root, blamed, [0, 0, 1]);
+    expect((await heal(copies, session.root)).outcome).toBe("healed");
+    for (const index of [0, 1, 2])
+      expect((await copies.brick(index).inode("f")).gfid.equals(inode.gfid)).toBe(true);
+    await expectUnmarked(copies, session.root);
+  });
 });
 
 describe("name heal", () => {

@@ -114,7 +114,8 @@ export interface NameQuestion {
  * The child whose object all copies shall have, ABSENT or UNDECIDED. Of several objects on copies that are
  * believed in all but one have to be empty: such are what is left of creations that failed. While no copy is
  * blamed an object that a quorum has wins in any case: another one is what a rename left that its client did
- * not live to finish, and nobody was told that it is done, or that it is not.
+ * not live to finish, and nobody was told that it is done, or that it is not. One without contents that no
+ * believed copy has gives way to one with contents: making it was told to have failed, as the removal before.
  */
 export function objectToKeep({ copies, sides, empty, hasQuorum }: NameQuestion): number {
   const { sources, trusted } = sides;
@@ -129,7 +130,12 @@ export function objectToKeep({ copies, sides, empty, hasQuorum }: NameQuestion):
   const wide = ofQuorums.length === 1 ? ofQuorums[0] : undefined;
   if (known.length === 0 && wide === undefined) return ABSENT;
   const filled = known.filter((holders) => (holders & ~empty) !== NO_CHILDREN);
-  const chosen = wide ?? filled[0] ?? known.reduce((a, b) => (countChildren(b) > countChildren(a) ? b : a));
+  const isIdle = wide !== undefined && (wide & ~empty) === NO_CHILDREN && !known.includes(wide);
+  const chosen =
+    (isIdle ? filled[0] : undefined) ??
+    wide ??
+    filled[0] ??
+    known.reduce((a, b) => (countChildren(b) > countChildren(a) ? b : a));
   const isClear = known.every((holders) => holders === chosen);
   const mayDrop = (isBlameless && wide !== undefined) || filled.every((holders) => holders === chosen);
   if (!isClear && (hasQuorum === undefined || !mayDrop)) return UNDECIDED;
