@@ -132,7 +132,7 @@ export class Reads {
 
   /**
    * Copies that this read may take; none means EIO. A directory in entry split brain is still listed, from
-   * any copy: what it has is there.
+   * any copy: what it has is there. Not so while a copy is away, which may be the good one.
    */
   candidates(state: InodeState, inode: Inode, slot: ReadSlot, listing = false): ChildSet {
     const { readableData: data, readableMetadata: metadata } = state;
@@ -140,7 +140,9 @@ export class Reads {
     if (both !== NO_CHILDREN) return both;
     if (inode.type === S_IFDIR) {
       if (!listing) return metadata;
-      return data || this.#set.up & this.#set.dataChildren & state.answered;
+      const { all, up, dataChildren, quorum } = this.#set;
+      const isKnown = state.answered === all || quorum.type === "none";
+      return data || (isKnown ? up & dataChildren & state.answered : NO_CHILDREN);
     }
     if (data === NO_CHILDREN || metadata === NO_CHILDREN) return NO_CHILDREN;
     return slot === "data" ? data : metadata;

@@ -218,6 +218,19 @@ describe("reads beside an arbiter", () => {
     await expect(session.statInode(inode)).rejects.toMatchObject({ code: "EIO" });
   });
 
+  it("list no directory from a copy that missed names while the good one is away", async () => {
+    await using copies = await Copies.start({ options: ARBITER });
+    const { session } = copies;
+    const dir = await session.mkdir("d");
+    copies.wires[1]!.cut();
+    await session.create("new", { parent: dir });
+    copies.wires[1]!.mend();
+    copies.wires[0]!.cut();
+    await expect(session.list(dir)).rejects.toMatchObject({ code: "ENOTCONN" });
+    copies.wires[0]!.mend();
+    expect(await session.list(dir)).toEqual(["new"]);
+  });
+
   it("say how much fits into the data copies (ARB-04)", async () => {
     await using copies = await Copies.start({ options: ARBITER });
     const { session } = copies;
