@@ -6,7 +6,9 @@
 import { type Call, internalCall } from "../../../src/core/call.ts";
 import { Dict } from "../../../src/core/dict.ts";
 import { FopError } from "../../../src/core/errors.ts";
+import type { PrePost } from "../../../src/core/fops.ts";
 import { type Gfid, gfidEquals, parseGfid } from "../../../src/core/gfid.ts";
+import { type Iatt, S_IFMT } from "../../../src/core/iatt.ts";
 import { Inode, type InodeTable, type Loc } from "../../../src/core/inode.ts";
 import { KEY } from "../../../src/core/keys.ts";
 import type { XlatorBase } from "../../../src/core/xlator.ts";
@@ -28,6 +30,20 @@ export function asRoot(call: Call): Call {
 /** Neither this name nor this gfid: what a brick says of an object that is gone. */
 export function isGone(error: unknown): boolean {
   return error instanceof FopError && (error.code === "ENOENT" || error.code === "ESTALE");
+}
+
+/**
+ * A block that another client took away lives on where somebody has it open: an answer that shows it without
+ * a name is as good as none. Without a mode nothing is shown.
+ */
+export function isNameless({ mode, nlink }: Iatt): boolean {
+  return nlink === 0 && (mode & S_IFMT) !== 0;
+}
+
+/** The reply of a change, unless the block was gone. */
+export function ofNamed(changed: PrePost): PrePost {
+  if (isNameless(changed.post)) throw new FopError("ENOENT", { message: "the block has no name any more" });
+  return changed;
 }
 
 export class Directories {

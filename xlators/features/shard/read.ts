@@ -14,7 +14,7 @@ import { FopError } from "../../../src/core/errors.ts";
 import type { Args, Reply } from "../../../src/core/fops.ts";
 import { type IoVec, iovSlice, type Lease } from "../../../src/core/iovec.ts";
 import { type Context, checkReadable, eachOf, refusal } from "./context.ts";
-import { asRoot, isGone } from "./directories.ts";
+import { asRoot, isGone, isNameless } from "./directories.ts";
 import type { ShardFile } from "./file.ts";
 import { blockOf, lastBlock, type Piece, pieces } from "./geometry.ts";
 import { existingBlocks } from "./listing.ts";
@@ -92,7 +92,9 @@ export class Reader {
     if (found === undefined) return undefined;
     const root = asRoot(call);
     try {
-      return await below.readv(root, { fd: found.fdFor(fd.flags), offset, size, flags, xdata });
+      const part = await below.readv(root, { fd: found.fdFor(fd.flags), offset, size, flags, xdata });
+      if (!isNameless(part.stat)) return part;
+      part.lease?.release();
     } catch (error) {
       if (!isGone(error)) throw error;
     }

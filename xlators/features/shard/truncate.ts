@@ -16,7 +16,7 @@ import { Fd } from "../../../src/core/inode.ts";
 import { KEY } from "../../../src/core/keys.ts";
 import { O_ACCMODE, O_RDONLY } from "../../../src/core/open-flags.ts";
 import { type Context, eachOf, refusal } from "./context.ts";
-import { asRoot, isGone, ROOT_CALL } from "./directories.ts";
+import { asRoot, isGone, ofNamed, ROOT_CALL } from "./directories.ts";
 import type { ShardFile } from "./file.ts";
 import { lastBlock, PROBED_BEYOND } from "./geometry.ts";
 import { existingBlocks } from "./listing.ts";
@@ -132,7 +132,7 @@ export class Truncator {
     }
     await shards.reach(file, block, call, async (shard) => {
       const loc = { inode: shard.inode };
-      this.#account(file, await below.truncate(asRoot(call), { loc, offset: within }));
+      this.#account(file, ofNamed(await below.truncate(asRoot(call), { loc, offset: within })));
       file.dirty.add(shard);
     });
   }

@@ -22,7 +22,7 @@ import { type IoVec, iovSize, iovSlice } from "../../../src/core/iovec.ts";
 import { KEY } from "../../../src/core/keys.ts";
 import { O_APPEND, O_DIRECT, O_DSYNC, O_LARGEFILE, O_RDWR, O_SYNC } from "../../../src/core/open-flags.ts";
 import { type Context, checkWritable, eachOf, refusal } from "./context.ts";
-import { asRoot, isGone } from "./directories.ts";
+import { asRoot, isGone, ofNamed } from "./directories.ts";
 import type { ShardFile } from "./file.ts";
 import { blockOf, lastBlock, type Piece, PROBED_BEYOND, pieces } from "./geometry.ts";
 import type { Shard } from "./shards.ts";
@@ -149,7 +149,7 @@ export class Writer {
         }
         await shards.reach(file, block, call, async (shard) => {
           const lower = { fd: shard.fd, offset: from, size, xdata };
-          this.#count(file, shard, await below.discard(asRoot(call), lower));
+          this.#count(file, shard, ofNamed(await below.discard(asRoot(call), lower)));
         });
       });
     } finally {
@@ -241,14 +241,14 @@ export class Writer {
     }
     const shard = shards.known(file, block) ?? (await this.#arrive(file, call, fd, piece));
     try {
-      this.#account(file, shard, piece, await change(shard.fd, piece));
+      this.#account(file, shard, piece, ofNamed(await change(shard.fd, piece)));
       return;
     } catch (error) {
       if (!isGone(error)) throw error;
       this.#wasTaken(shard);
     }
     const again = await shards.obtain(file, block, call);
-    this.#account(file, again, piece, await change(again.fd, piece));
+    this.#account(file, again, piece, ofNamed(await change(again.fd, piece)));
   }
 
   /** Bytes that were written from the start of the range on, without a gap; fails when there are none. */
@@ -300,7 +300,7 @@ export class Writer {
     const shard = shards.known(file, block) ?? (await this.#arrive(file, call, args.fd, piece));
     try {
       const reply = await below.writev(root, { fd: shard.fdFor(given), data, offset, flags, xdata });
-      this.#account(file, shard, { offset, size: reply.size }, reply);
+      this.#account(file, shard, { offset, size: reply.size }, ofNamed(reply));
       return reply.size;
     } catch (error) {
       if (!isGone(error)) throw error;
@@ -308,7 +308,7 @@ export class Writer {
     }
     const again = await shards.obtain(file, block, call);
     const reply = await below.writev(root, { fd: again.fdFor(given), data, offset, flags, xdata });
-    this.#account(file, again, { offset, size: reply.size }, reply);
+    this.#account(file, again, { offset, size: reply.size }, ofNamed(reply));
     return reply.size;
   }
 

@@ -1,7 +1,9 @@
 /** Files that one client cuts while others write: no write that was acknowledged lies beyond the end. */
 
 import { describe, expect, it } from "vitest";
+import { gfidText } from "../../../../src/core/gfid.ts";
 import type { Fd } from "../../../../src/core/inode.ts";
+import { Session } from "../../../support/session.ts";
 import { BLOCK, bytes, type Client, Rig } from "./rig.ts";
 
 describe("a client that writes where another one has just cut the file", () => {
@@ -121,6 +123,31 @@ describe("a client that knows a block which another one took away and made anew"
     await rig.pass(1001);
     return { rig, mine };
   }
+
+  it("reads and writes the new one, though somebody has the old one open", async () => {
+    await using rig = await Rig.start({ clients: 2 });
+    const mine = await rig.a.create("f");
+    await rig.a.write(mine, bytes(2 * BLOCK));
+    const { gfid } = mine.inode;
+    const brick = new Session(rig.graph.top);
+    const shards = await brick.inode(".shard");
+    const name = `${gfidText(gfid)}.1`;
+    const old = await brick.inode(name, shards);
+    await brick.open(old);
+    const theirs = await rig.b.open(await rig.b.inode("f"));
+    await rig.b.top.ftruncate(rig.b.call, { fd: theirs, offset: 10 });
+    await rig.b.write(theirs, bytes(BLOCK, 2), BLOCK);
+    expect((await rig.a.read(mine, BLOCK, BLOCK)).equals(bytes(BLOCK, 2))).toBe(true);
+    await brick.open(await brick.inode(name, shards));
+    await rig.b.top.ftruncate(rig.b.call, { fd: theirs, offset: 10 });
+    await rig.b.write(theirs, bytes(BLOCK, 3), BLOCK);
+    await rig.a.write(mine, bytes(200, 4), AT);
+    expect((await rig.b.read(theirs, AT, 200)).equals(bytes(200, 4))).toBe(true);
+    await rig.b.top.ftruncate(rig.b.call, { fd: theirs, offset: 10 });
+    await rig.a.top.fallocate(rig.a.call, { fd: mine, keepSize: false, offset: BLOCK, size: BLOCK });
+    await rig.a.top.fsync(rig.a.call, { fd: mine, datasync: false });
+    expect(rig.extent(gfid).blocks).toBe(rig.room(gfid));
+  });
 
   it("cuts the new one", async () => {
     const { rig, mine } = await remade();
