@@ -334,3 +334,23 @@ describe("a file that was renamed over another on copies that are not all believ
     expect(await namesOf(copies, other, { to: d, other: d })).toEqual(Array(3).fill("to other"));
   });
 });
+
+describe("a file that one of two believed copies renamed over another, beside an arbiter that missed the file", () => {
+  it("goes back with its contents, and the other one stays", async () => {
+    const { copies, d, object } = await start("file", { options: { "arbiter-count": "1" } });
+    await using _copies = copies;
+    const other = await copies.file("to", "replaced", d);
+    await copies.brick(2).unlink("from", d);
+    await copies.brick(0).rename("from", "to", d);
+    for (const index of [0, 1]) await copies.mark(index, d, 2, ENTRY);
+    await copies.mark(0, d, "dirty", ENTRY);
+    expect((await heal(copies, d)).outcome).toBe("healed");
+    expect(await namesOf(copies, object, { from: d, to: d })).toEqual(Array(3).fill("from another to"));
+    await heal(copies, object);
+    await heal(copies, other);
+    await expectContents(copies, object, "file");
+    for (const index of [0, 1])
+      expect((await bytesOn(copies.brick(index), other)).toString()).toBe("replaced");
+    await expectUnmarked(copies, d);
+  });
+});

@@ -112,10 +112,11 @@ export interface NameQuestion {
 
 /**
  * The child whose object all copies shall have, ABSENT or UNDECIDED. Of several objects on copies that are
- * believed in all but one have to be empty: such are what is left of creations that failed. While no copy is
- * blamed an object that a quorum has wins in any case: another one is what a rename left that its client did
- * not live to finish, and nobody was told that it is done, or that it is not. One without contents that no
- * believed copy has gives way to one with contents: making it was told to have failed, as the removal before.
+ * believed in all but one have to be empty: such are what is left of creations that failed. An object that a
+ * quorum has wins in any case while no copy is blamed, or when a believed copy has it: another one is what a
+ * rename left that failed, or that its client did not live to finish, and nobody was told that it is done.
+ * One without contents that no believed copy has gives way to one with contents: making it was told to have
+ * failed, as the removal before.
  */
 export function objectToKeep({ copies, sides, empty, hasQuorum }: NameQuestion): number {
   const { sources, trusted } = sides;
@@ -137,7 +138,8 @@ export function objectToKeep({ copies, sides, empty, hasQuorum }: NameQuestion):
     filled[0] ??
     known.reduce((a, b) => (countChildren(b) > countChildren(a) ? b : a));
   const isClear = known.every((holders) => holders === chosen);
-  const mayDrop = (isBlameless && wide !== undefined) || filled.every((holders) => holders === chosen);
+  const isWide = wide !== undefined && (isBlameless || known.includes(wide));
+  const mayDrop = isWide || filled.every((holders) => holders === chosen);
   if (!isClear && (hasQuorum === undefined || !mayDrop)) return UNDECIDED;
   return firstChild(chosen & believed || chosen);
 }

@@ -11,7 +11,7 @@ import type { Call } from "../../../../src/core/call.ts";
 import { type Gfid, gfidText } from "../../../../src/core/gfid.ts";
 import { S_IFDIR } from "../../../../src/core/iatt.ts";
 import { Inode, type Loc } from "../../../../src/core/inode.ts";
-import { type ChildSet, NO_CHILDREN } from "../child-set.ts";
+import { type ChildSet, childrenWhere, NO_CHILDREN } from "../child-set.ts";
 import { marksOf, nameSides } from "../decide.ts";
 import { acknowledgersMin } from "../quorum.ts";
 import type { ReplicaSet } from "../replica-set.ts";
@@ -38,7 +38,8 @@ export interface Reuniting {
   readonly holders: ChildSet;
   /**
    * Takes another object away from `mine` on a copy. Without it the object is to leave `mine`: no copy gets
-   * it there, and where another object is in its way nothing is waited for, as that may want its place.
+   * it there, it goes where copies without it there have it, and where another object is in its way nothing
+   * is waited for, as that may want its place.
    */
   readonly vacate?: (child: number) => Promise<void>;
 }
@@ -68,9 +69,11 @@ async function reuniteLocked(task: Reuniting, seen: Places): Promise<Reunion> {
   const { set, call, gfid, mine, holders, vacate } = task;
   const places = await placesOf(set, call, gfid, holders);
   if (!places || keysOf(places) !== keysOf(seen)) return "busy";
-  const moves = movesToAgree(places, await believedIn(set, call, places));
-  if (!moves) return "differ";
   const atMine = (place: Place): boolean => placeKey(place) === placeKey(mine);
+  const believed = await believedIn(set, call, places);
+  const staying = vacate ? NO_CHILDREN : childrenWhere(places.length, (child) => places[child]!.some(atMine));
+  const moves = movesToAgree(places, believed & ~staying);
+  if (!moves) return "differ";
   if (!vacate && moves.some(({ to }) => atMine(to))) return "differ";
   for (const { child, to } of moves)
     if (!atMine(to) && (await gfidAt(set, call, child, to)) !== undefined) return vacate ? "busy" : "differ";
