@@ -354,3 +354,19 @@ describe("a file that one of two believed copies renamed over another, beside an
     await expectUnmarked(copies, d);
   });
 });
+
+describe("a file that most copies renamed over another where all must take part", () => {
+  it("takes its place everywhere", async () => {
+    const { copies, d, object } = await start("file", {
+      options: { "quorum-type": "fixed", "quorum-count": "3" },
+    });
+    await using _copies = copies;
+    await copies.file("to", "replaced", d);
+    for (const index of [0, 2]) await copies.brick(index).rename("from", "to", d);
+    await markDirty(copies, d);
+    expect((await heal(copies, d)).outcome).toBe("healed");
+    expect(await namesOf(copies, object, { from: d, to: d })).toEqual(["to", "to", "to"]);
+    await expectContents(copies, object, "file");
+    await expectUnmarked(copies, d);
+  });
+});

@@ -126,8 +126,13 @@ export function objectToKeep({ copies, sides, empty, hasQuorum }: NameQuestion):
   const known = objects.filter((holders) => (holders & believed) !== NO_CHILDREN);
   // No copy is blamed: either nothing is marked, or that something was under way.
   const isBlameless = countChildren(believed) === copies.stats.length;
+  // Where more than that must take part nobody may have seen either; then the many are as right as the few.
+  const isMost = (holders: ChildSet): boolean =>
+    isBlameless && countChildren(holders) * 2 > copies.stats.length;
   const ofQuorums =
-    sources === NO_CHILDREN || isBlameless ? objects.filter((holders) => hasQuorum?.(holders)) : [];
+    sources === NO_CHILDREN || isBlameless
+      ? objects.filter((holders) => hasQuorum?.(holders) || isMost(holders))
+      : [];
   const wide = ofQuorums.length === 1 ? ofQuorums[0] : undefined;
   if (known.length === 0 && wide === undefined) return ABSENT;
   const filled = known.filter((holders) => (holders & ~empty) !== NO_CHILDREN);
