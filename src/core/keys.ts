@@ -10,8 +10,8 @@ export const KEY = {
   /** The call comes from a translator, not from a user; text "yes" or a number. */
   INTERNAL_FOP: "glusterfs-internal-fop",
   /**
-   * Of a lookup by gfid: "no" only if every copy says so. Mortar's own; spelled so that bricks take it for an
-   * xattr that no object has.
+   * Of a lookup by gfid: "no" only if every copy says so; by name: if every copy at hand does. Mortar's own;
+   * spelled so that bricks take it for an xattr that no object has.
    */
   GONE_EVERYWHERE: "trusted.mortar.gone-everywhere",
   /**

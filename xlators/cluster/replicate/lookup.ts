@@ -79,6 +79,7 @@ export class Lookups {
         this.#context.states.expire(loc.parent);
         replies = await this.#ask(call, args);
       }
+      if (args.xdata?.has(KEY.GONE_EVERYWHERE)) this.#checkNotOnFew(replies);
       const answer = await this.#decide(call, loc, replies, asked);
       if (answer !== "in flight") return withFewestLinks(answer, args, replies);
       if (!patient) throw this.#error("ESTALE");
@@ -153,6 +154,16 @@ export class Lookups {
     const { set } = this.#context;
     const gone = absences(replies);
     if (gone !== set.all && !set.hasQuorum(successes(replies))) throw noQuorum(set, "lookup");
+  }
+
+  /**
+   * A name that few copies have is spread by a heal, or taken away: whoever wants it gone has to ask again
+   * after that. Copies that are away are not waited for; while one is, removals go on.
+   */
+  #checkNotOnFew(replies: Replies): void {
+    const found = successes(replies);
+    if (found !== NO_CHILDREN && !this.#context.set.hasQuorum(found))
+      throw this.#error("EAGAIN", "few copies have this name, and a heal may spread it");
   }
 
   async #decide(

@@ -5,7 +5,8 @@
  * Runs at the first lookup of a mount, after each removal, when an unlinked file is closed, and again after a
  * while when something was left. Markers whose base file is still open somewhere (bricks find it by its gfid)
  * are skipped. Blocks go first, then the marker, so that whoever dies in between leaves the rest to the next.
- * Of a file with very many possible blocks those that exist are listed, instead of looking for each.
+ * The marker also stays while few copies have a block that a heal may spread. Of a file with very many
+ * possible blocks those that exist are listed, instead of looking for each.
  */
 
 import { LRUCache } from "lru-cache";
@@ -191,7 +192,7 @@ export class Cleaner {
     const blocks = Array.from({ length: last }, (_, index) => index + 1);
     if (!(await this.#remove(base, blocks))) return false;
     for (let block = last + 1, missing = 0; missing < PROBED_BEYOND; block++)
-      missing = (await shards.remove(base, block, this.#call)) === undefined ? missing + 1 : 0;
+      missing = (await shards.remove(base, block, this.#call, true)) === undefined ? missing + 1 : 0;
     return true;
   }
 
@@ -200,7 +201,7 @@ export class Cleaner {
     this.#found += blocks.length;
     const remove = async (block: number): Promise<void> => {
       if (this.#stopped) return;
-      await shards.remove(base, block, this.#call);
+      await shards.remove(base, block, this.#call, true);
       this.#gone++;
     };
     await eachOf(blocks, remove, options()["shard-deletion-rate"]);

@@ -22,6 +22,8 @@ import { asRoot, Directories, isGone, ROOT_CALL } from "./directories.ts";
 import type { ShardFile } from "./file.ts";
 import { PROBED_BEYOND, shardName } from "./geometry.ts";
 
+/** Of a lookup: a block that few copies have is not gone, as a heal may spread it. */
+const GONE_EVERYWHERE = new Dict().setUint(KEY.GONE_EVERYWHERE, 1);
 /** Asks an unlink for the room of what it removed. */
 const COUNTING = new Dict().setUint(KEY.BLOCK_COUNT, 1);
 
@@ -148,13 +150,17 @@ export class Shards {
     for (const shard of [...file.shards.values()]) this.forget(shard);
   }
 
-  /** Removes a block by name; undefined when there is none, else the 512-byte blocks that it had. */
-  async remove(base: Gfid, block: number, call: Call): Promise<number | undefined> {
+  /**
+   * Removes a block by name; undefined when there is none, else the 512-byte blocks that it had. For good:
+   * fails when a heal might bring it back, as nobody will look again.
+   */
+  async remove(base: Gfid, block: number, call: Call, forGood = false): Promise<number | undefined> {
     const parent = await this.directories.shards(false);
     if (parent === undefined) return undefined;
     const loc: Loc = { inode: new Inode(), parent, name: shardName(base, block) };
     try {
-      const { stat } = await this.#below.lookup(asRoot(call), { loc });
+      const asked = { loc, ...(forGood ? { xdata: GONE_EVERYWHERE } : {}) };
+      const { stat } = await this.#below.lookup(asRoot(call), asked);
       const inode = this.#inodes.link(loc.inode, stat.gfid, stat.mode);
       const args = { loc: { ...loc, inode }, flags: 0, xdata: COUNTING };
       const { xdata } = await this.#below.unlink(asRoot(call), args);
@@ -167,13 +173,16 @@ export class Shards {
     }
   }
 
-  /** Whether a file that ends in block 0 has blocks all the same, of a client that died before it said so. */
+  /**
+   * Whether a file that ends in block 0 has blocks all the same: of a client that died before it said so, or
+   * that few copies made.
+   */
   async hasStray(base: Gfid): Promise<boolean> {
     const parent = await this.directories.shards(false);
     if (parent === undefined) return false;
     const strays = Array.from({ length: PROBED_BEYOND }, (_, index) => {
       const loc: Loc = { inode: new Inode(), parent, name: shardName(base, index + 1) };
-      return this.#below.lookup(ROOT_CALL, { loc }).then(always, unlessGone);
+      return this.#below.lookup(ROOT_CALL, { loc, xdata: GONE_EVERYWHERE }).then(always, unlessGone);
     });
     return (await Promise.all(strays)).includes(true);
   }

@@ -77,6 +77,27 @@ describe("lookup", () => {
     expect((await session.lookup("f")).xdata?.has(KEY.FEWEST_LINKS)).toBe(false);
   });
 
+  it("tells who wants a name gone of the few copies that have it, and a heal may spread it", async () => {
+    await using copies = await Copies.start();
+    const { session } = copies;
+    const directory = await session.mkdir("d");
+    await copies.brick(1).create("f", { parent: directory });
+    const xdata = new Dict().setInt(KEY.GONE_EVERYWHERE, 1);
+    const look = (how?: Dict) => session.lookup("f", directory, how);
+    const failHeal = () => {
+      for (const index of [0, 2]) copies.errors[index]!.failNext("mknod", "ENOSPC");
+    };
+    failHeal();
+    await expect(look()).rejects.toMatchObject({ code: "ENOENT" });
+    failHeal();
+    await expect(look(xdata)).rejects.toMatchObject({ code: "EAGAIN" });
+    copies.wires[1]!.cut();
+    await expect(look(xdata)).rejects.toMatchObject({ code: "ENOENT" });
+    copies.wires[1]!.mend();
+    expect((await look(xdata)).stat.nlink).toBe(1);
+    expect((await copies.brick(0).lookup("f", directory)).stat.nlink).toBe(1);
+  });
+
   it("is EIO when good copies have different objects under the name", async () => {
     await using copies = await Copies.start();
     const { session } = copies;

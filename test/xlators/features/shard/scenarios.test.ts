@@ -2,7 +2,10 @@
 
 import { describe, expect, it } from "vitest";
 import { FopError } from "../../../../src/core/errors.ts";
+import type { Args } from "../../../../src/core/fops.ts";
 import { type Gfid, gfidText } from "../../../../src/core/gfid.ts";
+import { S_IFREG } from "../../../../src/core/iatt.ts";
+import { KEY } from "../../../../src/core/keys.ts";
 import { O_APPEND, O_DIRECT, O_RDONLY, O_RDWR } from "../../../../src/core/open-flags.ts";
 import { settle } from "../../../support/fake-env.ts";
 import { Session } from "../../../support/session.ts";
@@ -273,6 +276,26 @@ describe("scenarios", () => {
     await rig.a.rename("twin", "name2");
     await rig.pass();
     expect(rig.blocksOf(source)).toEqual([1]);
+  });
+
+  it("a block that few copies have is waited for until a heal has spread it, or taken it away", async () => {
+    await using rig = await Rig.start();
+    await filled(rig.a, "other", 2 * BLOCK);
+    const gfid = await filled(rig.a, "f", 100);
+    const brick = new Session(rig.graph.top);
+    await brick.mknod(`${gfidText(gfid)}.1`, S_IFREG | 0o644, { parent: await brick.inode(".shard") });
+    // As replicate answers when one copy of three has it.
+    rig.a.wire.before = ({ fop, args }) => {
+      if (fop !== "lookup" || !(args as Args<"lookup">).loc.name?.endsWith(`${gfidText(gfid)}.1`)) return;
+      throw new FopError(args.xdata?.has(KEY.GONE_EVERYWHERE) ? "EAGAIN" : "ENOENT", { fop });
+    };
+    await rig.a.unlink("f");
+    await rig.pass();
+    expect(rig.hidden()).toContain(`.remove_me/${gfidText(gfid)}`);
+    expect(rig.blocksOf(gfid)).toEqual([1]);
+    rig.a.wire.before = undefined;
+    await rig.pass(700_000);
+    expect(rig.hidden().filter((name) => name.includes(gfidText(gfid)))).toEqual([]);
   });
 
   it("API-10: zerofill that does not fit fails, and what it left gives way to later writes", async () => {
