@@ -115,15 +115,12 @@ export class EagerLock implements LockTarget {
   countRequest(payloadBytes: number): Dict | undefined {
     const now = this.#set.env.clock.nowMs();
     const sinceMs = now - this.#askedAtMs;
-    if (payloadBytes >= ALWAYS_ASK_BYTES) {
-      this.#isUnasked = false;
-      this.#askedAtMs = now;
-      return this.#countRequest;
-    }
-    this.#isUnasked = sinceMs >= CONTENTION_MS_MIN && sinceMs < this.#askEveryMs;
-    if (sinceMs < this.#askEveryMs) return undefined;
+    const isDue = sinceMs >= this.#askEveryMs;
+    const asks = isDue || payloadBytes >= ALWAYS_ASK_BYTES;
+    this.#isUnasked = !asks && sinceMs >= CONTENTION_MS_MIN;
+    if (!asks) return undefined;
     this.#askedAtMs = now;
-    this.#askEveryMs = Math.min(this.#askEveryMs * 2, CONTENTION_MS_MAX);
+    if (isDue) this.#askEveryMs = Math.min(this.#askEveryMs * 2, CONTENTION_MS_MAX);
     return this.#countRequest;
   }
 

@@ -30,6 +30,7 @@ import type { ReplicaSet } from "./replica-set.ts";
 
 /** Errors of copies that have the name, or have it not, other than the operation needs it. */
 const SAYS_OTHERWISE: ReadonlySet<ErrnoName> = new Set(["EEXIST", "ENOENT", "ESTALE", "ENOTDIR", "EISDIR"]);
+const NO_ERRORS: ReadonlyMap<number, ErrnoName> = new Map();
 
 /** One operation: what it is and which names it is about. */
 export interface EntryPlan<F extends EntryFop> {
@@ -121,7 +122,7 @@ class EntryTransaction<F extends EntryFop> {
   async run(): Promise<{ reply: Reply<F>; good: ChildSet }> {
     const answers = await this.#operate();
     const outcomes = this.#sameGfid(answers);
-    const verdict = this.#judge(outcomes, await this.#overruled(outcomes));
+    const verdict = await this.#judge(outcomes);
     const good = successes(outcomes);
     const marked = await this.#mark(verdict, outcomes);
     this.#learn(outcomes, verdict);
@@ -229,18 +230,18 @@ class EntryTransaction<F extends EntryFop> {
    * changed it without them, and what this one knew of the directory was older. Where a rule of quorum has
    * only one of the two sides be enough, it needs no asking.
    */
-  async #overruled(outcomes: Outcomes<Reply<F>>): Promise<ChildSet> {
+  async #overruled(done: ChildSet, errors: ReadonlyMap<number, ErrnoName>): Promise<ChildSet> {
     const set = this.#set;
-    const done = successes(outcomes);
     let refusing = NO_CHILDREN;
-    for (const [child, code] of this.#errors(outcomes)) if (SAYS_OTHERWISE.has(code)) refusing |= only(child);
+    for (const [child, code] of errors) if (SAYS_OTHERWISE.has(code)) refusing |= only(child);
     if (!set.hasQuorum(done) || !set.hasQuorum(refusing)) return NO_CHILDREN;
     for (const { parent } of this.#plan.changed) this.#context.states.expire(parent);
     const behind = await this.#behind();
     return (done & ~behind) === NO_CHILDREN && (refusing & ~behind) !== NO_CHILDREN ? done : NO_CHILDREN;
   }
 
-  #errors(outcomes: Outcomes<Reply<F>>): Map<number, ErrnoName> {
+  #errors(outcomes: Outcomes<Reply<F>>): ReadonlyMap<number, ErrnoName> {
+    if (failures(outcomes) === NO_CHILDREN) return NO_ERRORS;
     const errors = new Map<number, ErrnoName>();
     for (const [child, outcome] of outcomes.entries())
       if (outcome?.ok === false)
@@ -248,13 +249,15 @@ class EntryTransaction<F extends EntryFop> {
     return errors;
   }
 
-  #judge(outcomes: Outcomes<Reply<F>>, overruled: ChildSet): EntryVerdict {
-    const errors = this.#errors(outcomes);
+  async #judge(outcomes: Outcomes<Reply<F>>): Promise<EntryVerdict> {
     const set = this.#set;
+    const succeeded = successes(outcomes);
+    const errors = this.#errors(outcomes);
+    const overruled = errors.size === 0 ? NO_CHILDREN : await this.#overruled(succeeded, errors);
     const verdict = entryVerdict({
       all: set.all,
       asked: this.#asked,
-      succeeded: successes(outcomes),
+      succeeded,
       overruled,
       errors,
       dirtied: this.#dirtied,
