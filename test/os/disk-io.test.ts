@@ -55,6 +55,19 @@ describe.each(engines.map((engine) => [engine.kind, engine] as const))("disk I/O
     closeSync(fd);
   });
 
+  it("does two, three and seventeen at a time, each once", async () => {
+    const fd = open();
+    for (const count of [2, 3, 17, 2]) {
+      const parts = Array.from({ length: count }, (_, i) => Buffer.alloc(512, 97 + i));
+      const sizes = await Promise.all(parts.map((part, i) => io.writev(fd, [part], i * 512)));
+      expect(sizes).toEqual(parts.map(() => 512));
+      const back = parts.map(() => Buffer.alloc(512));
+      await Promise.all(back.map((into, i) => io.readv(fd, [into], i * 512)));
+      expect(Buffer.concat(back)).toEqual(Buffer.concat(parts));
+    }
+    closeSync(fd);
+  });
+
   it("reads short at the end of the file and nothing behind it", async () => {
     const fd = open();
     await io.writev(fd, [Buffer.from("hello")], 0);

@@ -10,7 +10,7 @@ import {
   legacyDict,
   payloadDict,
 } from "../../src/rpc/dict-codec.ts";
-import { decode, encode, XdrError } from "../../src/rpc/xdr.ts";
+import { decode, encode, XdrError, XdrReader } from "../../src/rpc/xdr.ts";
 import * as arbitrary from "./wire-arbitraries.ts";
 
 function hex(text: string): Buffer {
@@ -80,6 +80,19 @@ describe("typed dicts", () => {
     const read = decode(dict, record)!;
     record.fill(0xff);
     expect([...read]).toEqual([...value]);
+  });
+
+  it("are read once when a payload's comes again, and again when a byte is another", () => {
+    const [one, two] = [new Dict().setUint("k", 1), new Dict().setUint("k", 2)];
+    const record = Buffer.concat([encode(payloadDict, one), encode(payloadDict, two)]);
+    const first = decode(payloadDict, encode(payloadDict, one));
+    const reader = new XdrReader(record);
+    expect(payloadDict.read(reader)).toBe(first);
+    expect([...payloadDict.read(reader)!]).toEqual([...two]);
+    expect(reader.remaining).toBe(0);
+    expect([...decode(payloadDict, encode(payloadDict, one))!]).toEqual([...one]);
+    const cut = new XdrReader(record, 0, record.length / 2 - 4);
+    expect(() => payloadDict.read(cut)).toThrow(XdrError);
   });
 
   it("take text up to its first NUL, or all of it when there is none", () => {

@@ -41,7 +41,7 @@ export async function enterFile(brick: Brick, fd: Fd): Promise<OpenFile> {
 export async function readFop(brick: Brick, call: Call, args: Args<"readv">): Promise<Reply<"readv">> {
   let file: OpenFile | undefined;
   try {
-    file = brick.files.enter(args.fd) ?? (await brick.files.enterAnonymous(args.fd));
+    file = brick.files.enterKnown(args.fd) ?? (await brick.files.enterAnonymous(args.fd));
     return await readNow(brick, call, file, args);
   } catch (error) {
     throw brick.located(error, "readv");
@@ -106,7 +106,7 @@ function bounded(file: OpenFile, { offset, size }: { offset: number; size: numbe
 export async function writeFop(brick: Brick, call: Call, args: Args<"writev">): Promise<Reply<"writev">> {
   let file: OpenFile | undefined;
   try {
-    file = brick.files.enter(args.fd) ?? (await brick.files.enterAnonymous(args.fd));
+    file = brick.files.enterKnown(args.fd) ?? (await brick.files.enterAnonymous(args.fd));
     if (brick.space.full) checkOverwrite(brick, call, file, args);
     if (args.xdata !== undefined) return await writeAsAsked(brick, call, file, args, args.xdata);
     return await writeNow(brick, call, file, args);

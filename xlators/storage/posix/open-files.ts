@@ -11,7 +11,7 @@ import { LRUCache } from "lru-cache";
 import { FopError } from "../../../src/core/errors.ts";
 import type { Gfid } from "../../../src/core/gfid.ts";
 import { S_IFMT, S_IFREG } from "../../../src/core/iatt.ts";
-import type { Fd } from "../../../src/core/inode.ts";
+import type { Fd, Inode } from "../../../src/core/inode.ts";
 import { O_DIRECT, O_RDWR } from "../../../src/core/open-flags.ts";
 import { close, open, openFilesMax } from "../../../src/os/files.ts";
 import type { Fence } from "./fence.ts";
@@ -49,6 +49,8 @@ export class OpenFile {
   closing = false;
   /** Serves the fops that waited for it and is closed after the last of them. */
   once = false;
+  /** For an anonymous one: as many had been opened when it was last counted as used. */
+  usedAt = 0;
 
   constructor(osFd: number, flags: number, state: InodeState, anonymous: boolean) {
     this.osFd = osFd;
@@ -66,6 +68,15 @@ export class OpenFile {
   }
 }
 
+/** What the OS fd behind an anonymous Fd is opened with. */
+function anonymousFlags(fd: Fd): number {
+  return O_RDWR | (fd.flags & O_DIRECT);
+}
+
+function anonymousKey(flags: number, state: InodeState): string {
+  return `${flags}${state.key}`;
+}
+
 export class OpenFiles {
   /** Called for a file that nobody is to use any more, and that is closed when the last user leaves. */
   onClosing: (file: OpenFile) => void = () => {};
@@ -77,6 +88,10 @@ export class OpenFiles {
   readonly #all = new Set<OpenFile>();
   readonly #room: Room;
   readonly #anonymous: LRUCache<string, OpenFile>;
+  /** The anonymous file that an inode was last reached through. */
+  readonly #lately = new WeakMap<Inode, OpenFile>();
+  /** Anonymous ones opened so far: what is used again before the next one need not be counted again. */
+  #opened = 0;
   readonly #opening = new Map<string, Promise<OpenFile>>();
 
   /** Open descriptors of files and directories. */
@@ -120,10 +135,30 @@ export class OpenFiles {
 
   /** `enter` for an anonymous Fd of a regular file; opened now if need be. ENOENT when the file is gone. */
   async enterAnonymous(fd: Fd): Promise<OpenFile> {
-    const flags = O_RDWR | (fd.flags & O_DIRECT);
-    const key = `${flags}${this.#states.of(fd.inode.gfid).key}`;
+    const flags = anonymousFlags(fd);
+    const key = anonymousKey(flags, this.#states.of(fd.inode.gfid));
     const file = this.#anonymous.get(key) ?? (await this.#openAnonymous(key, fd, flags));
     if (file.closing) return this.enterAnonymous(fd);
+    file.usedAt = this.#opened;
+    this.#lately.set(fd.inode, file);
+    file.users++;
+    return file;
+  }
+
+  /**
+   * `enter`, and for an anonymous Fd the file it was last reached through; undefined when that has to be
+   * looked for (`enterAnonymous`). Small reads and writes of shards go this way.
+   */
+  enterKnown(fd: Fd): OpenFile | undefined {
+    if (!fd.anonymous) return this.enter(fd);
+    const file = this.#lately.get(fd.inode);
+    if (file === undefined || file.closing || file.once || file.flags !== anonymousFlags(fd))
+      return undefined;
+    // One is closed only for one that is opened: between two of those the order of use does not matter.
+    if (file.usedAt !== this.#opened) {
+      file.usedAt = this.#opened;
+      this.#anonymous.get(anonymousKey(file.flags, file.state));
+    }
     file.users++;
     return file;
   }
@@ -169,8 +204,8 @@ export class OpenFiles {
 
   /** Lets go of cached OS fds of an inode, so that they do not keep a removed file's blocks. */
   dropAnonymous(state: InodeState): void {
-    this.#anonymous.delete(`${O_RDWR}${state.key}`);
-    this.#anonymous.delete(`${O_RDWR | O_DIRECT}${state.key}`);
+    this.#anonymous.delete(anonymousKey(O_RDWR, state));
+    this.#anonymous.delete(anonymousKey(O_RDWR | O_DIRECT, state));
   }
 
   /** Closes everything; nothing is in flight any more. */
@@ -201,6 +236,7 @@ export class OpenFiles {
       throw error;
     }
     const file = new OpenFile(osFd, flags, state, true);
+    this.#opened++;
     state.sole = true;
     this.#all.add(file);
     await this.#mdata.load(state, osFd);

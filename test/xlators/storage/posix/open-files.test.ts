@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { nodeEnv } from "../../../../src/core/env-node.ts";
 import { Fd, type Inode } from "../../../../src/core/inode.ts";
 import { SILENT } from "../../../../src/core/log.ts";
-import { O_RDWR } from "../../../../src/core/open-flags.ts";
+import { O_DIRECT, O_RDWR } from "../../../../src/core/open-flags.ts";
 import { parseOptions } from "../../../../src/core/options.ts";
 import { openDiskIo } from "../../../../src/os/disk-io.ts";
 import { Brick } from "../../../../xlators/storage/posix/brick.ts";
@@ -12,12 +12,16 @@ import { OpenFiles, type Room, roomUnder } from "../../../../xlators/storage/pos
 import { posixOptions } from "../../../../xlators/storage/posix/options.ts";
 import { PosixFixture } from "./brick-fixture.ts";
 
-/** Asks for each file once, one after another; how many the brick has open after each. */
-async function enterEach(inodes: readonly Inode[], fixture: PosixFixture, room: Room): Promise<number[]> {
+function openFiles(fixture: PosixFixture, room: Room): OpenFiles {
   const { values: options } = parseOptions(posixOptions, new Map(), { who: "test" });
   const [env, io] = [nodeEnv(SILENT), openDiskIo("auto")];
   const brick = new Brick({ name: "brick", base: fixture.directory, env, log: SILENT, options, io });
-  const files = new OpenFiles(brick.handles, brick.states, brick.mdata, brick.fence, room);
+  return new OpenFiles(brick.handles, brick.states, brick.mdata, brick.fence, room);
+}
+
+/** Asks for each file once, one after another; how many the brick has open after each. */
+async function enterEach(inodes: readonly Inode[], fixture: PosixFixture, room: Room): Promise<number[]> {
+  const files = openFiles(fixture, room);
   const open: number[] = [];
   for (const inode of inodes) {
     const file = await files.enterAnonymous(Fd.anonymous(inode, O_RDWR));
@@ -45,6 +49,34 @@ describe("files open for access without an open", () => {
     const inodes = await fiveFiles(fixture);
     const room = { files: 3, fdFull: Number.MAX_SAFE_INTEGER };
     expect(await enterEach(inodes, fixture, room)).toEqual([1, 2, 3, 3, 3]);
+  });
+
+  it("stay when they are used without being looked for", async () => {
+    await using fixture = await PosixFixture.start();
+    const inodes = await fiveFiles(fixture);
+    const files = openFiles(fixture, { files: 3, fdFull: Number.MAX_SAFE_INTEGER });
+    const [a, b, c, d] = inodes.map((inode) => Fd.anonymous(inode, O_RDWR));
+    for (const fd of [a!, b!, c!]) files.leave(await files.enterAnonymous(fd));
+    const used = files.enterKnown(a!)!;
+    files.leave(used);
+    files.leave(await files.enterAnonymous(d!));
+    expect(files.enterKnown(a!)).toBe(used);
+    files.leave(used);
+    expect([b, c, d].map((fd) => files.enterKnown(fd!) !== undefined)).toEqual([false, true, true]);
+  });
+
+  it("are looked for again after the file is gone, and with other flags", async () => {
+    await using fixture = await PosixFixture.start();
+    const [inode] = await fiveFiles(fixture);
+    const files = openFiles(fixture, { files: 3, fdFull: Number.MAX_SAFE_INTEGER });
+    const fd = Fd.anonymous(inode!, O_RDWR);
+    expect(files.enterKnown(fd)).toBeUndefined();
+    const file = await files.enterAnonymous(fd);
+    files.leave(file);
+    expect(files.enterKnown(Fd.anonymous(inode!, O_RDWR | O_DIRECT))).toBeUndefined();
+    files.dropAnonymous(file.state);
+    expect(files.enterKnown(fd)).toBeUndefined();
+    expect(files.size).toBe(0);
   });
 
   it("are one when the process has no fds to spare", async () => {
