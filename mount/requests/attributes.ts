@@ -51,8 +51,7 @@ async function attributes(
   node: Node,
   named: FileHandle | undefined,
 ): Promise<Iatt> {
-  const settling = state.pageTimes.settle(node);
-  if (settling) await settling;
+  await state.pageTimes.settle(node);
   const handle = named ?? openHandle(node);
   if (handle !== undefined) {
     try {
@@ -82,8 +81,7 @@ export async function setattr(state: MountState, request: KernelRequest): Promis
     // The kernel does not look at the attributes of this answer.
     return state.putAttr(request, node, { ...ZERO_IATT, gfid: node.inode.gfid, mode: node.mode });
   }
-  const settling = state.pageTimes.settle(node);
-  if (settling) await settling;
+  await state.pageTimes.settle(node);
   const handle = state.namedHandle(request, (valid & FATTR.FH) !== 0);
   let stat: Iatt | undefined;
   if ((valid & FATTR.SIZE) !== 0) {

@@ -207,8 +207,7 @@ export async function stripSetId(
 export async function flush(state: MountState, request: KernelRequest): Promise<number> {
   const handle = state.file(request, IN.flush.fh);
   const call = state.callWithOwner(request, IN.flush.lockOwner);
-  const settling = state.pageTimes.settle(handle.node);
-  if (settling) await settling;
+  await state.pageTimes.settle(handle.node);
   await state.top.flush(call, { fd: handle.fd });
   const owner = call.lkOwner.toString("latin1");
   for (const other of handle.node.open) other.lockOwners.delete(owner);

@@ -17,9 +17,10 @@ const WAIT_MS = 1000;
 
 /** Times of a file that the volume does not have yet. */
 export interface PendingTimes {
-  /** Tells the volume. */
-  readonly tell: () => Promise<unknown>;
-  readonly timer: Timer;
+  /** Of the latest, until it begins: tells the volume. */
+  readonly waiting: { readonly tell: () => Promise<unknown>; readonly timer: Timer } | undefined;
+  /** Those before them are being told. */
+  readonly telling: Promise<unknown> | undefined;
 }
 
 /** Whether a SETATTR of these bits is the kernel's own: no system call sets these times through a handle. */
@@ -38,20 +39,29 @@ export class PageTimes {
 
   /** The file has new times, which `tell` brings to the volume; they replace those that wait. */
   keep(node: Node, tell: () => Promise<unknown>): void {
-    const timer = node.pendingTimes?.timer ?? this.#clock.after(WAIT_MS, () => void this.settleQuietly(node));
-    node.pendingTimes = { tell, timer };
+    const timer =
+      node.pendingTimes?.waiting?.timer ?? this.#clock.after(WAIT_MS, () => void this.settleQuietly(node));
+    node.pendingTimes = { waiting: { tell, timer }, telling: node.pendingTimes?.telling };
   }
 
   /**
-   * Tells the volume; undefined when it knows all. Rejects with what the volume says, and the times are not
-   * tried again.
+   * Tells the volume, one after the other; undefined when it knows all. Rejects with what the volume says,
+   * and the times are not tried again.
    */
   settle(node: Node): Promise<unknown> | undefined {
-    const { pendingTimes } = node;
-    if (pendingTimes === undefined) return undefined;
-    node.pendingTimes = undefined;
-    pendingTimes.timer.cancel();
-    return pendingTimes.tell();
+    const pending = node.pendingTimes;
+    if (pending?.waiting === undefined) return pending?.telling;
+    const { tell, timer } = pending.waiting;
+    timer.cancel();
+    const telling = pending.telling === undefined ? tell() : pending.telling.then(tell, tell);
+    node.pendingTimes = { waiting: undefined, telling };
+    const told = (): void => {
+      if (node.pendingTimes?.telling !== telling) return;
+      const { waiting } = node.pendingTimes;
+      node.pendingTimes = waiting && { waiting, telling: undefined };
+    };
+    telling.then(told, told);
+    return telling;
   }
 
   /** The same where nobody waits for an answer: a failure is logged. */

@@ -476,6 +476,28 @@ describe("SETATTR", () => {
       expect(mount.env.log.lines.at(-1)).toMatchObject({ level: "warn" });
     });
 
+    it("has a second FLUSH wait for the times that the first one is telling, and later times for earlier", async () => {
+      const { mount, node, fh } = await withTimes();
+      const told: (() => void)[] = [];
+      mount.spy.answer("setattr", async (_call, _args, next) => {
+        await new Promise<void>((resolve) => told.push(resolve));
+        return next();
+      });
+      const flush = (): Promise<unknown> => mount.kernel.send(25, node, [u64(fh), u32(0, 0), u64(0)]);
+      const flushes = [flush(), flush()];
+      await settle();
+      await mount.kernel.ok(OP.SETATTR, node, setattr(OF_PAGES, { fh, mtime: 4000 }));
+      flushes.push(flush());
+      await settle();
+      expect(mount.spy.take()).toEqual(["setattr"]);
+      told.shift()!();
+      await Promise.all(flushes.slice(0, 2));
+      expect(mount.spy.take().sort()).toEqual(["flush", "flush", "setattr"]);
+      told.shift()!();
+      await flushes[2];
+      expect(mount.spy.take()).toEqual(["flush"]);
+    });
+
     it("fails the FSYNC whose times the volume refuses", async () => {
       const { mount, node, fh } = await withTimes();
       mount.spy.answer("setattr", () => Promise.reject(new FopError("EIO")));
