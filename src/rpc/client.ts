@@ -148,8 +148,9 @@ export class RpcClient {
       pending.onFailure(new FopError(code, { message: error.message }));
       return;
     }
+    const isAlone = this.#pending.size === 0;
     this.#pending.set(xid, pending);
-    this.transport.send(payload === undefined ? [head] : [head, ...payload]);
+    this.transport.send(payload === undefined ? [head] : [head, ...payload], undefined, isAlone);
     pending.ticket = this.transport.sent;
     if (this.#scanTimer === undefined) this.#armScan();
     if (this.#pingTimer === undefined) this.#startPings();

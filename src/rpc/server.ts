@@ -111,6 +111,11 @@ export class RpcPeer {
     return this.#inFlight;
   }
 
+  /** Whether no more than one call is under way. */
+  get isAlone(): boolean {
+    return this.#inFlight <= 1 && this.#waiting.length === 0;
+  }
+
   /** The peer is who it says: records may be as large as payloads need. */
   trust(client: ClientIdentity): void {
     this.client = client;
@@ -304,7 +309,7 @@ export class Exchange implements Lease {
     }
     this.#payloadLease = lease;
     const head = finish(writer, payloadBytes);
-    this.peer.transport.send(payload === undefined ? [head] : [head, ...payload], this);
+    this.peer.transport.send(payload === undefined ? [head] : [head, ...payload], this, this.peer.isAlone);
   }
 
   /** Answers that the call cannot be run. */

@@ -42,10 +42,11 @@ export interface Transport {
   readonly arrivals: number;
   /**
    * Sends a message, marks included. Buffers are read until the message is flushed or the transport has
-   * closed; then `lease` is released. Messages of one turn of the event loop go out together. After `close`
-   * the message is dropped.
+   * closed; then `lease` is released. Messages of one turn of the event loop go out together, or `promptly`
+   * at once: for the only one that is under way, whose sender has more to do before the turn ends. After
+   * `close` the message is dropped.
    */
-  send(message: IoVec, lease?: Lease): void;
+  send(message: IoVec, lease?: Lease, promptly?: boolean): void;
   /** Stops reading; what has arrived already waits. */
   pause(): void;
   resume(): void;

@@ -121,6 +121,46 @@ describe("socket transport", () => {
     expect(server.records.map(String)).toEqual(sent.map(String));
   });
 
+  it("sends at once what is to leave promptly, but not before what waits", async () => {
+    const { client, server } = await pair(V4);
+    let released = 0;
+    const lease = { release: () => released++ };
+    client.transport.send(marked(Buffer.from("one")), lease, true);
+    expect([client.transport.flushed, client.transport.backlogBytes, released]).toEqual([1, 0, 1]);
+    client.transport.send(marked(Buffer.from("two")), lease);
+    client.transport.send(marked(Buffer.from("three")), lease, true);
+    expect([client.transport.flushed, released]).toEqual([1, 1]);
+    await until(() => server.records.length === 3);
+    expect(server.records.map(String)).toEqual(["one", "two", "three"]);
+    expect(released).toBe(3);
+  });
+
+  it("sends what is to leave promptly though the kernel has no room for all of it", async () => {
+    const { client, server } = await pair(V4);
+    server.transport.pause();
+    const payload = Buffer.alloc(64 << 20, "0123456789abcdef");
+    client.transport.send(marked(payload), undefined, true);
+    client.transport.send(marked(Buffer.from("after")), undefined, true);
+    expect([client.transport.flushed, server.records.length]).toEqual([0, 0]);
+    server.transport.resume();
+    await until(() => server.records.length === 2);
+    expect(server.records[0]!.equals(payload)).toBe(true);
+    expect(String(server.records[1])).toBe("after");
+  });
+
+  it("tells of the end after the turn when what is to leave promptly cannot", async () => {
+    const { client, server } = await pair(V4);
+    server.transport.close();
+    let [given, released] = [0, 0];
+    await until(() => {
+      given++;
+      client.transport.send(marked(Buffer.from("late")), { release: () => released++ }, true);
+      return client.closes.length > 0;
+    });
+    expect(released).toBe(given);
+    expect(client.closes).toHaveLength(1);
+  });
+
   it("receives like payloads on pages", async () => {
     const aligned: boolean[] = [];
     const { client, server } = await pair(V4, (record, transport) => {
