@@ -11,7 +11,7 @@ import { gfidOf, type Marks } from "./copies.ts";
 import type { FileAgent } from "./file-agent.ts";
 import { pendingCount } from "./heal-info.ts";
 import { setXattr } from "./libc.ts";
-import type { Lab, Mount } from "./peers.ts";
+import { type Lab, type Mount, tail } from "./peers.ts";
 import { describeExit } from "./processes.ts";
 import { Replica, type ReplicaSpec } from "./replica.ts";
 import { until } from "./wait.ts";
@@ -100,7 +100,10 @@ export class Scene {
         seen = await this.#agent.getXattr(mount.mountpoint, PATHINFO).then(String, String);
         return wanted.every((directory) => seen.includes(directory));
       },
-      { deadlineMs: CONNECT_DEADLINE_MS, detail: () => seen },
+      {
+        deadlineMs: CONNECT_DEADLINE_MS,
+        detail: () => `${seen}\n${tail(mount.logFile)}\n${this.replica.logs()}`,
+      },
     );
   }
 

@@ -102,7 +102,8 @@ export class ClientSession {
   #current: RpcClient | undefined;
   /** Identified and files reopened; up as soon as the brick says that its own disk is. */
   #ready: RpcClient | undefined;
-  #brickUp = true;
+  /** What the brick said last of its own disk, on the connection in use or being made. */
+  #brickUp: boolean | undefined;
   #wasUp = false;
   #volumeId: string | undefined;
   #brickId: string | undefined;
@@ -188,7 +189,10 @@ export class ClientSession {
     if (!programs.has(programKey(FOP_PROGRAM)))
       throw new AttemptFailed(`${targetText(target)}: the server does not speak the 4.x protocol`);
     rpc.credentialVersion = "v3";
-    this.#brickUp = await this.#setvolume(rpc, target);
+    this.#brickUp = undefined;
+    const wasUpThen = await this.#setvolume(rpc, target);
+    // A callback that came along with the reply is the newer word.
+    this.#brickUp ??= wasUpThen;
     rpc.trustPeer();
     await this.#init.events.onReopen(rpc);
     if (rpc.closed)

@@ -132,7 +132,7 @@ export class HandshakeProgram implements ServedProgram {
       const session = await this.#bind(peer, params);
       const dict = new Dict()
         .setStr("process-uuid", serverId)
-        .setStr("child_up", "1")
+        .setStr("child_up", session.brick.up ? "1" : "0")
         .setStr("ERROR", "Success");
       dict.setStr("clnt-lk-version", "0").setStr("transport-ptr", "0");
       const volumeId = this.#init.volumeIdOf(session.brick);

@@ -1,12 +1,17 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { Dict } from "../../../src/core/dict.ts";
 import { FopError } from "../../../src/core/errors.ts";
 import { Inode } from "../../../src/core/inode.ts";
+import { SILENT } from "../../../src/core/log.ts";
 import { O_RDONLY, O_RDWR, O_TRUNC } from "../../../src/core/open-flags.ts";
+import { nothing, setvolumeReply } from "../../../src/rpc/codec-control.ts";
+import { CALLBACK_PROC, HANDSHAKE_PROGRAM } from "../../../src/rpc/programs.ts";
+import { RpcServer, type ServedProgram } from "../../../src/rpc/server.ts";
+import { dumpProgram } from "../../../xlators/protocol/server-handshake.ts";
 import { outcome } from "../../conformance/suite.ts";
 import { settle } from "../../support/fake-env.ts";
 import { Session } from "../../support/session.ts";
-import { kinds, Rig } from "./rig.ts";
+import { kinds, PORT, Rig } from "./rig.ts";
 
 const RETRY_MS = 3000;
 
@@ -78,6 +83,54 @@ describe("a client and its brick", () => {
     expect(await waiting).toBe("ENOTCONN");
   });
 });
+
+describe("the disk behind a brick", () => {
+  it("counts by what was heard last: up by a callback that came along with a SETVOLUME that said down", async () => {
+    await using rig = new Rig();
+    await serveDiskThatComesUp(rig);
+    const client = rig.clientBuilt();
+    void client.graph.start({ timeoutMs: 60_000 });
+    await settle();
+    expect(kinds(client)).toContain("child-up");
+  });
+
+  it("may have failed while a client was let in: it hears so, and again when the disk is back", async () => {
+    await using rig = await Rig.start();
+    const { brickTop, server } = rig;
+    const lookup = brickTop.lookup;
+    brickTop.lookup = (call, args) => {
+      brickTop.lookup = lookup;
+      server.onChildEvent({ type: "child-down" }, brickTop);
+      return lookup.call(brickTop, call, args);
+    };
+    const client = rig.clientBuilt();
+    const started = client.graph.start({ timeoutMs: 60_000 });
+    await settle();
+    expect(kinds(client)).not.toContain("child-up");
+    server.onChildEvent({ type: "child-up" }, brickTop);
+    await started;
+  });
+});
+
+/** A brick that says of its disk that it is not up, and right after that it is, in one piece. */
+async function serveDiskThatComesUp(rig: Rig): Promise<void> {
+  const handshake: ServedProgram = {
+    ...HANDSHAKE_PROGRAM,
+    dispatch(exchange) {
+      exchange.record.release();
+      const dict = new Dict().setStr("child_up", "0");
+      exchange.reply(setvolumeReply, { opRet: 0, opErrno: 0, dict });
+      exchange.peer.callback(CALLBACK_PROC.CHILD_UP, nothing, {});
+    },
+  };
+  const rpc = new RpcServer([dumpProgram, handshake], {
+    log: SILENT,
+    outstandingMax: () => 64,
+    onDisconnect: () => {},
+  });
+  onTestFinished(() => rpc.close());
+  await rig.network.listen({ kind: "tcp", port: PORT }, (transport) => void rpc.accept(transport));
+}
 
 function outcomeOfStart(rig: Rig): Promise<string> {
   return rig.client().then(
