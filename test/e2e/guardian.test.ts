@@ -10,11 +10,13 @@ import { afterAll, expect, it } from "vitest";
 import type { Leavings } from "../support/broken-run-main.ts";
 import { mountTable } from "../support/mounts.ts";
 import { Lab } from "../support/peers.ts";
+import { reservePort } from "../support/ports.ts";
 import { commandLines, killMarked, markedPids } from "../support/processes.ts";
 import { until } from "../support/wait.ts";
 
 const RUN = fileURLToPath(new URL("../support/broken-run-main.ts", import.meta.url));
 const VOLUMES = "/var/lib/glusterd/vols";
+const LOOPBACK = "127.0.0.1";
 const DEADLINE_MS = 30_000;
 
 const lab = new Lab("guardian");
@@ -34,7 +36,7 @@ function remains({ directory, mark, volume }: Leavings): string[] {
   ];
 }
 
-it("a run that is killed leaves no process, mount, volume or file", async () => {
+it("a run that is killed leaves no process, mount, volume or file, and its ports to others", async () => {
   // Its directory is in ours, so that what a guardian overlooks goes with it.
   const run = lab.processes.start(process.execPath, ["--import", "tsx", RUN], {
     interactive: true,
@@ -47,7 +49,9 @@ it("a run that is killed leaves no process, mount, volume or file", async () => 
   try {
     expect(markedPids(left.mark).length).toBeGreaterThanOrEqual(3);
     expect(remains(left)).toEqual(expect.arrayContaining([left.directory, left.mountpoint, left.volume]));
+    expect(await reservePort(LOOPBACK, left.port)).toBe(false);
     await run.kill();
+    expect(await reservePort(LOOPBACK, left.port)).toBe(true);
     const detail = (): string => remains(left).join("\n");
     await until("all is gone", () => remains(left).length === 0, { deadlineMs: DEADLINE_MS, detail });
   } finally {

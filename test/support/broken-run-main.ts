@@ -5,6 +5,7 @@
 
 import { GlusterVolume } from "./glusterd.ts";
 import { Lab } from "./peers.ts";
+import { freePort } from "./ports.ts";
 
 /** What a run had made when it was killed. */
 export interface Leavings {
@@ -14,6 +15,8 @@ export interface Leavings {
   readonly mark: string;
   /** Of glusterd. */
   readonly volume: string;
+  /** Given out, and nobody listens. */
+  readonly port: number;
 }
 
 const lab = new Lab("broken-run");
@@ -22,6 +25,7 @@ const { mountpoint } = await lab.mountBrick("mortar", brick);
 // Into the background, in a session of its own: known by its mark only.
 await lab.processes.run("sh", ["-c", "setsid sleep 600 > /dev/null 2>&1 &"]);
 const { name: volume } = await GlusterVolume.create(lab);
-const leavings: Leavings = { directory: lab.directory, mountpoint, mark: lab.processes.mark, volume };
+const { directory, processes } = lab;
+const leavings: Leavings = { directory, mountpoint, mark: processes.mark, volume, port: await freePort() };
 process.stdout.write(`${JSON.stringify(leavings)}\n`);
 setInterval(() => {}, 60_000);

@@ -217,9 +217,11 @@ export class Replica {
     if (wrong.length > 0) throw new Error(`copies differ:\n${wrong.join("\n")}`);
   }
 
-  /** The last lines of the bricks' logs, for messages. */
+  /** The last lines of the bricks' logs, and who has ended, for messages. */
   logs(): string {
-    return this.bricks.map(({ logFile }) => tail(logFile)).join("\n---\n");
+    return this.bricks
+      .map(({ logFile, process: { exit } }) => `${tail(logFile)}${exit ? `\n${describeExit(exit)}` : ""}`)
+      .join("\n---\n");
   }
 }
 
