@@ -7,7 +7,9 @@
  * the failure of a copy and its mark on the others' disks nobody but this client knows.
  *
  * Inodes of the same gfid share their state. Limit: what other clients find out is seen when asked again,
- * which lookups do and, every ten seconds, reads.
+ * which lookups do and, every ten seconds, reads. An answer of all bricks that nothing on them waits for a
+ * heal is one for every inode whose copies are all good: a guest that reads all over a large image does not
+ * ask for each of its blocks.
  */
 
 import { LRUCache } from "lru-cache";
@@ -17,7 +19,7 @@ import { type Gfid, gfidKey, isNullGfid } from "../../../src/core/gfid.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
 import { INDEX_KEY, LOCK_KEY } from "../../../src/core/keys.ts";
 import { requestRow, type Slot } from "./changelog.ts";
-import { type ChildSet, hasChild, NO_CHILDREN, withChild } from "./child-set.ts";
+import { type ChildSet, childrenWhere, hasChild, NO_CHILDREN, withChild } from "./child-set.ts";
 import { absences, fanoutTo, mergedError, noQuorum, type Outcomes, successes } from "./fan-out.ts";
 import { type CopyReply, type Readable, readableOf } from "./readable.ts";
 import { isObjectRemoved, mayBeRemoved, removedError } from "./removed.ts";
@@ -45,6 +47,7 @@ export interface InodeState {
 
 /** A moment in which bricks were asked. */
 export interface Asked {
+  readonly atMs: number;
   readonly generation: number;
   readonly tick: number;
 }
@@ -85,6 +88,8 @@ export class InodeStates {
   #tick = 1;
   /** False when all bricks said, when last asked, that nothing on them waits for a heal. */
   healPending = true;
+  /** When all bricks were last asked and said so. */
+  #soundAtMs = Number.NEGATIVE_INFINITY;
   /** Hears what bricks said of an object whenever they were asked; heals on access look for damage there. */
   noticed: ((gfid: Gfid, outcomes: Outcomes<CopyReply>) => void) | undefined;
   /** Settles a split brain by the volume's favorite-child-policy, if it has one; true: ask again. */
@@ -121,6 +126,7 @@ export class InodeStates {
     const state = this.#of(inode);
     const nowMs = this.#set.env.clock.nowMs();
     if (nowMs - state.learnedAtMs < AGE_MAX_MS || state.refreshing !== undefined) return;
+    if (nowMs - this.#soundAtMs < AGE_MAX_MS && isWhole(this.#set, state)) return;
     state.learnedAtMs = nowMs;
     state.refreshing = this.#refresh(inode, state, fd);
     state.refreshing.catch(() => {});
@@ -128,7 +134,7 @@ export class InodeStates {
 
   /** To be taken before bricks are asked what `learn` or `learnNew` then gets. */
   now(): Asked {
-    return { generation: this.#set.generation, tick: this.#tick };
+    return { atMs: this.#set.env.clock.nowMs(), generation: this.#set.generation, tick: this.#tick };
   }
 
   /** Copies known to be good in this slot, without asking; none when that may hold no longer. */
@@ -153,7 +159,7 @@ export class InodeStates {
    */
   learn(inode: Inode, gfid: Gfid, outcomes: Outcomes<CopyReply>, asked: Asked): Readable {
     const readable = readableOf(this.#set, outcomes);
-    this.#noticePending(outcomes);
+    this.#noticePending(outcomes, asked);
     this.noticed?.(gfid, outcomes);
     const state = this.#of(inode, gfid);
     this.#take(state, readable, asked);
@@ -249,16 +255,21 @@ export class InodeStates {
     const copies = { found, missing: absences(outcomes) };
     if (mayBeRemoved(set, copies) && (await isObjectRemoved(set, inode.gfid, copies)))
       throw removedError(set, "lookup");
-    this.#noticePending(outcomes);
+    this.#noticePending(outcomes, asked);
     this.#take(state, readableOf(set, outcomes), asked);
     this.noticed?.(inode.gfid, outcomes);
     return state.changedAt <= asked.tick && set.generation === asked.generation;
   }
 
-  #noticePending(outcomes: Outcomes<CopyReply>): void {
-    this.healPending = outcomes.some(
-      (outcome) => outcome?.ok && outcome.reply.xdata?.number(INDEX_KEY.LINK_COUNT) !== 0,
-    );
+  #noticePending(outcomes: Outcomes<CopyReply>, asked: Asked): void {
+    const found = successes(outcomes);
+    const sound = childrenWhere(this.#set.count, (child) => {
+      const outcome = outcomes[child];
+      return outcome?.ok === true && outcome.reply.xdata?.number(INDEX_KEY.LINK_COUNT) === 0;
+    });
+    this.healPending = found !== sound;
+    if (this.healPending) this.#soundAtMs = Number.NEGATIVE_INFINITY;
+    else if (sound === this.#set.all) this.#soundAtMs = asked.atMs;
   }
 
   /**
@@ -303,6 +314,11 @@ export async function askCopies(
   if (nameless === NO_CHILDREN) return found;
   const byFd: Outcomes<CopyReply> = await fanoutTo(set, nameless, "fstat", call, { fd, xdata });
   return found.map((outcome, child) => byFd[child] ?? outcome);
+}
+
+/** Whether all copies are good. */
+function isWhole({ dataChildren }: ReplicaSet, { readableData, readableMetadata }: InodeState): boolean {
+  return (readableData & readableMetadata) === dataChildren;
 }
 
 /** Without them a file can be neither read nor told about. */

@@ -3,6 +3,7 @@
 import { describe, expect, it } from "vitest";
 import { Dict } from "../../../../src/core/dict.ts";
 import { SETATTR } from "../../../../src/core/iatt.ts";
+import type { Fd } from "../../../../src/core/inode.ts";
 import { Copies } from "./three-copies.ts";
 
 /** What features/shard asks for with a stat: the size of a file in blocks, an xattr as any other. */
@@ -53,6 +54,33 @@ describe("reads", () => {
     await copies.env.clock.advance(1);
     copies.clearCalls();
     await session.read(fd);
+    expect(copies.wires.map((wire) => wire.count("readv"))).toEqual([0, 1, 0]);
+  });
+
+  it("ask once in ten seconds for all files together while nothing is to be healed", async () => {
+    await using copies = await Copies.start({ options: FIRST });
+    const { session } = copies;
+    const fds: Fd[] = [];
+    for (const name of ["one", "two", "three"]) fds.push(await session.open(await copies.file(name)));
+    const readAll = async (): Promise<number> => {
+      copies.clearCalls();
+      for (const fd of fds) {
+        await session.read(fd);
+        await copies.env.clock.advance(1);
+      }
+      return copies.wires[2]!.count("lookup");
+    };
+    await readAll();
+    for (let round = 0; round < 3; round++) {
+      await copies.env.clock.advance(10_000);
+      expect(await readAll()).toBe(1);
+    }
+    // Another client blamed a copy of one of them: from now on each is asked for.
+    for (const index of [1, 2]) await copies.mark(index, fds[2]!.inode, 0, [1, 0, 0]);
+    await copies.env.clock.advance(10_000);
+    expect(await readAll()).toBe(3);
+    copies.clearCalls();
+    await session.read(fds[2]!);
     expect(copies.wires.map((wire) => wire.count("readv"))).toEqual([0, 1, 0]);
   });
 
