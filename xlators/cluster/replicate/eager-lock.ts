@@ -41,6 +41,12 @@ const CONTENTION_MS_MAX = 16;
 /** Payloads from here on are dearer to copy than a question is to ask: they always ask. */
 const ALWAYS_ASK_BYTES = 64 * 1024;
 
+/** xdata that asks for the number of locks of a slot; metadata locks have a domain of their own (spec 9.2). */
+export function lockCountRequest(set: ReplicaSet, slot: InodeSlot): Dict {
+  const domain = slot === "data" ? set.name : `${set.name}:metadata`;
+  return new Dict().setStr(LOCK_KEY.INODELK_DOM_COUNT, domain);
+}
+
 /** What the lock has to know of an operation. */
 export interface Holder {
   readonly fop: FopName;
@@ -88,15 +94,13 @@ export class EagerLock implements LockTarget {
   #idle: Deferred<void> | undefined;
 
   /** `onFree` is called when nobody holds it nor waits for it. */
-  constructor(set: ReplicaSet, slot: InodeSlot, inode: Inode, onFree: () => void) {
+  constructor(set: ReplicaSet, slot: InodeSlot, inode: Inode, countRequest: Dict, onFree: () => void) {
     this.#set = set;
     this.#slot = slot;
     this.inode = inode;
     this.#owner = newLockOwner(set);
+    this.#countRequest = countRequest;
     this.#onFree = onFree;
-    // Metadata locks live in a domain of their own on the brick (spec 9.2).
-    const domain = slot === "data" ? set.name : `${set.name}:metadata`;
-    this.#countRequest = new Dict().setStr(LOCK_KEY.INODELK_DOM_COUNT, domain);
   }
 
   /** The marks of the operations that hold the lock now. Only for owners. */

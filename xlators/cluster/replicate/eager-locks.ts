@@ -1,12 +1,14 @@
 /**
- * The eager locks of all inodes of a replica set. What is in use is found by gfid, so that two objects of the
- * same inode share their locks; the rest is found by object and forgotten with it.
+ * The eager locks of all inodes of a replica set, as long as they are held or waited for: nothing is kept of
+ * a block that nobody wrote to for a while. They are found by gfid, so that two objects of the same inode
+ * share their locks; the way by object is shorter.
  */
 
+import type { Dict } from "../../../src/core/dict.ts";
 import { type Gfid, gfidKey } from "../../../src/core/gfid.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
 import type { InodeSlot } from "./batch.ts";
-import { EagerLock } from "./eager-lock.ts";
+import { EagerLock, lockCountRequest } from "./eager-lock.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 
 interface Pair {
@@ -16,11 +18,15 @@ interface Pair {
 
 export class EagerLocks {
   readonly #set: ReplicaSet;
+  /** May hold pairs that have become free. */
   readonly #byInode = new WeakMap<Inode, Pair>();
   readonly #busy = new Map<string, Pair>();
+  /** By slot, what asks how many locks there are. */
+  readonly #countRequests: Readonly<Record<InodeSlot, Dict>>;
 
   constructor(set: ReplicaSet) {
     this.#set = set;
+    this.#countRequests = { data: lockCountRequest(set, "data"), metadata: lockCountRequest(set, "metadata") };
   }
 
   /** Inodes with a lock that is held or waited for. */
@@ -33,7 +39,7 @@ export class EagerLocks {
     let pair = this.#byInode.get(inode);
     if (pair !== undefined && !isFree(pair)) return pair[slot];
     const key = gfidKey(inode.gfid);
-    pair = this.#busy.get(key) ?? pair ?? this.#make(inode, key);
+    pair = this.#busy.get(key) ?? this.#make(inode, key);
     this.#byInode.set(inode, pair);
     this.#busy.set(key, pair);
     return pair[slot];
@@ -74,11 +80,14 @@ export class EagerLocks {
 
   #make(inode: Inode, key: string): Pair {
     const onFree = (): void => {
-      if (isFree(pair) && this.#busy.get(key) === pair) this.#busy.delete(key);
+      if (!isFree(pair)) return;
+      this.#byInode.delete(inode);
+      if (this.#busy.get(key) === pair) this.#busy.delete(key);
     };
+    const { data, metadata } = this.#countRequests;
     const pair: Pair = {
-      data: new EagerLock(this.#set, "data", inode, onFree),
-      metadata: new EagerLock(this.#set, "metadata", inode, onFree),
+      data: new EagerLock(this.#set, "data", inode, data, onFree),
+      metadata: new EagerLock(this.#set, "metadata", inode, metadata, onFree),
     };
     return pair;
   }
