@@ -184,7 +184,9 @@ export class RecordReceiver {
   received(count: number): void {
     if (this.#closed) return;
     this.#end += count;
-    if (this.#end === this.#slab.memory.length) this.#grow();
+    const { length } = this.#slab.memory;
+    // One read that fills most of a slab, not the last of many small ones.
+    if (this.#end === length && count >= length / 2) this.#grow();
     this.#parse();
     this.#deliver();
   }
