@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { isAligned } from "../../src/os/memory.ts";
 import { LAST_FRAGMENT, type ReceivedRecord, RecordError, RecordReceiver } from "../../src/rpc/record.ts";
-import { SLAB_BYTES_MAX, SlabPool } from "../../src/rpc/slab.ts";
+import { SLAB_BYTES_MAX, SLAB_BYTES_MIN, SlabPool } from "../../src/rpc/slab.ts";
 import { Prng } from "../support/prng.ts";
 
 const LIMIT = 4 * 1024 * 1024;
@@ -105,6 +105,28 @@ describe("record receiver", () => {
       arrive(receiver, marked(Buffer.alloc(1000)));
     }
     expect(places.size).toBe(1);
+  });
+
+  it("takes larger slabs when a read fills most of one, not when small messages reach its end", () => {
+    const small = marked(Buffer.alloc(300));
+    const sizes = (read: (room: Buffer) => number): number => {
+      const slabs = new Set<number>();
+      const { receiver } = collector({
+        keep: true,
+        onRecord: ({ memory }) => void slabs.add(memory.length),
+      });
+      for (let round = 0; round < 50; round++) receiver.received(read(receiver.nextBuffer()));
+      return Math.max(...slabs);
+    };
+    let sent = 0;
+    const some = (room: Buffer, atMost: number): number => {
+      const count = Math.min(room.length, atMost);
+      for (let at = 0; at < count; at++) room[at] = small[sent++ % small.length]!;
+      return count;
+    };
+    expect(sizes((room) => some(room, 16 * small.length))).toBe(SLAB_BYTES_MIN);
+    sent = 0;
+    expect(sizes((room) => some(room, room.length))).toBe(SLAB_BYTES_MAX);
   });
 
   it("leaves a record larger than its slab's rest in two parts, without copying its payload", () => {

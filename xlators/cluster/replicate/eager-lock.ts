@@ -41,7 +41,7 @@ const CONTENTION_MS_MAX = 16;
 /** Payloads from here on are dearer to copy than a question is to ask: they always ask. */
 const ALWAYS_ASK_BYTES = 64 * 1024;
 
-/** xdata that asks for the number of locks of a slot; metadata locks have a domain of their own (spec 9.2). */
+/** xdata that asks for the number of locks of a slot; those of metadata have their own domain (spec 9.2). */
 export function lockCountRequest(set: ReplicaSet, slot: InodeSlot): Dict {
   const domain = slot === "data" ? set.name : `${set.name}:metadata`;
   return new Dict().setStr(LOCK_KEY.INODELK_DOM_COUNT, domain);

@@ -26,7 +26,10 @@ export class EagerLocks {
 
   constructor(set: ReplicaSet) {
     this.#set = set;
-    this.#countRequests = { data: lockCountRequest(set, "data"), metadata: lockCountRequest(set, "metadata") };
+    this.#countRequests = {
+      data: lockCountRequest(set, "data"),
+      metadata: lockCountRequest(set, "metadata"),
+    };
   }
 
   /** Inodes with a lock that is held or waited for. */
