@@ -3,15 +3,17 @@
  * base file (spec translators.md 5.2; GlusterFS shard.c, shard_update_file_size).
  *
  * Promises: a write is acknowledged when the size on disk covers it; writes that end at about the same time
- * share one xattrop. What was acknowledged is never published smaller: an answer that was on its way while
- * the size changed is not believed. Sizes are added to by the owner alone (ownership.ts), who asked every
- * copy when he became it, and the reply of each xattrop shows whether a client of GlusterFS, which asks
- * nobody, came between; then it is put right at once. Block counts need no owner, as they are sums: they
- * travel with the next change of the size, with fsync and flush, and after a second in any case. What is
- * known of a size may be old where nothing depends on it: see write.ts and read.ts for when something does.
+ * share one xattrop, for which those that are done wait until they are half of those under way. What was
+ * acknowledged is never published smaller: an answer that was on its way while the size changed is not
+ * believed. Sizes are added to by the owner alone (ownership.ts), who asked every copy when he became it, and
+ * the reply of each xattrop shows whether a client of GlusterFS, which asks nobody, came between; then it is
+ * put right at once. Block counts need no owner, as they are sums: they travel with the next change of the
+ * size, with fsync and flush, and after a second in any case. What is known of a size may be old where
+ * nothing depends on it: see write.ts and read.ts for when something does.
  */
 
 import { internalCall } from "../../../src/core/call.ts";
+import { Deferred } from "../../../src/core/concurrency.ts";
 import { Dict } from "../../../src/core/dict.ts";
 import type { Env } from "../../../src/core/env.ts";
 import { FopError } from "../../../src/core/errors.ts";
@@ -30,6 +32,8 @@ const RENEWED_MS = 500;
 const RENEWAL_EVERY_MS = 10;
 /** How long a change of the block count alone may wait. */
 const BLOCKS_DELAY_MS = 1000;
+/** How long writes that are done wait at most for others to share their xattrop. */
+const GATHER_MS = 20;
 const TRIES_MAX = 5;
 const CALL = internalCall();
 
@@ -49,6 +53,7 @@ export function sizeDomain(name: string): string {
 /** Writes that share an xattrop: all that came since the one before was sent. */
 interface Round {
   end: number;
+  writes: number;
   /** The size before. */
   readonly done: Promise<number>;
 }
@@ -97,6 +102,10 @@ export class FileSize {
   #changes = 0;
   #sizeChanges = 0;
   #round: Round | undefined;
+  /** Writes under way that will want another size. */
+  #writesUnderWay = 0;
+  /** Set while a round waits for more of them. */
+  #gathering: Deferred<void> | undefined;
   /** Rounds and what else needs the size to itself run one after the other. */
   #tail: Promise<void> = Promise.resolve();
   #refreshing: Promise<void> | undefined;
@@ -236,6 +245,16 @@ export class FileSize {
     if (this.#blocksPending !== 0 || this.#blocksSent !== 0) await this.#join(target, 0);
   }
 
+  /** A write begins that is going to `extend`; `arrives` must follow, just before that or when it failed. */
+  comes(): void {
+    this.#writesUnderWay++;
+  }
+
+  arrives(): void {
+    this.#writesUnderWay--;
+    this.#checkGathered();
+  }
+
   /** Resolves when the size on disk is at least `end`, with the size that it had before. */
   extend(target: Target, end: number): Promise<number> {
     return this.#join(target, end);
@@ -298,11 +317,29 @@ export class FileSize {
   #join(target: Target, end: number): Promise<number> {
     let round = this.#round;
     if (round === undefined) {
-      round = { end, done: this.#alone(() => this.#run(target)) };
+      round = { end, writes: 0, done: this.#alone(() => this.#run(target)) };
       this.#round = round;
     }
     round.end = Math.max(round.end, end);
+    round.writes++;
+    this.#checkGathered();
     return round.done;
+  }
+
+  /** Waits until at least half of the writes are in the round. */
+  async #gather(): Promise<void> {
+    if (this.#round!.writes >= this.#writesUnderWay) return;
+    const gathering = new Deferred<void>();
+    this.#gathering = gathering;
+    const timer = this.#init.env.clock.after(GATHER_MS, () => gathering.resolve());
+    await gathering.promise;
+    timer.cancel();
+    this.#gathering = undefined;
+  }
+
+  #checkGathered(): void {
+    if (this.#gathering !== undefined && this.#round!.writes >= this.#writesUnderWay)
+      this.#gathering.resolve();
   }
 
   #alone<R>(task: () => Promise<R>): Promise<R> {
@@ -331,6 +368,7 @@ export class FileSize {
       throw error;
     }
     try {
+      await this.#gather();
       const before = this.size;
       await this.#reach(target, this.#leaveRound());
       return before;

@@ -66,11 +66,17 @@ export class Writer {
       } else {
         if (offset > sizeBefore) await this.#comeNear(file, fd, offset);
         const { growths } = file;
+        const isExtending = offset + size > file.size.size;
+        if (isExtending) file.size.comes();
         const writing = this.#write(file, call, args, offset, size);
         // Asked after the data was sent, so that a disk works meanwhile.
         const asking = file.size.renew(fd);
-        written = await writing;
-        await asking;
+        try {
+          written = await writing;
+          await asking;
+        } finally {
+          if (isExtending) file.size.arrives();
+        }
         const end = offset + written;
         if (isInDoubt(file, end, growths)) {
           const found = await this.#reach(file, fd, end, sizeBefore, async () => {

@@ -102,6 +102,7 @@ export class Backlog {
   offer(call: Call, args: Args<"writev">, size: number): Promise<Reply<"writev">> | undefined {
     if (this.#failed > 0) return undefined;
     const options = this.#host.current();
+    if (size >= options["cache-size"] && this.#isAwaited) return undefined;
     if (this.#applicants.length === 0 && this.#unsyncedBytes <= options["cache-size"]) {
       this.#admit(call, args, size, this.#line.length);
       this.#trickle();
@@ -114,6 +115,14 @@ export class Backlog {
     this.#push(applicant);
     this.#applicants.push(applicant);
     return applicant.answer.promise;
+  }
+
+  /**
+   * Somebody waits for a change, and yet comes with more: the kernel that writes its cache back. What fills
+   * the window by itself is not worth a copy then.
+   */
+  get #isAwaited(): boolean {
+    return this.#line.some((place) => place instanceof Turn);
   }
 
   /**

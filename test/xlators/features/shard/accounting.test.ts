@@ -129,6 +129,31 @@ describe("one writer", () => {
     expect(rig.extent(fd.inode.gfid).size).toBe(6400);
   });
 
+  it("shares them between writes that end one after the other, and waits for none that takes long", async () => {
+    await using rig = await Rig.start();
+    const fd = await rig.a.create("f");
+    await rig.a.write(fd, bytes(1));
+    rig.a.wire.take();
+    // The first one's data takes a millisecond, the next one's two, the last one's a second.
+    let writes = 0;
+    rig.a.wire.before = async ({ fop }) => {
+      if (fop !== "writev") return;
+      const ms = ++writes < 16 ? writes : 1000;
+      await new Promise<void>((resolve) => rig.env.clock.after(ms, resolve));
+    };
+    let done = 0;
+    const all = Array.from({ length: 16 }, async (_, at) => {
+      await rig.a.write(fd, bytes(100), at * 100);
+      done++;
+    });
+    for (let ms = 0; ms < 40; ms++) await rig.env.clock.advance(1);
+    expect(done).toBe(15);
+    expect(rig.a.wire.count("fxattrop")).toBeLessThanOrEqual(6);
+    await rig.env.clock.advance(1000);
+    await Promise.all(all);
+    expect(rig.extent(fd.inode.gfid).size).toBe(1600);
+  });
+
   it("tells the disk of block counts with fsync, with flush, or after a second, and stat knows at once", async () => {
     await using rig = await Rig.start();
     const fd = await rig.a.create("f");

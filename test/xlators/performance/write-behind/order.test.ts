@@ -90,6 +90,31 @@ describe("acknowledgement", () => {
     await session.end();
   });
 
+  it("is the brick's for a write that fills the window while its caller waits for another", async () => {
+    await using r = await rig({ "cache-size": "512KB" });
+    const { session, delays } = r;
+    const fd = await session.create("f");
+    const hold = delays.hold("writev");
+    const write = (n: number) => watch(session.write(fd, filled(512 * KIB), n * 512 * KIB));
+    const writes = [write(0), write(1), write(2)];
+    await settle();
+    expect(writes.map(({ state }) => state)).toEqual(["done", "done", "pending"]);
+    hold.release();
+    hold.release();
+    await settle();
+    const next = write(3);
+    await settle();
+    expect(next.state).toBe("pending");
+    delays.unhold(hold);
+    await Promise.all([...writes, next].map(({ promise }) => promise));
+    // Nobody waits any more: the next one is early again.
+    const last = delays.hold("writev");
+    await write(4).promise;
+    delays.unhold(last);
+    await session.close(fd);
+    expect(await session.stat("f")).toMatchObject({ size: 5 * 512 * KIB });
+  });
+
   it.each([
     ["O_SYNC on the fd", O_RDWR | O_SYNC, 0, {}],
     ["O_DSYNC on the fd", O_RDWR | O_DSYNC, 0, {}],
