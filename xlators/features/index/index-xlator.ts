@@ -292,7 +292,9 @@ class Index extends Xlator<typeof options> {
     if (left !== undefined)
       await this.#tried("entry-changes", gfid, this.#store.removeName(gfidText(gfid), left));
     const purges = xdata === undefined || (xdata.number(INDEX_KEY.PURGE) ?? 0) !== 0;
-    if (purges && found.xattrop === "zero" && (type === S_IFDIR || type === 0))
+    // While the directory is dirty a change of another name is under way, which may come to blame a copy.
+    const isQuiet = found.xattrop === "zero" && found.dirty !== "set";
+    if (purges && isQuiet && (type === S_IFDIR || type === 0))
       await this.#tried("entry-changes", gfid, this.#store.removeDirectory(gfidText(gfid)));
   }
 

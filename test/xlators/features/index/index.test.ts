@@ -108,6 +108,17 @@ describe.each(["memory", "disk"] as const)("features/index in %s", (kind) => {
       expect(await brick.listed("ENTRY_CHANGES_GFID")).toEqual([]);
     }));
 
+  it("keeps the names of changes that are under way when another one ends without blame", () =>
+    withBrick(kind, async (brick) => {
+      const directory = await brick.directory("d");
+      const begins = { ...NOTHING, [DIRTY]: counts(0, 0, 1) };
+      for (const name of ["a", "b"]) await brick.add(directory, begins, ENTRY_IN(name));
+      await brick.add(directory, { ...NOTHING, [DIRTY]: counts(0, 0, -1) });
+      // Only now it is known that a copy missed the other one.
+      await brick.add(directory, { [pendingKey(1)]: counts(0, 0, 1), [DIRTY]: counts(0, 0, -1) });
+      expect(await brick.listed("ENTRY_CHANGES_GFID")).toEqual([gfidText(directory.gfid)]);
+    }));
+
   it("refuses names that are none before anything is marked", () =>
     withBrick(kind, async (brick) => {
       const directory = await brick.directory("d");
