@@ -9,14 +9,13 @@ import { fileURLToPath } from "node:url";
 import { afterAll, expect, it } from "vitest";
 import type { Leavings } from "../support/broken-run-main.ts";
 import { mountTable } from "../support/mounts.ts";
-import { Lab } from "../support/peers.ts";
+import { Lab, LOOPBACK } from "../support/peers.ts";
 import { reservePort } from "../support/ports.ts";
 import { commandLines, killMarked, markedPids } from "../support/processes.ts";
 import { until } from "../support/wait.ts";
 
 const RUN = fileURLToPath(new URL("../support/broken-run-main.ts", import.meta.url));
 const VOLUMES = "/var/lib/glusterd/vols";
-const LOOPBACK = "127.0.0.1";
 const DEADLINE_MS = 30_000;
 
 const lab = new Lab("guardian");

@@ -68,10 +68,10 @@ export class Writer {
         const { growths } = file;
         const isExtending = offset + size > file.size.size;
         if (isExtending) file.size.comes();
-        const writing = this.#write(file, call, args, offset, size);
-        // Asked after the data was sent, so that a disk works meanwhile.
-        const asking = file.size.renew(fd);
         try {
+          const writing = this.#write(file, call, args, offset, size);
+          // Asked after the data was sent, so that a disk works meanwhile.
+          const asking = file.size.renew(fd);
           written = await writing;
           await asking;
         } finally {

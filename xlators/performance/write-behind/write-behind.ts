@@ -7,7 +7,8 @@
  * next write, read of its bytes, fsync and close, until it is written or its file closed (backlog.ts).
  * Attributes in an early answer are all zero. Payloads are copied once, into memory bounded by the window.
  * Not early: O_SYNC and O_DSYNC; O_DIRECT with strict-O_DIRECT or out of step with sectors; fds that were not
- * opened; writes that ask for something in xdata.
+ * opened; writes that ask for something in xdata; one that fills the window while its caller waits for
+ * another.
  * Beyond GlusterFS: unlocking waits too, stat and lookup answer also after a failure, a truncation drops what
  * failed behind it, and no close is answered early where locks hang on it.
  */
