@@ -7,7 +7,15 @@
  */
 
 import { UserError } from "../src/core/errors.ts";
-import { Bad, bool, choice, type OptionSpec, type OptionValues, optionKey } from "../src/core/options.ts";
+import {
+  Bad,
+  bool,
+  choice,
+  type OptionSpec,
+  type OptionValues,
+  optionKey,
+  size,
+} from "../src/core/options.ts";
 
 const SECONDS_MAX = 0xffffffff;
 
@@ -94,6 +102,14 @@ export const MOUNT_OPTIONS = {
     describe:
       "Let the kernel gather writes. Only for volumes that no other client writes to, and programs " +
       "that do not mix buffered writes with direct reads of the same file.",
+  }),
+  "kernel-writeback-window": size({
+    default: 16 << 20,
+    min: 4 << 20,
+    max: 2 ** 40,
+    describe:
+      "With kernel-writeback-cache: bytes that the kernel gathers before programs wait for the bricks " +
+      "(needs root and Linux 6.2).",
   }),
   passthrough: passthroughMode({
     default: "on",

@@ -62,7 +62,7 @@ export class Channel implements ReplySink {
   readonly #reading = new Map<Buffer, KernelRequest>();
   #open = true;
   #inFlight = 0;
-  /** Those of them that write. */
+  /** Those of them that write, and answered ones whose payload is on loan. */
   #writes = 0;
   /** They keep scarce cores busy. */
   #isCrowded = false;
@@ -144,6 +144,11 @@ export class Channel implements ReplySink {
     this.#end(request, false, 0);
   }
 
+  returned(request: KernelRequest): void {
+    if (request.opcode === OPCODE.WRITE) this.#countWrite(-1);
+    this.#requests.give(request);
+  }
+
   bug(request: KernelRequest, error: unknown): void {
     this.#log.error("request failed by a bug", { opcode: request.opcode, error });
   }
@@ -218,9 +223,8 @@ export class Channel implements ReplySink {
 
   #end(request: KernelRequest, failed: boolean, bytes: number): void {
     this.#inFlight--;
-    if (request.opcode === OPCODE.WRITE) this.#countWrite(-1);
     if (this.#meter !== undefined) this.#measure(this.#meter, request, failed, bytes);
-    this.#requests.give(request);
+    if (!request.isLent) this.returned(request);
   }
 
   #measure(meter: FopMeter, request: KernelRequest, failed: boolean, bytes: number): void {

@@ -19,6 +19,7 @@ import { Guard } from "./guard.ts";
 import { checkMountpoint, endMount, type Mounted, makeMount } from "./mounting.ts";
 import { Notifier } from "./notify.ts";
 import { kernelBackings, Passthrough } from "./passthrough.ts";
+import { setWritebackWindow } from "./writeback-window.ts";
 
 /** How long an unmount waits for requests in flight before it gives the connection up, and for releases. */
 const DRAIN_MS = 5000;
@@ -106,8 +107,10 @@ class DevFuseEdge implements Edge, EventSink {
       await this.unmount().catch(() => {});
       throw error;
     }
-    this.#guard = Guard.start(this.mountpoint, this.#mounted.byHelper, this.#state.log);
+    const { options, writebackCache, log } = this.#state;
+    this.#guard = Guard.start(this.mountpoint, this.#mounted.byHelper, log);
     this.#state.top.addParent(this);
+    if (writebackCache) await setWritebackWindow(this.mountpoint, options["kernel-writeback-window"], log);
   }
 
   dump(): Dump {

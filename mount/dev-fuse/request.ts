@@ -4,12 +4,13 @@
  * arrives.
  *
  * The message buffer is placed so that a WRITE's payload begins on a page. A request is in use until
- * `reply...` or `fail` was called, exactly once; payload views are valid until then.
+ * `reply...` or `fail` was called, exactly once; payload views are valid until then, and longer where
+ * somebody took a lease.
  */
 
 import { type ErrnoName, FopError, isBug, toFopError } from "../../src/core/errors.ts";
 import type { Reply } from "../../src/core/fops.ts";
-import { EMPTY_IOVEC, type IoVec, type Lease } from "../../src/core/iovec.ts";
+import { EMPTY_IOVEC, type IoVec, type Lease, type Lender } from "../../src/core/iovec.ts";
 import { decodeName } from "../../src/core/name.ts";
 import { alignedBuffer, giveUpPages } from "../../src/os/memory.ts";
 import { HEADER_IN, HIGH, OUT_HEADER_BYTES, u64, type Words, WRITE_PAYLOAD_BYTE } from "./protocol.ts";
@@ -33,11 +34,13 @@ export interface ReplySink {
   sendError(request: KernelRequest, code: ErrnoName): void;
   /** The kernel waits for no answer (FORGET, INTERRUPT). */
   drop(request: KernelRequest): void;
+  /** The request is answered and its payload not on loan, or not any more. */
+  returned(request: KernelRequest): void;
   /** A failure that no fop may have. */
   bug(request: KernelRequest, error: unknown): void;
 }
 
-export class KernelRequest {
+export class KernelRequest implements Lender {
   /** The message, `length` bytes of it valid. */
   readonly buffer: Buffer;
   readonly words: Words;
@@ -58,6 +61,7 @@ export class KernelRequest {
   #payload: Buffer = Buffer.alloc(0);
   #payloadVector: IoVec = EMPTY_IOVEC;
   #answered = true;
+  #leases = 0;
 
   constructor(sink: ReplySink, maxWrite: number) {
     const raw = alignedBuffer(PAGE + maxWrite + PAGE);
@@ -130,6 +134,17 @@ export class KernelRequest {
     return this.#payloadVector;
   }
 
+  /** The payload is on loan, and the request in use whether it is answered or not. */
+  get isLent(): boolean {
+    return this.#leases > 0;
+  }
+
+  /** Keeps the payload as it is until the lease is released. */
+  lend(): Lease {
+    this.#leases++;
+    return this.#lease;
+  }
+
   // Callbacks are fields, made once a request object, so that a fop's `then` allocates no closure.
 
   /** Answers with the first `bodyBytes` of the body. */
@@ -185,6 +200,12 @@ export class KernelRequest {
   drop(): void {
     if (this.#take()) this.#sink.drop(this);
   }
+
+  readonly #lease: Lease = {
+    release: () => {
+      if (--this.#leases === 0 && this.#answered) this.#sink.returned(this);
+    },
+  };
 
   #take(): boolean {
     if (this.#answered) return false;

@@ -141,7 +141,8 @@ export function write(state: MountState, request: KernelRequest): void {
     return;
   }
   const writeFlags = words[at.writeFlags]!;
-  const fd = (writeFlags & WRITE_CACHE) === 0 ? handle.fd : fdForPages(handle);
+  const isCached = (writeFlags & WRITE_CACHE) !== 0;
+  const fd = isCached ? fdForPages(handle) : handle.fd;
   const call =
     (writeFlags & WRITE_LOCKOWNER) === 0 ? state.call(request) : state.callWithOwner(request, at.lockOwner);
   const flags = words[at.flags]!;
@@ -149,7 +150,8 @@ export function write(state: MountState, request: KernelRequest): void {
     state.writeRuns.add({ request, call, fd, offset, size, flags });
     return;
   }
-  const written = state.top.writev(call, { fd, data: request.payload(size), offset, flags });
+  const cached = isCached ? request : undefined;
+  const written = state.top.writev(call, { fd, data: request.payload(size), offset, flags, cached });
   if ((writeFlags & WRITE_KILL_SUIDGID) === 0) written.then(request.replyWritten, request.fail);
   else answerStripped(state, request, call, handle, written).catch(request.fail);
 }

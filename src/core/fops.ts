@@ -11,7 +11,7 @@ import type { Dict } from "./dict.ts";
 import type { Gfid } from "./gfid.ts";
 import type { Iatt } from "./iatt.ts";
 import type { Fd, Inode, Loc } from "./inode.ts";
-import type { IoVec, Lease } from "./iovec.ts";
+import type { IoVec, Lease, Lender } from "./iovec.ts";
 
 /** Attributes before and after a modifying fop. */
 export interface PrePost {
@@ -138,8 +138,15 @@ export interface FopTypes {
     { fd: Fd; offset: number; size: number; flags: number },
     { data: IoVec; size: number; stat: Iatt; eof: boolean; lease?: Lease | undefined }
   >;
-  /** `flags`: the open file's Linux flags; O_SYNC and O_DSYNC ask for a sync before the reply. */
-  writev: Fop<{ fd: Fd; data: IoVec; offset: number; flags: number }, PrePost & { size: number }>;
+  /**
+   * `flags`: the open file's Linux flags; O_SYNC and O_DSYNC ask for a sync before the reply. `cached`: the
+   * bytes come from the kernel's page cache, where a program wrote them and was told so; who wants to be sure
+   * of them syncs. Their memory can be had for longer than the call.
+   */
+  writev: Fop<
+    { fd: Fd; data: IoVec; offset: number; flags: number; cached?: Lender | undefined },
+    PrePost & { size: number }
+  >;
   statfs: Fop<{ loc: Loc }, { statfs: Statfs }>;
   flush: Fop<{ fd: Fd }, None>;
   fsync: Fop<{ fd: Fd; datasync: boolean }, PrePost>;

@@ -1,7 +1,8 @@
 /**
  * Payloads: vectors of buffers that are passed on and never flattened on the way (design data-path.md).
  *
- * Ownership. Args lend: the callee may read a buffer until its promise settles, then never again. Replies
+ * Ownership. Args lend: the callee may read a buffer until its promise settles, then never again, unless it
+ * took a lease from a lender among the args. Replies
  * give: the callee never touches a reply's buffers again; whoever consumes them last calls `lease.release()`
  * so that their memory can be used for the next request. Forgetting to release costs an allocation, never
  * correctness.
@@ -13,6 +14,11 @@ export type IoVec = readonly Buffer[];
 /** Memory on loan: `release` gives it back, once; after that its bytes may change at any time. */
 export interface Lease {
   release(): void;
+}
+
+/** Whose payload may be kept beyond the answer: it stays what it is until the lease is released. */
+export interface Lender {
+  lend(): Lease;
 }
 
 export const EMPTY_IOVEC: IoVec = [];

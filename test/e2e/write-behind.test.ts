@@ -4,8 +4,10 @@
  * costs; the kernel's own write-back cache above it.
  */
 
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { mountAt } from "../../mount/dev-fuse/mount-table.ts";
 import { type Figures, figuresSince } from "../../src/control/figures.ts";
 import { codeOf, type FileAgent } from "../support/file-agent.ts";
 import { GlusterVolume } from "../support/glusterd.ts";
@@ -257,5 +259,45 @@ describe("the kernel's write-back cache above it", () => {
     expect(bricks[0]!.fops.fsync!.calls).toBe(1);
     expect((await agent.stat(join(brick.directory, "synced"))).size).toBe(6);
     await agent.close(fd);
+  });
+
+  it("comes back in large requests that are answered early, and an fsync waits for every byte", async () => {
+    const random = join(lab.directory, "random");
+    await dd(random, "if=/dev/urandom", "bs=1M", "count=40");
+    const { edge } = await traffic(mount, () => dd(at("large"), `if=${random}`, "bs=1024", "conv=fsync"));
+    // A page that was written back before it was full comes again.
+    expect(edge.writev!.bytes).toBeGreaterThanOrEqual(40 * KIB * KIB);
+    expect(edge.writev!.calls).toBeLessThan(200);
+    await lab.processes.run("cmp", [random, join(brick.directory, "large")]);
+  });
+
+  it("tells an fsync what a brick refused, and whoever writes it again once there is room has it", async () => {
+    const fd = await agent.open(at("refused"), "O_RDWR|O_CREAT");
+    const limit = (size: string) =>
+      lab.processes.run("prlimit", [`--pid=${brick.process.pid}`, `--fsize=${size}:unlimited`]);
+    const data = Array.from({ length: 8 }, (_, n) => Buffer.alloc(KIB * KIB, n + 1));
+    const writeAll = async () => {
+      for (const [n, bytes] of data.entries()) await agent.write(fd, bytes, n * KIB * KIB);
+    };
+    await limit(String(KIB * KIB));
+    await writeAll();
+    expect(await codeOf(agent.fsync(fd))).toBe("EFBIG");
+    await limit("unlimited");
+    await writeAll();
+    await agent.fsync(fd);
+    await agent.close(fd);
+    expect((await agent.readFile(join(brick.directory, "refused"))).equals(Buffer.concat(data))).toBe(true);
+  });
+
+  it.each([
+    ["16 MB unless told", [], 16],
+    ["kernel-writeback-window", ["kernel-writeback-window=64MB"], 64],
+  ])("holds %s", async (_, options, MiB) => {
+    const other = await lab.mount("mortar", volfile(brick), { options: ["writeback-cache", ...options] });
+    const limit = `/sys/class/bdi/${mountAt(other.mountpoint)!.device}/max_bytes`;
+    // The kernel keeps it as a share of its memory.
+    const isSet = () => Math.round(Number(readFileSync(limit, "utf8")) / KIB / KIB) === MiB;
+    await until(`${limit} is ${MiB} MiB`, isSet);
+    await lab.unmount(other);
   });
 });

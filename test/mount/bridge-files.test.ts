@@ -1,7 +1,9 @@
 import { afterEach, describe, expect, it } from "vitest";
+import { WRITE_CACHE } from "../../mount/dev-fuse/protocol.ts";
 import { FopError } from "../../src/core/errors.ts";
-import type { Reply } from "../../src/core/fops.ts";
+import type { Args, Reply } from "../../src/core/fops.ts";
 import { ZERO_IATT } from "../../src/core/iatt.ts";
+import type { Lease } from "../../src/core/iovec.ts";
 import { isAligned } from "../../src/os/memory.ts";
 import { settle } from "../support/fake-env.ts";
 import { u32, u64 } from "./fake-kernel.ts";
@@ -140,6 +142,24 @@ describe("WRITE and READ", () => {
 });
 
 describe("WRITE of cached pages (mmap, write-back)", () => {
+  it("lends the payload of pages out, and of nothing else", async () => {
+    const mount = await mounted();
+    const { node, fh } = await mount.create("f");
+    const leases: (Lease | undefined)[] = [];
+    mount.spy.answer("writev", (_call, args) => {
+      leases.push((args as Args<"writev">).cached?.lend());
+      return Promise.resolve({ size: 4, pre: ZERO_IATT, post: ZERO_IATT });
+    });
+    await mount.write(node, fh, 0, Buffer.from("mine"));
+    expect(leases).toEqual([undefined]);
+    await mount.write(node, fh, 0, Buffer.from("page"), WRITE_CACHE);
+    const kept = (mount.spy.last("writev").args as unknown as Args<"writev">).data;
+    await mount.write(node, fh, 0, Buffer.from("next"), WRITE_CACHE);
+    expect(Buffer.concat(kept).toString()).toBe("page");
+    for (const lease of leases) lease?.release();
+    expect(Buffer.concat(kept).toString()).not.toBe("page");
+  });
+
   const CACHE = 1;
 
   it("does not use a descriptor opened with O_DIRECT: the last page has an odd length", async () => {

@@ -80,6 +80,29 @@ describe("the channel and polling", () => {
     dispatched.at(-1)!.refuse("EIO");
   });
 
+  it("uses a request again when it is answered and its payload is not on loan any more", async () => {
+    const first = await ask(OPCODE.WRITE);
+    const leases = [first.lend(), first.lend()];
+    first.reply(8);
+    expect(channel.inFlight).toBe(0);
+    const second = await ask(OPCODE.WRITE);
+    expect(second).not.toBe(first);
+    expect(EVENT_LOOP.mayPoll, "a write on loan is work under way").toBe(false);
+    leases[0]!.release();
+    const third = await ask(OPCODE.WRITE);
+    expect(third).not.toBe(first);
+    leases[1]!.release();
+    const lease = third.lend();
+    lease.release();
+    third.reply(8);
+    second.reply(8);
+    // One is with the kernel already, to be filled.
+    const again = [];
+    for (let asked = 0; asked < 4; asked++) again.push(await ask(OPCODE.WRITE));
+    expect(again).toEqual(expect.arrayContaining([first, second, third]));
+    for (const request of again) request.refuse("EIO");
+  });
+
   it("polls for reads, however many are in flight", async () => {
     for (let reads = 0; reads < 5; reads++) await ask(OPCODE.READ);
     expect(channel.inFlight).toBe(5);

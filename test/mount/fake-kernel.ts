@@ -77,9 +77,13 @@ class Answers implements ReplySink {
     const waiting = this.waiting.get(request);
     if (waiting === undefined) throw new Error("a request was answered twice");
     this.waiting.delete(request);
-    // What the test sees must not change when the request is used again, and nobody may read the message any
-    // more.
+    // What the test sees must not change when the request is used again.
     waiting.resolve({ code, body: Buffer.from(body) });
+    if (!request.isLent) this.returned(request);
+  }
+
+  returned(request: KernelRequest): void {
+    // Nobody may read the message any more.
     request.buffer.fill(0xee);
     this.spare.push(request);
   }

@@ -30,6 +30,7 @@ describe("mount options", () => {
     ["passthrough", undefined, "on"],
     ["passthrough", "no", "off"],
     ["passthrough", "read", "read"],
+    ["kernel-writeback-window", "32MB", 32 << 20],
   ])("read %s=%s", (key, text, value) => {
     const { options, rest } = parse([key, text]);
     expect(options[key.replaceAll("_", "-") as keyof typeof options]).toEqual(value);
@@ -53,6 +54,8 @@ describe("mount options", () => {
     ["subdir-mount", "/a/../b", /absolute path/],
     ["acl", "perhaps", /neither on/],
     ["passthrough", "write", /none of on, read, off/],
+    ["kernel-writeback-window", "64KB", /4MB/],
+    ["kernel-writeback-window", "much", /not a size/],
   ])("refuse %s=%s in one line that names it", (key, text, why) => {
     expect(() => parse([key, text])).toThrow(UserError);
     expect(() => parse([key, text])).toThrow(why);

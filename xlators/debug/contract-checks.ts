@@ -92,6 +92,7 @@ const ARGS: Record<ArgField, Check> = {
   datasync: flag,
   keepSize: flag,
   data: iovec,
+  cached: (value) => (value === undefined ? undefined : object(value)),
   xattrs: dict,
   name: (value) => (value === undefined ? undefined : text(value)),
   target: text,

@@ -18,12 +18,14 @@ import type { Args, Reply } from "../../../src/core/fops.ts";
 import { ZERO_IATT } from "../../../src/core/iatt.ts";
 import type { Fd } from "../../../src/core/inode.ts";
 import { Applicant, Batch, overlap, type Place, type Span, Turn, WHOLE_FILE } from "./batch.ts";
+import type { Loans } from "./loans.ts";
 import type { WriteBehindOptions } from "./options.ts";
 import type { Slabs } from "./slabs.ts";
 
 /** What a line needs of the translator it belongs to. */
 export interface Host {
   readonly slabs: Slabs;
+  readonly loans: Loans;
   current(): WriteBehindOptions;
   /** Writes a batch. */
   send(batch: Batch): Promise<Reply<"writev">>;
@@ -101,6 +103,7 @@ export class Backlog {
    */
   offer(call: Call, args: Args<"writev">, size: number): Promise<Reply<"writev">> | undefined {
     if (this.#failed > 0) return undefined;
+    if (this.#borrow(call, args, size)) return Promise.resolve(acknowledgement(size));
     const options = this.#host.current();
     if (size >= options["cache-size"] && this.#isAwaited) return undefined;
     if (this.#applicants.length === 0 && this.#unsyncedBytes <= options["cache-size"]) {
@@ -115,6 +118,22 @@ export class Backlog {
     this.#push(applicant);
     this.#applicants.push(applicant);
     return applicant.answer.promise;
+  }
+
+  /**
+   * Makes a batch of a large write whose payload may stay where it is; it goes as soon as its place allows.
+   */
+  #borrow(call: Call, args: Args<"writev">, size: number): boolean {
+    if (args.cached === undefined || this.#applicants.length > 0) return false;
+    if (size < this.#host.current()["aggregate-size"]) return false;
+    const lease = this.#host.loans.take(args.cached, size);
+    if (lease === undefined) return false;
+    const batch = this.#enter(call, args, this.#line.length);
+    batch.borrow(args.data, size, lease);
+    this.#count(batch, size);
+    this.#close();
+    this.#advance();
+    return true;
   }
 
   /**
@@ -202,22 +221,28 @@ export class Backlog {
   #admit(call: Call, args: Args<"writev">, size: number, index: number): void {
     const sizeMax = this.#host.current()["aggregate-size"];
     let batch = this.#open;
-    if (
-      batch === undefined ||
-      this.#line[index - 1] !== batch ||
-      !batch.continues(call, args, size, sizeMax)
-    ) {
-      this.#close();
-      batch = new Batch(call, args, this.#size, this.#host.slabs);
-      this.#batches++;
-      if (index === this.#line.length) this.#push(batch);
-      else this.#line.splice(index, 0, batch);
-      this.#open = batch;
-    }
+    if (batch === undefined || this.#line[index - 1] !== batch || !batch.continues(call, args, size, sizeMax))
+      batch = this.#enter(call, args, index);
     batch.add(args.data);
+    this.#count(batch, size);
+    if (batch.size >= sizeMax) this.#close();
+  }
+
+  /** A batch without bytes yet, open, at a place in line. */
+  #enter(call: Call, args: Args<"writev">, index: number): Batch {
+    this.#close();
+    const batch = new Batch(call, args, this.#size, this.#host.slabs);
+    this.#batches++;
+    if (index === this.#line.length) this.#push(batch);
+    else this.#line.splice(index, 0, batch);
+    this.#open = batch;
+    return batch;
+  }
+
+  /** `size` bytes more are acknowledged, at the end of the batch. */
+  #count(batch: Batch, size: number): void {
     this.#unsyncedBytes += size;
     if (!batch.isAppend) this.#size = Math.max(this.#size, batch.end);
-    if (batch.size >= sizeMax) this.#close();
   }
 
   /** While nothing is under way a write goes at once, unless it is one of a stream (`#linger`). */

@@ -8,7 +8,7 @@ import { Deferred } from "../../../src/core/concurrency.ts";
 import type { FopError } from "../../../src/core/errors.ts";
 import type { Args, Reply } from "../../../src/core/fops.ts";
 import type { Fd } from "../../../src/core/inode.ts";
-import { type IoVec, iovSize, iovSlice } from "../../../src/core/iovec.ts";
+import { type IoVec, iovSize, iovSlice, type Lease } from "../../../src/core/iovec.ts";
 import { O_APPEND } from "../../../src/core/open-flags.ts";
 import type { Slabs } from "./slabs.ts";
 
@@ -49,7 +49,9 @@ export class Batch implements Span {
   /** Bytes before it that exist because of it, as it begins behind the end of the file; for reads. */
   readonly readsFrom: number;
   readonly #slabs: Slabs;
+  /** Slabs, or the caller's own memory when there is a lease. */
   readonly #parts: Buffer[] = [];
+  #lease: Lease | undefined;
   /** Unused bytes of the last part. */
   #room = 0;
   /** Bytes that were written already, by a write that came out short. */
@@ -123,6 +125,13 @@ export class Batch implements Span {
     }
   }
 
+  /** Keeps bytes where they are; they are the whole batch. */
+  borrow(data: IoVec, size: number, lease: Lease): void {
+    this.#parts.push(...data);
+    this.#size = size;
+    this.#lease = lease;
+  }
+
   /** The bytes that are to be written yet. */
   get data(): IoVec {
     const { length } = this.#parts;
@@ -157,7 +166,9 @@ export class Batch implements Span {
   leave(error: FopError | undefined): void {
     this.state = "gone";
     this.error = error;
-    for (const part of this.#parts.splice(0)) this.#slabs.give(part);
+    const parts = this.#parts.splice(0);
+    if (this.#lease === undefined) for (const part of parts) this.#slabs.give(part);
+    else this.#lease.release();
     this.#tell(error);
   }
 

@@ -5,7 +5,7 @@
  * Promises: whoever looks at a file, syncs, closes, unlocks or renames it waits for what was acknowledged
  * before. A write that fails after its acknowledgement is kept and tried again; the failure comes out at the
  * next write, read of its bytes, fsync and close, until it is written or its file closed (backlog.ts).
- * Attributes in an early answer are all zero. Payloads are copied once, into memory bounded by the window.
+ * Attributes in an early answer are zero. Payloads are copied once, in the window, or borrowed (loans.ts).
  * Not early: O_SYNC and O_DSYNC; O_DIRECT with strict-O_DIRECT or out of step with sectors; fds that were not
  * opened; writes that ask for something in xdata; one that fills the window while its caller waits for
  * another.
@@ -36,6 +36,7 @@ import {
 import type { Backlog, Host } from "./backlog.ts";
 import { Backlogs } from "./backlogs.ts";
 import { type Batch, type Span, spanOfWrite, type Turn, WHOLE_FILE } from "./batch.ts";
+import { Loans } from "./loans.ts";
 import { Looks } from "./looks.ts";
 import { optionsFault, WRITE_BEHIND_OPTIONS, type WriteBehindOptions } from "./options.ts";
 import { Slabs } from "./slabs.ts";
@@ -66,6 +67,7 @@ class OpenFile {
 
 class WriteBehind extends Xlator<typeof WRITE_BEHIND_OPTIONS> implements Host {
   readonly slabs = new Slabs();
+  readonly loans = new Loans();
   readonly #backlogs = new Backlogs(this);
   readonly #looks = new Looks();
   readonly #files = new WeakMap<Fd, OpenFile>();
@@ -115,6 +117,7 @@ class WriteBehind extends Xlator<typeof WRITE_BEHIND_OPTIONS> implements Host {
         .filter(({ hasFailed }) => hasFailed)
         .map(({ key }) => gfidText(gfidOf(Buffer.from(key, "latin1")))),
       spareBytes: this.slabs.keptBytes,
+      borrowedBytes: this.loans.bytes,
     };
   }
 
