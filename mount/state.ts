@@ -10,7 +10,7 @@ import type { Call } from "../src/core/call.ts";
 import { Dict } from "../src/core/dict.ts";
 import type { Env } from "../src/core/env.ts";
 import { type ErrnoName, FopError } from "../src/core/errors.ts";
-import { type Gfid, gfidOf, isNullGfid } from "../src/core/gfid.ts";
+import { type Gfid, gfidAt, isNullGfid } from "../src/core/gfid.ts";
 import type { Iatt } from "../src/core/iatt.ts";
 import { Inode, InodeTable, type Loc } from "../src/core/inode.ts";
 import type { Logger } from "../src/core/log.ts";
@@ -194,12 +194,12 @@ export class MountState {
       this.#random = this.env.random.bytes(RANDOM_BYTES);
       this.#randomAt = 0;
     }
-    const gfid = Buffer.allocUnsafe(16);
-    this.#random.copy(gfid, 0, this.#randomAt, this.#randomAt + 16);
+    const random = this.#random;
+    const at = this.#randomAt;
+    random[at + 6] = (random[at + 6]! & 0x0f) | 0x40;
+    random[at + 8] = (random[at + 8]! & 0x3f) | 0x80;
     this.#randomAt += 16;
-    gfid[6] = (gfid[6]! & 0x0f) | 0x40;
-    gfid[8] = (gfid[8]! & 0x3f) | 0x80;
-    return gfidOf(gfid);
+    return gfidAt(random, at);
   }
 }
 

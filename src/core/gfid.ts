@@ -14,6 +14,23 @@ export const ROOT_GFID: Gfid = gfidOf(Buffer.from("00000000000000000000000000000
 /** All zero: "no gfid". */
 export const NULL_GFID: Gfid = gfidOf(Buffer.alloc(16));
 
+const GFID_BYTES = 16;
+/** Memory that gfids share with nothing else: one that is kept for long keeps all that lies beside it. */
+const POOL_BYTES = 4096;
+let pool = new ArrayBuffer(POOL_BYTES);
+let poolUsed = 0;
+
+/** Room for a gfid. */
+function room(): Buffer {
+  if (poolUsed === POOL_BYTES) {
+    pool = new ArrayBuffer(POOL_BYTES);
+    poolUsed = 0;
+  }
+  const bytes = Buffer.from(pool, poolUsed, GFID_BYTES);
+  poolUsed += GFID_BYTES;
+  return bytes;
+}
+
 /** Checks the length and brands; the bytes are shared, not copied. */
 export function gfidOf(bytes: Buffer): Gfid {
   if (bytes.length !== 16) throw new RangeError(`gfid: ${bytes.length} bytes instead of 16`);
@@ -22,14 +39,14 @@ export function gfidOf(bytes: Buffer): Gfid {
 
 /** A copy of sixteen bytes inside a larger buffer (which may be reused afterwards). */
 export function gfidAt(buffer: Buffer, offset: number): Gfid {
-  const copy = Buffer.allocUnsafe(16);
+  const copy = room();
   for (let i = 0; i < 16; i++) copy[i] = buffer[offset + i]!;
   return copy as Gfid;
 }
 
 /** A random version-4 uuid. */
 export function newGfid(): Gfid {
-  const bytes = randomFillSync(Buffer.allocUnsafe(16));
+  const bytes = randomFillSync(room());
   bytes[6] = (bytes[6]! & 0x0f) | 0x40;
   bytes[8] = (bytes[8]! & 0x3f) | 0x80;
   return bytes as Gfid;

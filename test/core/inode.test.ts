@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { gfidText, newGfid, parseGfid, ROOT_GFID } from "../../src/core/gfid.ts";
+import { gfidAt, gfidText, newGfid, parseGfid, ROOT_GFID } from "../../src/core/gfid.ts";
 import { Inode, InodeTable } from "../../src/core/inode.ts";
 
 describe("inode table", () => {
@@ -49,5 +49,16 @@ describe("gfid", () => {
     expect(gfidText(parseGfid(text)!)).toBe(text);
     expect(gfidText(parseGfid(text.replaceAll("-", ""))!)).toBe(text);
     expect(parseGfid("be318638")).toBeUndefined();
+  });
+
+  it("keeps no other memory alive than that of other gfids", () => {
+    const received = Buffer.allocUnsafe(64).fill(7);
+    const gfids = Array.from({ length: 1000 }, () => gfidAt(received, 8));
+    const scratch = Buffer.allocUnsafe(16);
+    expect(gfids.every((gfid) => gfid.equals(received.subarray(0, 16)))).toBe(true);
+    const memories = new Set([...gfids, newGfid()].map(({ buffer }) => buffer));
+    expect(memories.has(scratch.buffer)).toBe(false);
+    const bytes = [...memories].reduce((sum, { byteLength }) => sum + byteLength, 0);
+    expect(bytes).toBeLessThan(1000 * 16 + 2 * 4096);
   });
 });

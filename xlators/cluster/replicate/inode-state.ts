@@ -36,7 +36,7 @@ export interface InodeState {
   readonly answered: ChildSet;
   /** Copies that somebody blames in the data slot (of directories the entry slot), an arbiter among them. */
   readonly accusedData: ChildSet;
-  /** When that was, by the clock that only grows. */
+  /** When that was, by the clock that only grows; whole, as a fraction takes memory of its own. */
   readonly learnedAtMs: number;
   /** Copy that a person chose to read in a split brain, -1 for none. */
   readonly splitBrainChoice: number;
@@ -127,7 +127,7 @@ export class InodeStates {
     const nowMs = this.#set.env.clock.nowMs();
     if (nowMs - state.learnedAtMs < AGE_MAX_MS || state.refreshing !== undefined) return;
     if (nowMs - this.#soundAtMs < AGE_MAX_MS && isWhole(this.#set, state)) return;
-    state.learnedAtMs = nowMs;
+    state.learnedAtMs = Math.floor(nowMs);
     state.refreshing = this.#refresh(inode, state, fd);
     state.refreshing.catch(() => {});
   }
@@ -281,7 +281,7 @@ export class InodeStates {
     readable: Pick<Readable, "answered" | "data" | "metadata" | "accusedData">,
     asked: Asked,
   ): void {
-    state.learnedAtMs = this.#set.env.clock.nowMs();
+    state.learnedAtMs = Math.floor(this.#set.env.clock.nowMs());
     state.answered = readable.answered;
     state.accusedData = readable.accusedData;
     state.readableData = readable.data & ~state.badData;

@@ -32,14 +32,19 @@ export class Shard {
   readonly file: ShardFile;
   readonly block: number;
   readonly inode: Inode;
-  readonly fd: Fd;
+  /** Made when they are asked for: most images are used in one way, and have many blocks. */
+  #fd: Fd | undefined;
   #directFd: Fd | undefined;
 
   constructor(file: ShardFile, block: number, inode: Inode) {
     this.file = file;
     this.block = block;
     this.inode = inode;
-    this.fd = Fd.anonymous(inode, O_RDWR | O_LARGEFILE);
+  }
+
+  get fd(): Fd {
+    this.#fd ??= Fd.anonymous(this.inode, O_RDWR | O_LARGEFILE);
+    return this.#fd;
   }
 
   /** What it is reached by, for a caller whose fd has these flags. */
