@@ -1,6 +1,7 @@
 /** The command line of `npm run bench`. */
 
 import { parseArgs } from "node:util";
+import { checkOutputDirectory } from "../src/cli/output-directory.ts";
 import { UserError } from "../src/core/errors.ts";
 import { LOADS, type Load } from "./loads.ts";
 import { ROWS, type Row } from "./rows.ts";
@@ -18,10 +19,13 @@ export interface BenchOptions {
   readonly quick: boolean;
   /** Where bricks and mounts live; the system's directory for temporary files when absent. */
   readonly directory: string | undefined;
-  /** Where results.json and results.md go. */
+  /** Where the results go: RESULT_FILES or TRIALS_FILE. */
   readonly output: string;
   readonly profile: string | undefined;
 }
+
+export const RESULT_FILES = { json: "results.json", markdown: "results.md" };
+export const TRIALS_FILE = "trials.json";
 
 export const USAGE = `npm run bench -- [options]
   --peers          with the rows that need GlusterFS on this machine (root, glusterd)
@@ -33,7 +37,7 @@ export const USAGE = `npm run bench -- [options]
   --sizes K=N,...  of trials, where they differ from those of this scale: ${sizes(TRIAL_SCALES.full)}
   --quick          small files and short runs: to see that it works, not to quote
   --dir DIR        measure on this file system (default: the directory for temporary files)
-  --output DIR     where results.json and results.md go (default: var/bench)
+  --output DIR     where results.json and results.md, or trials.json, go (default: var/bench)
   --profile DIR    CPU profiles of Mortar's processes go there; slows them down
 `;
 
@@ -60,6 +64,14 @@ export function parseArguments(args: readonly string[]): BenchOptions | undefine
     output: values.output,
     profile: values.profile,
   };
+}
+
+/** Before anything is started: that all directories can be written. @throws UserError */
+export function checkDirectories({ directory, output, profile, trials }: BenchOptions): void {
+  const files = trials.length > 0 ? [TRIALS_FILE] : Object.values(RESULT_FILES);
+  checkOutputDirectory("bench: --output", output, files);
+  if (profile !== undefined) checkOutputDirectory("bench: --profile", profile, []);
+  if (directory !== undefined) checkOutputDirectory("bench: --dir", directory, []);
 }
 
 function parse(args: readonly string[]) {

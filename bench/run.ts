@@ -15,7 +15,7 @@ import { shortNumber } from "../src/compare/stats.ts";
 import { UserError } from "../src/core/errors.ts";
 import { unmountBelow } from "../test/support/mounts.ts";
 import { Processes } from "../test/support/processes.ts";
-import { type BenchOptions, parseArguments, USAGE } from "./arguments.ts";
+import { type BenchOptions, checkDirectories, parseArguments, RESULT_FILES, USAGE } from "./arguments.ts";
 import { type Bench, type Load, layOut, SCALES, WARM_UP_SEC } from "./loads.ts";
 import { Peer } from "./peer.ts";
 import { goalLines, markdown, notes, type Results, terminalTable } from "./report.ts";
@@ -77,10 +77,13 @@ class Stage {
 async function main(): Promise<number> {
   try {
     const options = parseArguments(process.argv.slice(2));
-    if (options !== undefined && options.trials.length > 0) return await runTrials(options, VOICE);
-    if (options !== undefined) return await runOn(new Stage(options.directory ?? tmpdir()), options);
-    process.stdout.write(USAGE);
-    return 0;
+    if (options === undefined) {
+      process.stdout.write(USAGE);
+      return 0;
+    }
+    checkDirectories(options);
+    if (options.trials.length > 0) return await runTrials(options, VOICE);
+    return await runOn(new Stage(options.directory ?? tmpdir()), options);
   } catch (error) {
     if (error instanceof UserError) process.stderr.write(`${error.message}\n`);
     else complain(String((error as Error).stack ?? error));
@@ -185,8 +188,8 @@ function present(results: Results, options: BenchOptions): void {
   process.stdout.write(`${lines.join("\n")}\n`);
   const output = resolve(options.output);
   mkdirSync(output, { recursive: true });
-  writeFileSync(join(output, "results.json"), `${JSON.stringify(results, null, 2)}\n`);
-  writeFileSync(join(output, "results.md"), markdown(results));
+  writeFileSync(join(output, RESULT_FILES.json), `${JSON.stringify(results, null, 2)}\n`);
+  writeFileSync(join(output, RESULT_FILES.markdown), markdown(results));
   process.stdout.write(`written to ${output}/results.json and results.md\n`);
 }
 

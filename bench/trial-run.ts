@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { describeMachine, loadAverage } from "../src/compare/machine.ts";
 import { Lab, type Make } from "../test/support/peers.ts";
-import type { BenchOptions } from "./arguments.ts";
+import { type BenchOptions, TRIALS_FILE } from "./arguments.ts";
 import { type Figure, figureTable, gather } from "./figures.ts";
 
 /** How a run speaks: a line that may be written over, its end, and what must be seen. */
@@ -23,6 +23,7 @@ export interface Voice {
 /** @returns the exit code: 130 after Ctrl-C */
 export async function runTrials(options: BenchOptions, voice: Voice): Promise<number> {
   const { trials, trialScale: scale, peers, rounds } = options;
+  if (options.directory !== undefined) mkdirSync(options.directory, { recursive: true });
   const lab = new Lab("trials", options.directory);
   let interrupted = false;
   function onSignal(): void {
@@ -58,7 +59,7 @@ export async function runTrials(options: BenchOptions, voice: Voice): Promise<nu
   mkdirSync(output, { recursive: true });
   const command = ["npm run bench --", ...process.argv.slice(2)].join(" ");
   const document = { machine, command, rounds, loadBefore, figures: measured };
-  writeFileSync(join(output, "trials.json"), `${JSON.stringify(document, null, 2)}\n`);
-  process.stdout.write(`written to ${output}/trials.json\n`);
+  writeFileSync(join(output, TRIALS_FILE), `${JSON.stringify(document, null, 2)}\n`);
+  process.stdout.write(`written to ${output}/${TRIALS_FILE}\n`);
   return 0;
 }

@@ -281,6 +281,13 @@ describe("mortar compare", () => {
     expectNoTraces();
   });
 
+  it("says at once that its results have no place, before it looks for the volume", async () => {
+    const file = lab.writeFile("file", "");
+    const refused = await mortar(["compare", lab.path("no.vol"), ...QUICK, "--output", file]);
+    const line = `mortar: compare: --output "${file}": is no directory; name one, or one to be made\n`;
+    expect(refused).toMatchObject({ code: 1, stdout: "", stderr: line });
+  });
+
   it("leaves a volume alone that has too little room", async () => {
     const disk = lab.makeDirectory("small-disk");
     await lab.processes.run("mount", ["-t", "tmpfs", "-o", "size=64m", "none", disk]);

@@ -15,6 +15,7 @@ import { keepAlive, nodeEnv } from "../../core/env-node.ts";
 import { UserError } from "../../core/errors.ts";
 import { SILENT } from "../../core/log.ts";
 import { ProgressBar } from "../files/progress.ts";
+import { checkOutputDirectory } from "../output-directory.ts";
 import { onStopSignal } from "../signals.ts";
 import { CompareRun } from "./compare-run.ts";
 
@@ -28,6 +29,9 @@ export interface CompareFlags {
   readonly fio: boolean;
   readonly output: string;
 }
+
+const JSON_FILE = "compare.json";
+const HTML_FILE = "compare.html";
 
 /** A load average above this means that others used the machine. */
 const BUSY_LOAD = 1;
@@ -43,6 +47,7 @@ export async function compareCommand(source: string, flags: CompareFlags): Promi
     loads: loadsOf(flags.loads),
     command: ["mortar", ...process.argv.slice(2)].join(" "),
   };
+  checkOutputDirectory("compare: --output", flags.output, [JSON_FILE, HTML_FILE]);
   const output = resolve(flags.output);
   const stop = new AbortController();
   const release = keepAlive();
@@ -89,8 +94,8 @@ function loadsOf(list: string | undefined): readonly Load[] {
 
 async function present(comparison: Comparison, output: string): Promise<void> {
   process.stdout.write(`${terminalTables(comparison, pc)}\n\n${summary(comparison).join("\n")}\n`);
-  const json = join(output, "compare.json");
-  const html = join(output, "compare.html");
+  const json = join(output, JSON_FILE);
+  const html = join(output, HTML_FILE);
   try {
     await mkdir(output, { recursive: true });
     await writeFile(json, `${JSON.stringify(comparison, undefined, 2)}\n`);
