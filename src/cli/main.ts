@@ -42,11 +42,17 @@ function logOptions(command: Command): Command {
     .addOption(new Option("--log-format <format>", "of the log").choices(["text", "json"]).default("text"));
 }
 
+/** What the parser complains of, as all else is complained of. */
+function inOneLine(text: string): string {
+  const [, what = ""] = /^(?:error: )?(.*?)\.?$/s.exec(text.trim())!;
+  return `${what.replace(/\s*\n\s*/g, " ")}; \`mortar [COMMAND] --help\` tells more`;
+}
+
 function program(): Command {
   const mortar = new Command("mortar")
     .description("A GlusterFS-compatible storage client stack for hosts that run virtual machines")
     .version(packageVersion(), "-V, --version")
-    .showHelpAfterError("(`mortar --help` and `mortar COMMAND --help` tell more)")
+    .configureOutput({ outputError: (text, write) => write(`mortar: ${inOneLine(text)}\n`) })
     .helpCommand(false);
   addMount(mortar);
   addUmount(mortar);

@@ -12,6 +12,7 @@ import { type RunningMount, startMount } from "../../mount/main.ts";
 import type { RunningHeal } from "../../xlators/cluster/replicate/crawl/heal-queue.ts";
 import { openEmbeddedTuned } from "../control/embedded.ts";
 import type { Tuned } from "../control/open.ts";
+import { readProfile } from "../control/profiles.ts";
 import { nodeEnv } from "../core/env-node.ts";
 import { UserError } from "../core/errors.ts";
 import type { Graph } from "../graph/graph.ts";
@@ -49,6 +50,9 @@ export async function startCommand(flags: StartFlags): Promise<void> {
   const mountpoint = flags.mount === undefined ? defaultMountpoint() : resolve(here, flags.mount);
   const options = parseOptionLists(flags.options);
   for (const line of options.warnings) process.stderr.write(`mortar: ${line}\n`);
+  const profile = flags.profile ?? options.profile;
+  // One that is unknown must not leave a new volume behind, whose layout is for good.
+  if (profile !== undefined) readProfile(profile);
   const log = openLog({
     level: parseLogLevel(flags.logLevel ?? "warn"),
     format: flags.logFormat,
@@ -63,8 +67,7 @@ export async function startCommand(flags: StartFlags): Promise<void> {
   const mount = await startMount({
     openGraph: async () => {
       const { xlatorOptions } = options;
-      const profile = profileOf(flags.profile ?? options.profile, volume);
-      tuned = await openEmbeddedTuned(volume, { env, xlatorOptions, ...profile });
+      tuned = await openEmbeddedTuned(volume, { env, xlatorOptions, ...profileOf(profile, volume) });
       const { live } = tuned.volume;
       daemon = healInside(live.graph);
       live.onGraph((graph) => {

@@ -211,15 +211,23 @@ function missingType(option: KnownOption, hasServers: boolean): Target {
   return { kind: "refused", why: `this volume has no ${option.type}${inside}` };
 }
 
+/** Letters of a name that say which one is meant. */
+const PART_MIN = 4;
+
 function nearestKeys(key: string, volfile: Volfile, registry: Registry): string {
   const names = new Set([...optionsIn(volfile, registry).keys()].map((option) => option.name));
   for (const name of SWITCH_KEYS) names.add(name);
   const bare = key.split(".").at(-1)!;
   const near = [...names]
-    .map((name) => ({ name, far: Math.min(distance(key, name), distance(bare, name.split(".").at(-1)!)) }))
+    .map((name) => {
+      const own = name.split(".").at(-1)!;
+      // A part of a name is as near as a slip of the pen.
+      const far = bare.length >= PART_MIN && own.includes(bare) ? 1 : distance(bare, own);
+      return { name, far: Math.min(distance(key, name), far) };
+    })
     .filter(({ far }) => far <= Math.max(2, bare.length / 3))
     .sort((a, b) => a.far - b.far)
     .slice(0, 3)
     .map(({ name }) => name);
-  return near.length > 0 ? `did you mean ${near.join(" or ")}?` : "`mortar get MOUNTPOINT all` lists them";
+  return near.length > 0 ? `did you mean ${near.join(" or ")}?` : "`mortar get MOUNTPOINT` lists them";
 }

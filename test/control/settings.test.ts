@@ -92,7 +92,9 @@ describe("a key", () => {
     ["eager-lok", /did you mean cluster\.eager-lock/],
     ["performance.write-behin", /did you mean performance\.write-behind/],
     ["network.ping-timeuot", /did you mean network\.ping-timeout/],
-    ["zzzzzzzzzzzz", /`mortar get MOUNTPOINT all` lists them/],
+    ["eager", /did you mean cluster\.eager-lock\?/],
+    ["cluster.self-heal-algorithm", /did you mean cluster\.data-self-heal-algorithm/],
+    ["zzzzzzzzzzzz", /`mortar get MOUNTPOINT` lists them/],
     ["", /no such option/],
   ])("%j is unknown, and the nearest are named", (key, message) => {
     expect(() => findKey(key, REPLICA, REGISTRY)).toThrow(message);

@@ -57,6 +57,20 @@ function namespace(script: string): string[] {
   return ["unshare", ...inOwnMounts(`${script}\nexec "$@"`)];
 }
 
+describe("a command line is refused that", () => {
+  it.each([
+    ["names no command", ["mouunt"], "mortar: unknown command 'mouunt' (Did you mean mount?); `mortar"],
+    [
+      "lacks an argument",
+      ["stats"],
+      "mortar: missing required argument 'mountpoint'; `mortar [COMMAND] --help`",
+    ],
+    ["has a word too many", ["stats", "a", "b"], "Expected 1 argument but got 2; `mortar"],
+  ])("%s", async (_what, args, line) => {
+    expectOneLine(await lab.processes.tryRun(MORTAR, args), line);
+  });
+});
+
 describe("a volfile is refused that", () => {
   const posix = (...options: string[]): string =>
     section("disk", "storage/posix", [`directory ${lab.makeDirectory("brick")}`, ...options]);

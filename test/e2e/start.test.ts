@@ -86,6 +86,15 @@ describe("npm start", () => {
     expect(await interrupt(running)).toBe(0);
   });
 
+  it("refuses an unknown profile before it makes a volume", async () => {
+    const fresh = lab.path("fresh");
+    const args = ["start", "--", "--data", fresh, "--mount", lab.path("nowhere"), "--profile", "vrit"];
+    const refused = await lab.processes.tryRun("npm", args, { cwd: ROOT, env: { MORTAR_NO_APT: "1" } });
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain('mortar: profile "vrit": unknown; did you mean "virt"?');
+    expect(existsSync(fresh)).toBe(false);
+  });
+
   it("ends when somebody else unmounts", async () => {
     const running = await npmStart(data, mountpoint);
     await lab.processes.run("umount", [mountpoint]);

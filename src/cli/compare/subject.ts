@@ -11,10 +11,11 @@ import { openVolume } from "../../api/open.ts";
 import { parseSource, type Source, sourceText } from "../../api/source.ts";
 import type { Volume } from "../../api/volume.ts";
 import { nodeEnv } from "../../core/env-node.ts";
-import { UserError } from "../../core/errors.ts";
+import { toFopError, UserError } from "../../core/errors.ts";
 import { SILENT } from "../../core/log.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { dataDirectoryOf, dataDirectoryVolfile } from "../../process/embedded-use.ts";
+import { reason } from "../files/words.ts";
 
 /** Where a brick's data is when it is on this machine. */
 const BRICK_TYPE = "storage/posix";
@@ -94,7 +95,10 @@ export async function makeDirectory(parent: string): Promise<string> {
   try {
     return await mkdtemp(join(parent, "mortar-compare-"));
   } catch (error) {
-    throw new UserError(`compare: base "${parent}": ${(error as Error).message}`);
+    const why = reason(toFopError(error));
+    throw new UserError(
+      `compare: base "${parent}": cannot make a directory there: ${why}; --base names another`,
+    );
   }
 }
 
