@@ -23,7 +23,8 @@ const BLOCKS = ".shard";
 /** A mark that is not zero. */
 const BLAMES = /trusted\.afr\.\S+=0x0*[1-9a-f]/;
 /** How often a volume keeps each piece of a file. */
-const COPIES = { "distribute 2": 1, arbiter: 3, "two replica 3": 3 } as const;
+const COPIES = { "distribute 2": 1, "replica 3": 3, arbiter: 3, "two replica 3": 3 } as const;
+const KINDS = Object.keys(COPIES) as (keyof typeof COPIES)[];
 
 const lab = new Lab("virt-volumes");
 afterAll(() => lab.close());
@@ -62,7 +63,7 @@ function describeOn(brick: string, name: string, gfid: string): string[] {
   });
 }
 
-describe.each(["distribute 2", "arbiter", "two replica 3"] as const)("group virt on %s", (kind) => {
+describe.each(KINDS)("group virt on %s", (kind) => {
   it("is used by both clients at once, and looks the same on the bricks", () =>
     withVirtVolume(lab, kind, async (volume) => {
       const mount = await lab.mount("mortar", volume.source);
