@@ -15,7 +15,7 @@ import { SwitchBusy } from "../graph/move-open.ts";
 import type { Volfile } from "../graph/volfile.ts";
 import { findKey, type Target, whyUnused } from "./keys.ts";
 import type { Setting } from "./profiles.ts";
-import { warningsOf } from "./rules.ts";
+import { refusalOf, warningsOf } from "./rules.ts";
 import {
   applySettings,
   checkSetting,
@@ -155,6 +155,7 @@ export class TunedVolume {
       if (!this.#settings.has(name)) throw new UserError(`${key}: was not set on this mount`);
       const settings = new Map(this.#settings);
       settings.delete(name);
+      this.#check(key, settings);
       const change = await this.#take(this.#base, settings);
       const value = this.all().find((one) => one.key === name)?.value ?? "";
       return await this.#report(
@@ -223,6 +224,7 @@ export class TunedVolume {
       settings.delete(name);
       settings.set(name, keptValue(target, value));
     }
+    this.#check(wanted.length === 1 ? wanted[0]!.key : "group", settings);
     const change = await this.#take(this.#base, settings);
     const after = valuesOf(this.all());
     const outcomes = wanted.map(({ key, value, target }): SetOutcome => {
@@ -259,6 +261,14 @@ export class TunedVolume {
       if (!(error instanceof UserError)) throw error;
       return { ...report, kept: false, notKept: error.message };
     }
+  }
+
+  /** Settings that contradict each other would stand in the way of the next mount. Throws UserError. */
+  #check(what: string, settings: Settings): void {
+    const { registry } = this.#init;
+    const then = showAll(applySettings(this.#base, settings, registry), settings, registry);
+    const why = refusalOf(valuesOf(this.all()), valuesOf(then));
+    if (why !== undefined) throw new UserError(`${what}: ${why}`);
   }
 
   /** The settings count only once the graph has them. */

@@ -119,6 +119,37 @@ describe("a setting", () => {
     expect(scene.volume.settings.size).toBe(0);
   });
 
+  it("that no mount could start with is refused, also when another one is taken back", async () => {
+    await using scene = await Scene.start();
+    await scene.volume.set("performance.write-behind", "on");
+    const large = (): Promise<unknown> => scene.volume.set("performance.aggregate-size", "2MB");
+    await expect(large()).rejects.toThrow(
+      "performance.aggregate-size: performance.aggregate-size would be above performance.write-behind-window-size",
+    );
+    await scene.volume.set("performance.write-behind-window-size", "4MB");
+    await large();
+    for (const change of [
+      scene.volume.reset("performance.write-behind-window-size"),
+      scene.volume.set("v-write-behind.cache-size", "1MB"),
+    ])
+      await expect(change).rejects.toThrow(/set the larger one first/);
+    expect(scene.value("performance.write-behind-window-size")).toBe("4MB");
+  });
+
+  it("that distributes shards by trust is refused", async () => {
+    const spread = `volume b0\ntype storage/memory\nend-volume\nvolume b1\ntype storage/memory\nend-volume
+volume d\ntype cluster/distribute\noption lookup-optimize off\nsubvolumes b0 b1\nend-volume
+volume s\ntype features/shard\nsubvolumes d\nend-volume
+volume v\ntype debug/io-stats\nsubvolumes s\nend-volume\n`;
+    const env = fakeEnv();
+    const volume = await TunedVolume.start(parseVolfile(spread, "s.vol"), { registry: REGISTRY, env });
+    await expect(volume.set("cluster.lookup-optimize", "on")).rejects.toThrow(
+      /stays off on a sharded volume/,
+    );
+    expect(volume.get("cluster.lookup-optimize")[0]!.value).toBe("off");
+    await volume.live.stop();
+  });
+
   it("is kept where somebody keeps them, once the graph has it", async () => {
     const kept: object[] = [];
     await using scene = await Scene.start({
