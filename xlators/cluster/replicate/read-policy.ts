@@ -135,9 +135,9 @@ export class ReadPolicy {
   #byMode(inode: ReadObject, among: ChildSet): number {
     switch (this.#set.options["read-hash-mode"]) {
       case MODE.GFID:
-        return superFastHash(inode.gfid) % this.#set.count;
+        return this.#byHash(inode.gfid);
       case MODE.GFID_AND_CLIENT:
-        return superFastHash(this.#mixed(inode)) % this.#set.count;
+        return this.#byHash(this.#mixed(inode));
       case MODE.LEAST_BUSY:
         return this.#least(among, (child) => this.#outstanding[child]!);
       case MODE.NEAREST:
@@ -147,6 +147,11 @@ export class ReadPolicy {
       default:
         return -1;
     }
+  }
+
+  /** As an integer to V8, which takes a remainder of large numbers for a fraction: that takes memory. */
+  #byHash(bytes: Buffer): number {
+    return (superFastHash(bytes) % this.#set.count) | 0;
   }
 
   /** Directories are read alike by all clients. */
