@@ -10,7 +10,7 @@ import type { Call } from "../src/core/call.ts";
 import { Dict } from "../src/core/dict.ts";
 import type { Env } from "../src/core/env.ts";
 import { type ErrnoName, FopError } from "../src/core/errors.ts";
-import { type Gfid, gfidAt, isNullGfid } from "../src/core/gfid.ts";
+import { type Gfid, isNullGfid, randomGfidAt } from "../src/core/gfid.ts";
 import type { Iatt } from "../src/core/iatt.ts";
 import { Inode, InodeTable, type Loc } from "../src/core/inode.ts";
 import type { Logger } from "../src/core/log.ts";
@@ -194,12 +194,9 @@ export class MountState {
       this.#random = this.env.random.bytes(RANDOM_BYTES);
       this.#randomAt = 0;
     }
-    const random = this.#random;
-    const at = this.#randomAt;
-    random[at + 6] = (random[at + 6]! & 0x0f) | 0x40;
-    random[at + 8] = (random[at + 8]! & 0x3f) | 0x80;
+    const gfid = randomGfidAt(this.#random, this.#randomAt);
     this.#randomAt += 16;
-    return gfidAt(random, at);
+    return gfid;
   }
 }
 

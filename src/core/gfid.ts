@@ -44,12 +44,20 @@ export function gfidAt(buffer: Buffer, offset: number): Gfid {
   return copy as Gfid;
 }
 
-/** A random version-4 uuid. */
-export function newGfid(): Gfid {
-  const bytes = randomFillSync(room());
+/** The same of sixteen random bytes, as a version-4 uuid. */
+export function randomGfidAt(random: Buffer, offset: number): Gfid {
+  return asVersion4(gfidAt(random, offset));
+}
+
+function asVersion4(bytes: Buffer): Gfid {
   bytes[6] = (bytes[6]! & 0x0f) | 0x40;
   bytes[8] = (bytes[8]! & 0x3f) | 0x80;
   return bytes as Gfid;
+}
+
+/** A random version-4 uuid. */
+export function newGfid(): Gfid {
+  return asVersion4(randomFillSync(room()));
 }
 
 /** A short string that is equal for equal gfids; for Map keys, not for people. */

@@ -5,7 +5,7 @@
  */
 
 import { LRUCache } from "lru-cache";
-import { type Gfid, gfidKey, gfidOf } from "../../../src/core/gfid.ts";
+import { type Gfid, gfidKey, randomGfidAt } from "../../../src/core/gfid.ts";
 import type { Inode } from "../../../src/core/inode.ts";
 import { INDEX_CLASSES, type IndexClass, type Place } from "./index-store.ts";
 
@@ -48,9 +48,6 @@ export class VirtualDirectories {
 
   /** A random gfid, version 4. */
   randomGfid(): Gfid {
-    const bytes = Buffer.from(this.#randomBytes(16));
-    bytes[6] = (bytes[6]! & 0x0f) | 0x40;
-    bytes[8] = (bytes[8]! & 0x3f) | 0x80;
-    return gfidOf(bytes);
+    return randomGfidAt(this.#randomBytes(16), 0);
   }
 }
