@@ -47,6 +47,22 @@ describe.each(MAKES)("a %s client", (client) => {
       });
     }
 
+    /**
+     * These open files go on. GlusterFS serves names again before it has opened its files again: reads fail
+     * with EBADFD until then (client-handshake.c). Mortar serves nothing before it has.
+     */
+    async function reopened(...fds: readonly number[]): Promise<void> {
+      if (client === "mortar") return;
+      for (const fd of fds)
+        await until(
+          "the client has opened its files again",
+          async () => (await codeOf(agent.fsync(fd))) === "ok",
+          {
+            deadlineMs: RECONNECT_DEADLINE_MS,
+          },
+        );
+    }
+
     it("fails calls with ENOTCONN while the brick is dead, then goes on with the same open files", async () => {
       const first = pattern(BLOCK);
       const second = pattern(BLOCK).reverse();
@@ -76,6 +92,7 @@ describe.each(MAKES)("a %s client", (client) => {
 
       await lab.restartBrick(brick);
       await served();
+      await reopened(direct, appended, readOnly);
       expectSameBytes(await agent.read(direct, 2 * BLOCK, 0), first);
       expect(await agent.write(direct, second, BLOCK)).toBe(BLOCK);
       await agent.fsync(direct);
@@ -118,6 +135,7 @@ describe.each(MAKES)("a %s client", (client) => {
         brick.process.signal("SIGCONT");
       }
       await served();
+      await reopened(fd);
       expect(await agent.write(fd, data, BLOCK)).toBe(BLOCK);
       expectSameBytes(await agent.read(fd, 2 * BLOCK, 0), Buffer.concat([data, data]));
       await agent.close(fd);
