@@ -26,6 +26,8 @@ import type { Slabs } from "./slabs.ts";
 export interface Host {
   readonly slabs: Slabs;
   readonly loans: Loans;
+  /** Batches of a file leave while less than so many bytes are under way; tests have room for less. */
+  underWayMax: number;
   current(): WriteBehindOptions;
   /** Writes a batch. */
   send(batch: Batch): Promise<Reply<"writev">>;
@@ -40,6 +42,11 @@ export interface Host {
 
 /** How long a small write waits for the next one of its stream. */
 const LINGER_MS = 4;
+/**
+ * What more was under way than this would all end together: the answers of large writes that make a file
+ * longer wait for its new size, whose xattrop stands behind the others' payloads in the same connections.
+ */
+export const UNDER_WAY_MAX = 8 << 20;
 
 export class Backlog {
   /** gfidKey of the file. */
@@ -103,36 +110,39 @@ export class Backlog {
    */
   offer(call: Call, args: Args<"writev">, size: number): Promise<Reply<"writev">> | undefined {
     if (this.#failed > 0) return undefined;
-    if (this.#borrow(call, args, size)) return Promise.resolve(acknowledgement(size));
+    if (this.#applicants.length === 0 && this.#borrow(call, args, size, this.#line.length)) {
+      this.#advance();
+      return Promise.resolve(acknowledgement(size));
+    }
     const options = this.#host.current();
-    if (size >= options["cache-size"] && this.#isAwaited) return undefined;
+    const isLarge = size >= options["aggregate-size"];
+    // One whose memory can be borrowed waits for that: something is under way, and ends.
+    const mayBorrow = isLarge && args.cached !== undefined && this.#batches > 0;
+    if (size >= options["cache-size"] && this.#isAwaited && !mayBorrow) return undefined;
     if (this.#applicants.length === 0 && this.#unsyncedBytes <= options["cache-size"]) {
       this.#admit(call, args, size, this.#line.length);
       this.#trickle();
       this.#advance();
       return Promise.resolve(acknowledgement(size));
     }
-    // A large one gains nothing by waiting to be copied.
-    if (size >= options["aggregate-size"]) return undefined;
+    // Any other large one gains nothing by waiting to be copied.
+    if (isLarge && !mayBorrow) return undefined;
     const applicant = new Applicant(call, args, size);
     this.#push(applicant);
     this.#applicants.push(applicant);
     return applicant.answer.promise;
   }
 
-  /**
-   * Makes a batch of a large write whose payload may stay where it is; it goes as soon as its place allows.
-   */
-  #borrow(call: Call, args: Args<"writev">, size: number): boolean {
-    if (args.cached === undefined || this.#applicants.length > 0) return false;
+  /** Makes a batch of a large write whose payload may stay where it is, at a place in line. */
+  #borrow(call: Call, args: Args<"writev">, size: number, index: number): boolean {
+    if (args.cached === undefined) return false;
     if (size < this.#host.current()["aggregate-size"]) return false;
     const lease = this.#host.loans.take(args.cached, size);
     if (lease === undefined) return false;
-    const batch = this.#enter(call, args, this.#line.length);
+    const batch = this.#enter(call, args, index);
     batch.borrow(args.data, size, lease);
     this.#count(batch, size);
     this.#close();
-    this.#advance();
     return true;
   }
 
@@ -289,8 +299,9 @@ export class Backlog {
     for (let index = 0; index < line.length; index++) {
       const place = line[index]!;
       if (!place.waits || !this.#isFree(index)) continue;
-      if (place instanceof Batch) this.#send(place);
-      else if (place instanceof Turn) {
+      if (place instanceof Batch) {
+        if (this.#sentBytes < this.#host.underWayMax) this.#send(place);
+      } else if (place instanceof Turn) {
         place.started!.resolve();
         place.started = undefined;
       }
@@ -415,22 +426,28 @@ export class Backlog {
 
   /** Something ended: others may come in, and go. */
   #goOn(): void {
-    const window = this.#host.current()["cache-size"];
-    while (this.#applicants.length > 0 && this.#failed === 0 && this.#unsyncedBytes <= window)
-      this.#admitFirst(this.#applicants.shift()!);
+    while (this.#applicants.length > 0 && this.#failed === 0 && this.#admitted(this.#applicants[0]!))
+      this.#applicants.shift();
     this.#linger();
     this.#advance();
     if (this.#line.length === 0) this.#host.onIdle(this);
   }
 
-  #admitFirst(applicant: Applicant): void {
+  /** Acknowledges the first applicant when there is room, in the window or on loan; whether there was. */
+  #admitted(applicant: Applicant): boolean {
     const { call, args, size, answer } = applicant;
     const index = this.#line.indexOf(applicant);
-    this.#line.splice(index, 1);
-    this.#admit(call, args, size, index);
-    // Only applicants may stand behind an open batch.
-    if (this.#line.some((place, at) => at > index && !(place instanceof Applicant))) this.#close();
+    // The batch takes the applicant's place in line.
+    if (this.#borrow(call, args, size, index)) this.#line.splice(index + 1, 1);
+    else if (this.#unsyncedBytes > this.#host.current()["cache-size"]) return false;
+    else {
+      this.#line.splice(index, 1);
+      this.#admit(call, args, size, index);
+      // Only applicants may stand behind an open batch.
+      if (this.#line.some((place, at) => at > index && !(place instanceof Applicant))) this.#close();
+    }
     answer.resolve(acknowledgement(size));
+    return true;
   }
 }
 

@@ -210,7 +210,10 @@ export class Turn implements Span {
   }
 }
 
-/** A small write that waits for room in the window; its payload is on loan until `answer` settles. */
+/**
+ * A write that waits to be acknowledged: a small one for room in the window, a large one for its payload to
+ * be borrowed. The payload is the caller's until `answer` settles.
+ */
 export class Applicant implements Span {
   readonly call: Call;
   readonly args: Args<"writev">;

@@ -33,7 +33,7 @@ import {
   type XlatorBase,
   type XlatorInit,
 } from "../../../src/core/xlator.ts";
-import type { Backlog, Host } from "./backlog.ts";
+import { type Backlog, type Host, UNDER_WAY_MAX } from "./backlog.ts";
 import { Backlogs } from "./backlogs.ts";
 import { type Batch, type Span, spanOfWrite, type Turn, WHOLE_FILE } from "./batch.ts";
 import { Loans } from "./loans.ts";
@@ -68,6 +68,7 @@ class OpenFile {
 class WriteBehind extends Xlator<typeof WRITE_BEHIND_OPTIONS> implements Host {
   readonly slabs = new Slabs();
   readonly loans = new Loans();
+  underWayMax = UNDER_WAY_MAX;
   readonly #backlogs = new Backlogs(this);
   readonly #looks = new Looks();
   readonly #files = new WeakMap<Fd, OpenFile>();

@@ -83,6 +83,8 @@ const OPTIONS = fc.record({
 
 const PAGE = 4096;
 const SCALE = fc.constantFrom(1, PAGE);
+/** Bytes on loan, and under way: as many as there are, or so few that writes wait for them. */
+const BOUNDS = fc.constantFrom(undefined, 16 * PAGE, 48 * PAGE);
 
 /** A payload whose owner uses its memory again as soon as he may. */
 class Payload implements Lender {
@@ -258,9 +260,14 @@ async function run(
   steps: readonly Step[],
   pauses: readonly boolean[],
   scale: number,
+  bound: number | undefined,
   options: Record<string, string>,
 ) {
   const r = await rig(options);
+  if (bound !== undefined) {
+    r.host.loans.bytesMax = bound;
+    r.host.underWayMax = bound / 2;
+  }
   const fds: Fd[] = [await r.session.create("f")];
   while (fds.length < PROGRAMS) fds.push(await r.session.open(fds[0]!.inode, O_RDWR));
   const history = new History(r, fds, scale);
@@ -280,9 +287,10 @@ describe("write-behind and its model", () => {
         fc.array(STEP, { minLength: 1, maxLength: 40 }),
         fc.array(fc.boolean(), { minLength: 3, maxLength: 7 }),
         SCALE,
+        BOUNDS,
         OPTIONS,
-        async (steps, pauses, scale, options) => {
-          const { r, fds, history } = await run(steps, pauses, scale, options);
+        async (steps, pauses, scale, bound, options) => {
+          const { r, fds, history } = await run(steps, pauses, scale, bound, options);
           await using _ = r;
           await history.finish();
           const begun = ++history.model.clock;
@@ -302,9 +310,10 @@ describe("write-behind and its model", () => {
         fc.array(FAULTS, { minLength: 1, maxLength: 40 }),
         fc.array(fc.boolean(), { minLength: 3, maxLength: 7 }),
         SCALE,
+        BOUNDS,
         OPTIONS,
-        async (steps, pauses, scale, options) => {
-          const { r, fds, history } = await run(steps, pauses, scale, options);
+        async (steps, pauses, scale, bound, options) => {
+          const { r, fds, history } = await run(steps, pauses, scale, bound, options);
           await using _ = r;
           await history.finish();
           // There is room again: now it must be possible to sync, and to read what was acknowledged.
@@ -325,9 +334,10 @@ describe("write-behind and its model", () => {
         fc.array(STEP, { maxLength: 8 }),
         fc.array(fc.boolean(), { minLength: 3, maxLength: 7 }),
         SCALE,
+        BOUNDS,
         OPTIONS,
-        async (before, after, pauses, scale, options) => {
-          const { r, fds, history } = await run(before, pauses, scale, options);
+        async (before, after, pauses, scale, bound, options) => {
+          const { r, fds, history } = await run(before, pauses, scale, bound, options);
           await history.finish();
           await r.top.fsync(r.session.call, { fd: fds[1]!, datasync: true });
           const begun = ++history.model.clock;

@@ -4,7 +4,6 @@ import { describe, expect, it } from "vitest";
 import { Dict } from "../../../../src/core/dict.ts";
 import { ZERO_IATT } from "../../../../src/core/iatt.ts";
 import { Fd, InodeTable } from "../../../../src/core/inode.ts";
-import type { Lease } from "../../../../src/core/iovec.ts";
 import { O_APPEND, O_DIRECT, O_DSYNC, O_RDWR, O_SYNC, O_TRUNC } from "../../../../src/core/open-flags.ts";
 import { settle } from "../../../support/fake-env.ts";
 import { Session } from "../../../support/session.ts";
@@ -12,16 +11,6 @@ import { KIB, rig, watch } from "./rig.ts";
 
 function filled(size: number, byte: number | string = "x"): Buffer {
   return Buffer.alloc(size, byte);
-}
-
-/** Counts what is on loan. */
-class Lender {
-  leases = 0;
-
-  lend(): Lease {
-    this.leases++;
-    return { release: () => void this.leases-- };
-  }
 }
 
 describe("acknowledgement", () => {
@@ -98,58 +87,6 @@ describe("acknowledgement", () => {
     expect(hold.count).toBe(2);
     delays.unhold(hold);
     expect(await large.promise).toMatchObject({ size: 128 * KIB });
-    await session.end();
-  });
-
-  it("of what the kernel's cache holds is for much more than the window, without a copy", async () => {
-    await using r = await rig();
-    const { session, delays, top } = r;
-    const fd = await session.create("f");
-    const hold = delays.hold("writev");
-    const lender = new Lender();
-    const write = (n: number, size: number) =>
-      watch(
-        top.writev(session.call, { fd, data: [filled(size)], offset: n << 20, flags: 0, cached: lender }),
-      );
-    const writes = Array.from({ length: 20 }, (_, n) => write(n, 1 << 20));
-    await settle();
-    expect(writes.map(({ state }) => state)).toEqual([
-      ...new Array(16).fill("done"),
-      ...new Array(4).fill("pending"),
-    ]);
-    expect(lender.leases).toBe(16);
-    hold.release();
-    await settle();
-    expect(lender.leases).toBe(15);
-    const next = write(20, 1 << 20);
-    await settle();
-    expect(next.state).toBe("done");
-    delays.unhold(hold);
-    for (const { promise } of writes) await promise;
-    await top.fsync(session.call, { fd, datasync: false });
-    expect(lender.leases).toBe(0);
-    // What is not large is copied, to be gathered.
-    const small = write(30, 64 * KIB);
-    await settle();
-    expect([small.state, lender.leases]).toEqual(["done", 0]);
-    await session.end();
-  });
-
-  it("of what the kernel's cache holds keeps the loan until it is written, however often it fails", async () => {
-    await using r = await rig();
-    const { session, errors, top } = r;
-    const fd = await session.create("f");
-    const lender = new Lender();
-    const sync = () => top.fsync(session.call, { fd, datasync: false });
-    let isFull = true;
-    errors.failWhere((fop) => (fop === "writev" && isFull ? "ENOSPC" : undefined));
-    await top.writev(session.call, { fd, data: [filled(256 * KIB)], offset: 0, flags: 0, cached: lender });
-    await expect(sync()).rejects.toMatchObject({ code: "ENOSPC" });
-    expect(lender.leases).toBe(1);
-    isFull = false;
-    await sync();
-    expect(lender.leases).toBe(0);
-    expect(await session.read(fd, 0, 512 * KIB)).toEqual(filled(256 * KIB));
     await session.end();
   });
 

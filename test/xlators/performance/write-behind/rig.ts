@@ -8,6 +8,7 @@ import { iovSize } from "../../../../src/core/iovec.ts";
 import type { XlatorBase } from "../../../../src/core/xlator.ts";
 import type { DelayGen } from "../../../../xlators/debug/delay-gen.ts";
 import type { ErrorGen } from "../../../../xlators/debug/error-gen.ts";
+import type { Host } from "../../../../xlators/performance/write-behind/backlog.ts";
 import { MemoryDisk } from "../../../../xlators/storage/memory/disk.ts";
 import { memoryOn } from "../../../../xlators/storage/memory.ts";
 import { type StartedGraph, stack, startGraph } from "../../../support/build-graph.ts";
@@ -27,6 +28,7 @@ export interface Rig extends AsyncDisposable {
   readonly graph: StartedGraph;
   readonly top: XlatorBase;
   readonly session: Session;
+  readonly host: Host;
   readonly delays: DelayGen;
   readonly errors: ErrorGen;
   readonly disk: MemoryDisk;
@@ -65,6 +67,7 @@ export async function rig(options: Readonly<Record<string, string>> = {}): Promi
     graph,
     top: graph.top,
     session: new Session(graph.top),
+    host: graph.xlator<XlatorBase & Host>("write-behind"),
     delays: graph.xlator<DelayGen>("delays"),
     errors,
     disk,
