@@ -104,7 +104,7 @@ export const MOUNT_OPTIONS = {
       "that do not mix buffered writes with direct reads of the same file.",
   }),
   "kernel-writeback-window": size({
-    default: 16 << 20,
+    default: 10 << 20,
     min: 4 << 20,
     max: 2 ** 40,
     describe:

@@ -290,7 +290,7 @@ describe("the kernel's write-back cache above it", () => {
   });
 
   it.each([
-    ["16 MB unless told", [], 16],
+    ["10 MB unless told", [], 10],
     ["kernel-writeback-window", ["kernel-writeback-window=64MB"], 64],
   ])("holds %s", async (_, options, MiB) => {
     const other = await lab.mount("mortar", volfile(brick), { options: ["writeback-cache", ...options] });
