@@ -7,7 +7,7 @@
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { gfidOf } from "../support/copies.ts";
+import { countIndex, gfidOf } from "../support/copies.ts";
 import type { FileAgent } from "../support/file-agent.ts";
 import { GlusterVolume } from "../support/glusterd.ts";
 import { getXattr, listXattrs } from "../support/libc.ts";
@@ -218,6 +218,32 @@ it("a sharded volume is used by Mortar and by GlusterFS in turn", async () => {
   );
 });
 
+/** Why ours syncs: see #syncData in batch.ts of replicate. */
+it("plain dd has no block synced by GlusterFS' client, and each once by Mortar's before marks go (WB-06)", async () => {
+  const blocks = 8;
+  await volume.gluster("volume", "profile", volume.name, "start");
+  await untilUnmarked();
+  for (const { name, place } of [theirs, ours]) {
+    const file = `dd-by-${name}`;
+    await syncsAtBricks();
+    // One request at a time: those of a larger write may overtake each other, and are no appends then.
+    await lab.processes.run("dd", [
+      "if=/dev/zero",
+      `of=${join(place, file)}`,
+      `bs=${WRITE}`,
+      `count=${(blocks * BLOCK) / WRITE}`,
+      "status=none",
+    ]);
+    await untilUnmarked();
+    for (const brick of volume.bricks) expect(blocksOf(brick, file).length).toBe(blocks - 1);
+    const syncs = await syncsAtBricks();
+    if (name === "GlusterFS") expect(syncs).toEqual([0, 0, 0]);
+    // More than one for a block whose writer paused for a second.
+    else for (const count of syncs) expect(count).toBeGreaterThanOrEqual(blocks);
+  }
+  await volume.gluster("volume", "profile", volume.name, "stop");
+});
+
 it("an image keeps the size of blocks it was made with, whoever sets another one, and how", async () => {
   const users = [ours, theirs];
   const old = ["old-by-mortar", "old-by-glusterfs"] as const;
@@ -266,6 +292,19 @@ it("an image keeps the size of blocks it was made with, whoever sets another one
   expectSameOnBricks(volume, ...old);
   await lab.unmount(own);
 });
+
+/** What was written before has been synced, where it is: that comes right before marks are taken back. */
+async function untilUnmarked(): Promise<void> {
+  await until("no marks are left", () => volume.bricks.every((brick) => countIndex(brick) === 0));
+}
+
+/** How often each brick was asked to sync a file since this was asked last. */
+async function syncsAtBricks(): Promise<number[]> {
+  const text = await volume.gluster("volume", "profile", volume.name, "info", "incremental");
+  const parts = text.split(/^Brick: /m).slice(1);
+  expect(parts.length).toBe(volume.bricks.length);
+  return parts.map((part) => Number(/ [mnu]s +(\d+) +FSYNC$/m.exec(part)?.[1] ?? 0));
+}
 
 /** Makes images until one has blocks of that size, as it was set; gives its name. */
 async function untilNewImages({ name: user, place, agent }: User, size: number): Promise<string> {
