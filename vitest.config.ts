@@ -1,6 +1,6 @@
 /**
  * Four kinds of tests: unit (pure), conformance (every graph), sim (a cluster on virtual time), e2e (real
- * processes and mounts). Of each kind two files run at a time.
+ * processes and mounts). Two files run at a time, end-to-end tests after all others.
  */
 
 import { defineConfig } from "vitest/config";
@@ -35,7 +35,7 @@ export default defineConfig({
           name: "sim",
           include: ["test/sim/**/*.test.ts"],
           testTimeout: 60_000,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 1 },
         },
       },
       {
@@ -47,7 +47,7 @@ export default defineConfig({
           maxConcurrency: 3,
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          sequence: { groupOrder: 3 },
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -49,7 +49,7 @@ const SHARD: Layer = { name: "shard", type: "features/shard", options: { "shard-
 const SMALL_BLOCKS = [shardWith(4096)];
 const REMOTE_SUBVOLUME = "/bricks/b1";
 
-export const GRAPH_KINDS: readonly GraphKind[] = [
+const GRAPH_KINDS: readonly GraphKind[] = [
   {
     name: "a plain directory",
     lacks: {
@@ -222,6 +222,16 @@ export const GRAPH_KINDS: readonly GraphKind[] = [
       }),
   },
 ];
+
+/** Of those, the ones over several bricks, over a file system of this machine, and the rest: a file each. */
+export function kindsOf(place: "cluster" | "disk" | "memory"): GraphKind[] {
+  return GRAPH_KINDS.filter(({ name }) => placeOf(name) === place);
+}
+
+function placeOf(name: string): "cluster" | "disk" | "memory" {
+  if (/\b(replicate|distribute)\b/.test(name)) return "cluster";
+  return /\b(posix|plain directory)\b/.test(name) ? "disk" : "memory";
+}
 
 function plain(directory: string): Layer {
   return { name: "plain", type: "test/plain-directory", options: { directory } };
