@@ -97,19 +97,26 @@ function parse(args: readonly string[]) {
   }
 }
 
-/** The things named in a list, in their own order; all without a list. */
+/** The things named in a list, in their own order; all without a list. @throws UserError */
 function pick<T extends { readonly id: string }>(
   option: string,
   list: string | undefined,
   all: readonly T[],
 ): T[] {
   if (list === undefined) return [...all];
-  const names = new Set(list.split(","));
+  const named = list.split(",");
+  refuseTwice(option, named);
+  const names = new Set(named);
   const found = all.filter(({ id }) => names.delete(id));
   const [unknown] = names;
   if (unknown !== undefined)
     throw new UserError(`bench: ${option}: "${unknown}" is none of ${all.map(({ id }) => id).join(", ")}`);
   return found;
+}
+
+function refuseTwice(option: string, names: readonly string[]): void {
+  const twice = names.find((name, at) => names.indexOf(name) < at);
+  if (twice !== undefined) throw new UserError(`bench: ${option}: "${twice}" is named twice; name each once`);
 }
 
 /** As --sizes takes them. */
@@ -128,6 +135,8 @@ function resized(scale: TrialScale, list: string | undefined): TrialScale {
       throw new UserError(
         `bench: --sizes: "${item}" is no KEY=NUMBER; keys: ${Object.keys(scale).join(", ")}`,
       );
+    if (Object.hasOwn(changed, key))
+      throw new UserError(`bench: --sizes: "${key}" is named twice; name each key once`);
     changed[key] = Number(value);
   }
   return { ...scale, ...changed };

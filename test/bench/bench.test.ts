@@ -158,6 +158,10 @@ describe("arguments", () => {
   it.each([
     [["--only", "bse"], 'bench: --only: "bse" is none of base, embedded'],
     [["--loads", ""], 'bench: --loads: "" is none of seq-write'],
+    [["--only", "base,tcp,base"], 'bench: --only: "base" is named twice; name each once'],
+    [["--loads", "dd,dd"], 'bench: --loads: "dd" is named twice; name each once'],
+    [["--trials", "scale,scale"], 'bench: --trials: "scale" is named twice; name each once'],
+    [["--sizes", "blocks=2,blocks=3"], 'bench: --sizes: "blocks" is named twice; name each key once'],
     [["--rounds", "0"], 'bench: --rounds: "0" is not a number from 1'],
     [["--fast"], "bench: Unknown option '--fast'"],
     [["--sizes", "block=9"], 'bench: --sizes: "block=9" is no KEY=NUMBER; keys: imageMiB, changedMiB'],

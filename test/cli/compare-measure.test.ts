@@ -1,6 +1,7 @@
-/** What a measurement asks of the process that it runs in. */
+/** What `mortar compare` measures, and what a measurement asks of the process that it runs in. */
 
 import { describe, expect, it } from "vitest";
+import { loadsOf } from "../../src/cli/compare/compare-command.ts";
 import { type Measuring, measure } from "../../src/cli/compare/measure.ts";
 import type { OpenLoadFile, Station } from "../../src/cli/compare/rows.ts";
 import type { Sample } from "../../src/compare/loads.ts";
@@ -91,5 +92,19 @@ describe("a measurement", () => {
     station.failure = new Error("the disk is gone");
     await expect(station.measure("seq-read")).rejects.toThrow("the disk is gone");
     expect(EVENT_LOOP.enabled).toBe(true);
+  });
+});
+
+describe("--loads", () => {
+  it("names loads in their order; without it all are run", () => {
+    expect(loadsOf("dd,4k-read").map(({ id }) => id)).toEqual(["dd", "4k-read"]);
+    expect(loadsOf(undefined)).toBe(COMPARE_LOADS);
+  });
+
+  it.each([
+    ["dd,4k-read,dd", 'compare: --loads: "dd" is named twice; name each once'],
+    ["dd,", 'compare: --loads: "" is none of seq-write'],
+  ])("%s is refused in one line", (list, message) => {
+    expect(() => loadsOf(list)).toThrow(message);
   });
 });

@@ -82,13 +82,18 @@ function roundsOf(text: string): number {
   throw new UserError(`compare: --rounds "${text}": is no whole number from 1`);
 }
 
-function loadsOf(list: string | undefined): readonly Load[] {
+/** What --loads names, in that order; all without it. Throws UserError. */
+export function loadsOf(list: string | undefined): readonly Load[] {
   if (list === undefined) return COMPARE_LOADS;
-  return list.split(",").map((name) => {
+  const names = list.split(",");
+  return names.map((name, index) => {
     const load = COMPARE_LOADS.find(({ id }) => id === name);
-    if (load) return load;
-    const names = COMPARE_LOADS.map(({ id }) => id).join(", ");
-    throw new UserError(`compare: --loads: "${name}" is none of ${names}`);
+    if (load === undefined) {
+      const known = COMPARE_LOADS.map(({ id }) => id).join(", ");
+      throw new UserError(`compare: --loads: "${name}" is none of ${known}`);
+    }
+    if (names.indexOf(name) === index) return load;
+    throw new UserError(`compare: --loads: "${name}" is named twice; name each once`);
   });
 }
 
