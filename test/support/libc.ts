@@ -43,6 +43,9 @@ const functions = {
     "int64_t copy_file_range(int from, _Inout_ int64_t *fromOffset, int to, _Inout_ int64_t *toOffset, size_t size, uint32_t flags)",
   renameat2:
     "int renameat2(int fromDirectory, const char *from, int toDirectory, const char *to, uint32_t flags)",
+  // As cachestat is called, which libc has no name for.
+  syscall:
+    "int64_t syscall(int64_t number, int fd, const uint8_t *range, _Out_ uint8_t *counts, uint32_t flags)",
 } as const;
 
 const bound = new Map<string, Function>();

@@ -2,10 +2,13 @@
  * What files a process has open and how, by its /proc entry: the proof that O_DIRECT came through to a brick.
  */
 
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { libc } from "./libc.ts";
 import { allPids } from "./processes.ts";
 
-const O_DIRECT = 0o40000;
+export const O_DIRECT = 0o40000;
+/** A number of its own on every machine that is newer than the call. */
+const SYS_CACHESTAT = 451;
 
 /** Where the descriptors of a process lead. */
 export function openPaths(pid: number): string[] {
@@ -40,4 +43,36 @@ export function directFilesBelow(pid: number, directory: string): number {
     }
   }
   return count;
+}
+
+/** The flags of each descriptor that a process has of one file, by whatever name it opened it. */
+export function flagsAt(pid: number, path: string): number[] {
+  const { dev, ino } = statSync(path);
+  return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+    try {
+      const file = statSync(`/proc/${pid}/fd/${fd}`);
+      if (file.dev !== dev || file.ino !== ino) return [];
+      const flags = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8"))?.[1];
+      return flags === undefined ? [] : [Number.parseInt(flags, 8)];
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      return [];
+    }
+  });
+}
+
+/** Bytes of a file that are not on the disk yet; undefined where the kernel cannot tell (before 6.5). */
+export function dirtyBytes(path: string): number | undefined {
+  const fd = openSync(path, "r");
+  try {
+    // From 0 to the end, then pages: cached, dirty, under writeback, two more.
+    const counts = Buffer.alloc(40);
+    libc("syscall", SYS_CACHESTAT, fd, Buffer.alloc(16), counts, 0);
+    return Number(counts.readBigUInt64LE(8) + counts.readBigUInt64LE(16)) * 4096;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOSYS") return undefined;
+    throw error;
+  } finally {
+    closeSync(fd);
+  }
 }

@@ -6,7 +6,7 @@ import type { Args } from "../../../../src/core/fops.ts";
 import { type Gfid, gfidText } from "../../../../src/core/gfid.ts";
 import { S_IFREG } from "../../../../src/core/iatt.ts";
 import { KEY } from "../../../../src/core/keys.ts";
-import { O_APPEND, O_DIRECT, O_RDONLY, O_RDWR } from "../../../../src/core/open-flags.ts";
+import { O_APPEND, O_DIRECT, O_RDONLY, O_RDWR, O_SYNC } from "../../../../src/core/open-flags.ts";
 import { settle } from "../../../support/fake-env.ts";
 import { Session } from "../../../support/session.ts";
 import { BLOCK, bytes, type Client, Rig } from "./rig.ts";
@@ -309,6 +309,53 @@ describe("scenarios", () => {
     await rig.a.write(fd, bytes(MIB, 2), 9 * MIB);
     expect((await rig.a.read(fd, 9 * MIB, MIB)).equals(bytes(MIB, 2))).toBe(true);
     expect((await rig.a.read(fd, 2 * MIB, 6 * MIB)).every((byte) => byte === 0)).toBe(true);
+  });
+});
+
+describe("flags of a file", () => {
+  it.each([
+    ["O_DIRECT of its fd", O_DIRECT, 0, O_DIRECT],
+    ["O_SYNC of its fd", O_SYNC, 0, O_SYNC],
+    ["O_DIRECT of a write", 0, O_DIRECT, O_DIRECT],
+    ["O_SYNC of a write", 0, O_SYNC, O_SYNC],
+    ["none", 0, 0, 0],
+  ])("reach blocks 1 and up: %s", async (_what, ofFile, ofWrite, wanted) => {
+    await using rig = await Rig.start();
+    const { inode } = await rig.a.create("f");
+    const fd = await rig.a.open(inode, O_RDWR | ofFile);
+    // Blocks that are made by it, and blocks that are there.
+    for (const _round of [1, 2]) {
+      rig.a.wire.take();
+      const seen: [block: number, ofFd: number, ofWrite: number][] = [];
+      rig.a.wire.before = ({ fop, args }) => {
+        if (fop !== "writev") return;
+        const write = args as Args<"writev">;
+        const block = write.fd.inode.gfid === inode.gfid ? 0 : 1;
+        seen.push([block, write.fd.flags & O_DIRECT, write.flags & (O_DIRECT | O_SYNC)]);
+      };
+      await rig.a.write(fd, bytes(3 * BLOCK), 0, ofWrite);
+      const others = seen.filter(([block]) => block > 0);
+      expect(others).toEqual([1, 2].map(() => [1, wanted & O_DIRECT, wanted]));
+    }
+    rig.a.wire.before = undefined;
+  });
+
+  it("reach reads too: O_DIRECT, and only where the file has it", async () => {
+    await using rig = await Rig.start();
+    const gfid = await filled(rig.a, "f", 3 * BLOCK);
+    const inode = await rig.a.inode("f");
+    for (const wanted of [O_DIRECT, 0]) {
+      const fd = await rig.a.open(inode, O_RDONLY | wanted);
+      const seen: number[] = [];
+      rig.a.wire.before = ({ fop, args }) => {
+        if (fop !== "readv") return;
+        const { fd: read } = args as Args<"readv">;
+        if (read.inode.gfid !== gfid) seen.push(read.flags & O_DIRECT);
+      };
+      await rig.a.read(fd, 0, 3 * BLOCK);
+      expect(seen).toEqual([wanted, wanted]);
+      rig.a.wire.before = undefined;
+    }
   });
 });
 
