@@ -1,9 +1,7 @@
 /**
  * Settings that contradict each other or are unsafe for images of virtual machines: tables of pure rules. A
- * rule warns: whoever sets it may know better. What no volume could be mounted with is refused.
+ * rule warns: whoever sets it may know better. What no volume could be mounted with, its translators refuse.
  */
-
-import { Bad, parseSize } from "../core/options.ts";
 
 /**
  * What a rule may ask: values by key, as `mortar get` shows them; undefined for what the volume has not got.
@@ -96,39 +94,12 @@ const RULES: readonly Rule[] = [
 ];
 
 /**
- * What translators refuse when they are made, but take from a graph that runs: each knows its own options
- * only then. Set all the same, the volume could not be mounted again.
- */
-const REFUSALS: readonly { readonly when: (value: Values) => boolean; readonly why: string }[] = [
-  {
-    when: (value) =>
-      bytes(value("performance.aggregate-size")) > bytes(value("performance.write-behind-window-size")),
-    why: "performance.aggregate-size would be above performance.write-behind-window-size; set the larger one first",
-  },
-  {
-    when: (value) => value("cluster.lookup-optimize") === "on" && value("features.shard") === "on",
-    why: "cluster.lookup-optimize stays off on a sharded volume: shards that were moved would be taken for missing",
-  },
-];
-
-/** Why a change cannot be; undefined when it can. What is wrong before it already is not its fault. */
-export function refusalOf(before: Values, after: Values): string | undefined {
-  return REFUSALS.find(({ when }) => when(after) && !when(before))?.why;
-}
-
-/**
  * Warnings of what the values are now; with `changed`, only of rules about one of these keys. One line each.
  */
 export function warningsOf(value: Values, changed?: readonly string[]): string[] {
   return RULES.filter(({ about }) => changed === undefined || about.some((key) => changed.includes(key)))
     .filter(({ when }) => when(value))
     .map(({ warning }) => warning);
-}
-
-/** NaN, which compares as false, for what is no size. */
-function bytes(text: string | undefined): number {
-  const parsed = parseSize(text ?? "");
-  return parsed instanceof Bad ? Number.NaN : parsed;
 }
 
 /** A time as the options take it: a number with an optional unit. */

@@ -15,7 +15,7 @@ import { SwitchBusy } from "../graph/move-open.ts";
 import type { Volfile } from "../graph/volfile.ts";
 import { findKey, type Target, whyUnused } from "./keys.ts";
 import type { Setting } from "./profiles.ts";
-import { refusalOf, warningsOf } from "./rules.ts";
+import { warningsOf } from "./rules.ts";
 import {
   applySettings,
   checkSetting,
@@ -155,8 +155,7 @@ export class TunedVolume {
       if (!this.#settings.has(name)) throw new UserError(`${key}: was not set on this mount`);
       const settings = new Map(this.#settings);
       settings.delete(name);
-      this.#check(key, settings);
-      const change = await this.#take(this.#base, settings);
+      const change = await this.#taken(key, settings);
       const value = this.all().find((one) => one.key === name)?.value ?? "";
       return await this.#report(
         [{ key: name, value, outcome: "set", note: "as the volfile says" }],
@@ -224,8 +223,7 @@ export class TunedVolume {
       settings.delete(name);
       settings.set(name, keptValue(target, value));
     }
-    this.#check(wanted.length === 1 ? wanted[0]!.key : "group", settings);
-    const change = await this.#take(this.#base, settings);
+    const change = await this.#taken(wanted.length === 1 ? wanted[0]!.key : "group", settings);
     const after = valuesOf(this.all());
     const outcomes = wanted.map(({ key, value, target }): SetOutcome => {
       const name = nameOf(target, key);
@@ -263,12 +261,14 @@ export class TunedVolume {
     }
   }
 
-  /** Settings that contradict each other would stand in the way of the next mount. Throws UserError. */
-  #check(what: string, settings: Settings): void {
-    const { registry } = this.#init;
-    const then = showAll(applySettings(this.#base, settings, registry), settings, registry);
-    const why = refusalOf(valuesOf(this.all()), valuesOf(then));
-    if (why !== undefined) throw new UserError(`${what}: ${why}`);
+  /** Takes settings that somebody asked for. Rejects with UserError that begins with what was asked. */
+  async #taken(what: string, settings: Settings): Promise<LiveChange> {
+    try {
+      return await this.#take(this.#base, settings);
+    } catch (error) {
+      if (!(error instanceof UserError) || error instanceof SwitchBusy) throw error;
+      throw new UserError(`${what}: ${error.message}`, { cause: error });
+    }
   }
 
   /** The settings count only once the graph has them. */

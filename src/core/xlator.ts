@@ -450,6 +450,17 @@ export function atLeast(count: number): ChildCount {
   return { min: count, max: Number.POSITIVE_INFINITY };
 }
 
+/** A section with its options parsed, as far as a check of all of them together may go by it. */
+export interface SectionOptions<T extends OptionTable = OptionTable> {
+  readonly options: OptionValues<T>;
+  /** As they are given, which tells a choice from a default. */
+  readonly rawOptions: ReadonlyMap<string, string>;
+  /** Names of its subvolumes. */
+  readonly children: readonly string[];
+  /** Types of those that stand on it. */
+  readonly parentTypes: readonly string[];
+}
+
 /** What the registry knows of a translator type. */
 export interface XlatorDefinition {
   readonly type: string;
@@ -463,6 +474,11 @@ export interface XlatorDefinition {
   readonly passThrough?: string;
   /** Why no graph may have this type, though it is known; nothing is created then. */
   readonly refused?: string;
+  /**
+   * What is wrong with options that are right each by itself, and the fix: it follows the section's name. No
+   * translator is made with such options, and none is told of them while it runs.
+   */
+  check?(section: SectionOptions): string | undefined;
   create(init: XlatorInit): XlatorBase;
 }
 
@@ -474,6 +490,7 @@ export function defineXlator<T extends OptionTable>(definition: {
   openOptions?: RegExp;
   passThrough?: string;
   refused?: string;
+  check?(section: SectionOptions<T>): string | undefined;
   create(init: XlatorInit<T>): XlatorBase<T>;
 }): XlatorDefinition {
   return definition as unknown as XlatorDefinition;

@@ -61,7 +61,8 @@ export function buildGraph(volfile: Volfile, init: GraphInit): Graph {
   const heard = new Map(
     (init.from?.xlators ?? []).map((xlator) => [xlator, new Set(xlator.parents)] as const),
   );
-  for (const section of linked.needed) nodes.set(section.name, makeNode(volfile, section, init, nodes));
+  for (const section of linked.needed)
+    nodes.set(section.name, makeNode(volfile, linked, section, init, nodes));
   if (linked.unused.length > 0)
     init.env.log.warn("volumes of the volfile that the top does not use are not started", {
       top: linked.top.name,
@@ -186,9 +187,23 @@ export class Graph implements EventSink {
    * differ. Throws UserError when the new volfile is wrong. Nothing changes in either other case.
    */
   reconfigure(volfile: Volfile): ReconfigureResult {
+    const { result, steps } = this.#plan(volfile);
+    if (result.kind === "other-tree") return result;
+    for (const { node, values } of steps) node.xlator.reconfigure(values);
+    this.#volfile = volfile;
+    return result;
+  }
+
+  /** What `reconfigure` would say, or throw: nothing is changed. */
+  wouldReconfigure(volfile: Volfile): ReconfigureResult {
+    return this.#plan(volfile).result;
+  }
+
+  /** All translators are checked here, before the first one is told of anything. */
+  #plan(volfile: Volfile): { result: ReconfigureResult; steps: readonly Change[] } {
     const linked = linkVolfile(volfile, this.#init.top, this.#init.beside);
     const why = treeDifference(this.nodes, linked);
-    if (why !== undefined) return { kind: "other-tree", why };
+    if (why !== undefined) return { result: { kind: "other-tree", why }, steps: [] };
     const steps: Change[] = [];
     const changed: string[] = [];
     for (const [index, node] of this.nodes.entries()) {
@@ -197,17 +212,18 @@ export class Graph implements EventSink {
       const { values } = optionsOf(volfile, section, node.definition);
       const keys = Object.keys(values).filter((key) => !sameValue(before[key], values[key]));
       const fixed = keys.find((key) => !node.definition.options[key]!.live);
-      if (fixed !== undefined)
-        return {
-          kind: "other-tree",
-          why: `option ${fixed} of volume "${section.name}" cannot change while the graph runs`,
-        };
+      if (fixed !== undefined) {
+        const why = `option ${fixed} of volume "${section.name}" cannot change while the graph runs`;
+        return { result: { kind: "other-tree", why }, steps: [] };
+      }
+      checkTogether(volfile, linked, section, node.definition, values);
       if (keys.length > 0) steps.push({ node, values });
       changed.push(...keys.map((key) => `${section.name}.${key}`));
     }
-    for (const { node, values } of steps) node.xlator.reconfigure(values);
-    this.#volfile = volfile;
-    return changed.length === 0 ? { kind: "unchanged" } : { kind: "reconfigured", changed };
+    return {
+      result: changed.length === 0 ? { kind: "unchanged" } : { kind: "reconfigured", changed },
+      steps,
+    };
   }
 
   /**
@@ -360,6 +376,7 @@ function takenNode(
 
 function makeNode(
   volfile: Volfile,
+  linked: LinkedVolfile,
   section: VolfileSection,
   init: GraphInit,
   nodes: ReadonlyMap<string, GraphNode>,
@@ -374,13 +391,15 @@ function makeNode(
       `${sectionOrigin(volfile, section, section.typeLine)}: ${section.type} is refused: ${definition.refused}`,
     );
   checkChildCount(volfile, section, definition);
+  const { values, unknown } = optionsOf(volfile, section, definition);
+  // What is taken along hears of its new options later: this is the time to refuse them.
+  checkTogether(volfile, linked, section, definition, values);
   const taken = init.from && takenNode(init.from, volfile, section, definition, nodes);
   if (taken !== undefined) return { section, definition, xlator: taken, taken: true };
   const children = section.subvolumes.map((child) => nodes.get(child.name)!.xlator);
-  const { values, unknown } = optionsOf(volfile, section, definition);
   if (unknown.length > 0)
     init.env.log.debug("options that Mortar does not know are ignored", { xlator: section.name, unknown });
-  const rawOptions = new Map(section.options.map(({ key, value }) => [key, value]));
+  const rawOptions = givenOptions(section);
   const { name, type } = section;
   try {
     const xlator = definition.create({ name, type, options: values, rawOptions, children, env: init.env });
@@ -415,12 +434,35 @@ function optionsOf(
   section: VolfileSection,
   definition: XlatorDefinition,
 ): { values: OptionValues<OptionTable>; unknown: string[] } {
-  const given = new Map(section.options.map(({ key, value }) => [key, value]));
-  const parsed = parseOptions(definition.options, given, {
+  const parsed = parseOptions(definition.options, givenOptions(section), {
     who: sectionOrigin(volfile, section),
     whoOf: (key) => sectionOrigin(volfile, section, lineOf(section, key)),
   });
   return { values: parsed.values, unknown: parsed.unknown.filter((key) => !isOpenOption(definition, key)) };
+}
+
+function givenOptions(section: VolfileSection): ReadonlyMap<string, string> {
+  return new Map(section.options.map(({ key, value }) => [key, value]));
+}
+
+/** Throws UserError when the options of a section cannot stand together, or where it stands. */
+function checkTogether(
+  volfile: Volfile,
+  linked: LinkedVolfile,
+  section: VolfileSection,
+  definition: XlatorDefinition,
+  options: OptionValues<OptionTable>,
+): void {
+  if (definition.check === undefined) return;
+  const why = definition.check({
+    options,
+    rawOptions: givenOptions(section),
+    children: section.subvolumes.map(({ name }) => name),
+    parentTypes: linked.needed
+      .filter(({ subvolumes }) => subvolumes.some(({ name }) => name === section.name))
+      .map(({ type }) => type),
+  });
+  if (why !== undefined) throw new UserError(`${sectionOrigin(volfile, section)}: ${why}`);
 }
 
 function lineOf(section: VolfileSection, key: string): number | undefined {

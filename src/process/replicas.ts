@@ -92,6 +92,8 @@ export class Replicas {
 
   /** Options that may change on a running graph are taken over; anything else needs a new start. */
   #changed(fresh: Volfile): void {
+    // One that is refused for one set is refused for all: a UserError, before any of them has changed.
+    for (const { graph, set } of this.sets) graph.wouldReconfigure(cut(fresh, set.name));
     for (const { graph, set } of this.sets) {
       const result = graph.reconfigure(cut(fresh, set.name));
       if (result.kind === "other-tree")

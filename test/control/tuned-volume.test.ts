@@ -124,7 +124,7 @@ describe("a setting", () => {
     await scene.volume.set("performance.write-behind", "on");
     const large = (): Promise<unknown> => scene.volume.set("performance.aggregate-size", "2MB");
     await expect(large()).rejects.toThrow(
-      "performance.aggregate-size: performance.aggregate-size would be above performance.write-behind-window-size",
+      /^performance.aggregate-size: .*"v-write-behind": option aggregate-size: "2MB" is above the window/,
     );
     await scene.volume.set("performance.write-behind-window-size", "4MB");
     await large();
@@ -132,7 +132,7 @@ describe("a setting", () => {
       scene.volume.reset("performance.write-behind-window-size"),
       scene.volume.set("v-write-behind.cache-size", "1MB"),
     ])
-      await expect(change).rejects.toThrow(/set the larger one first/);
+      await expect(change).rejects.toThrow(/make performance.write-behind-window-size larger first/);
     expect(scene.value("performance.write-behind-window-size")).toBe("4MB");
   });
 
@@ -144,8 +144,9 @@ volume v\ntype debug/io-stats\nsubvolumes s\nend-volume\n`;
     const env = fakeEnv();
     const volume = await TunedVolume.start(parseVolfile(spread, "s.vol"), { registry: REGISTRY, env });
     await expect(volume.set("cluster.lookup-optimize", "on")).rejects.toThrow(
-      /stays off on a sharded volume/,
+      /^cluster.lookup-optimize: .*"d": option lookup-optimize is on below features\/shard/,
     );
+    expect(volume.settings.size).toBe(0);
     expect(volume.get("cluster.lookup-optimize")[0]!.value).toBe("off");
     await volume.live.stop();
   });
@@ -247,6 +248,30 @@ describe("a changed volfile of the server", () => {
     await scene.volume.rebase(volfile({ name: "x", type: "no/such" }));
     expect(scene.env.log.lines.at(-1)).toMatchObject({ message: "the changed volume is not taken over" });
     expect(scene.volume.live.switches).toBe(0);
+  });
+
+  it.each([
+    ["the same tree", []],
+    ["another tree", [{ name: "ro", type: "features/read-only", options: { "read-only": "off" } }]],
+  ])("whose options contradict each other changes nothing: %s", async (_what, above: Layer[]) => {
+    const buffer = (options: Record<string, string>): Layer => ({
+      name: "wb",
+      type: "performance/write-behind",
+      options,
+    });
+    await using scene = await Scene.start();
+    await scene.volume.rebase(volfile(buffer({})));
+    const { graph } = scene.volume;
+    const locks = { ...LAYERS[1]!, options: { "revocation-secs": "9" } };
+    const layers = [LAYERS[0]!, locks, LAYERS[2]!, buffer({ "aggregate-size": "2MB" }), ...above, TOP];
+    await scene.volume.rebase(parseVolfile(stack(...layers), "new.vol"));
+    expect(scene.env.log.lines.at(-1)).toMatchObject({
+      message: "the changed volume is not taken over",
+      fields: { error: { message: expect.stringMatching(/"wb": option aggregate-size: "2MB" is above/) } },
+    });
+    expect(scene.volume.graph).toBe(graph);
+    expect(scene.value("performance.aggregate-size")).toBe("128KB");
+    expect(scene.value("locks.revocation-secs")).toBe("0");
   });
 });
 

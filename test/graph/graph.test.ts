@@ -52,7 +52,17 @@ function probes(steps: Steps, behaviour: Behaviour = {}) {
     }
   }
   const definition = (type: string, children = exactly(1)) =>
-    defineXlator({ type, children, options, create: (init) => new Probe(init) });
+    defineXlator({
+      type,
+      children,
+      options,
+      // Its options contradict each other below another of its kind.
+      check: ({ options: { live, fixed }, rawOptions, parentTypes }) =>
+        live && fixed === 7 && rawOptions.has("fixed") && parentTypes.includes("test/filter")
+          ? "live and fixed 7; switch one of them off"
+          : undefined,
+      create: (init) => new Probe(init),
+    });
   return new Map(
     [definition("test/leaf", exactly(0)), definition("test/filter"), definition("test/fan", atLeast(2))].map(
       (one) => [one.type, one],
@@ -316,6 +326,22 @@ describe("reconfigure", () => {
     const result = graph.reconfigure(parseVolfile(text, "y.vol"));
     expect(result).toMatchObject({ kind: "other-tree", why: expect.stringMatching(why) });
     expect(steps).toEqual([]);
+  });
+
+  it("is refused as a whole where options contradict each other, before anybody hears of it", async () => {
+    const steps: Steps = [];
+    const clash = STACK.replace("type test/filter\n", "type test/filter\n  option fixed 7\n");
+    const graph = build(clash, steps);
+    // "mid" comes after the leaf, which has a new option that is right.
+    const fresh = clash
+      .replace("option fixed 7\n", "option fixed 7\n  option live on\n")
+      .replace("type test/leaf\n", "type test/leaf\n  option live on\n");
+    const refused = /^y\.vol:\d+: volume "mid": live and fixed 7; switch one of them off$/;
+    expect(() => graph.reconfigure(parseVolfile(fresh, "y.vol"))).toThrow(refused);
+    expect(() => graph.wouldReconfigure(parseVolfile(fresh, "y.vol"))).toThrow(refused);
+    expect(() => build(fresh)).toThrow(/volume "mid": live and fixed 7/);
+    expect(steps).toEqual([]);
+    expect(graph.volfile.fileName).not.toBe("y.vol");
   });
 
   it("refuses a wrong value and keeps the old options", () => {

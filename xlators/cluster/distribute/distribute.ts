@@ -12,7 +12,7 @@
 
 import type { Call } from "../../../src/core/call.ts";
 import { Dict } from "../../../src/core/dict.ts";
-import { FopError, UserError } from "../../../src/core/errors.ts";
+import { FopError } from "../../../src/core/errors.ts";
 import type { Args, FopName, Reply, Statfs } from "../../../src/core/fops.ts";
 import { ROOT_GFID } from "../../../src/core/gfid.ts";
 import { S_IFDIR } from "../../../src/core/iatt.ts";
@@ -21,8 +21,8 @@ import {
   atLeast,
   type ChildEvent,
   defineXlator,
-  type EventSink,
   type ParentEvent,
+  type SectionOptions,
   Xlator,
   XlatorBase,
   type XlatorInit,
@@ -46,8 +46,20 @@ export const distribute = defineXlator({
   type: "cluster/distribute",
   children: atLeast(1),
   options,
+  check: optionsFault,
   create: (init) => (init.children.length === 1 ? new OnePlace(init) : new Distribute(init)),
 });
+
+/** Shards are found by looking everywhere; a volume that is told not to is a contradiction. */
+function optionsFault(section: SectionOptions<typeof options>): string | undefined {
+  const { options: values, rawOptions, children, parentTypes } = section;
+  if (children.length === 1 || !parentTypes.includes("features/shard")) return undefined;
+  if (!rawOptions.has("lookup-optimize") || !values["lookup-optimize"]) return undefined;
+  return (
+    "option lookup-optimize is on below features/shard: shards that are not where their name says would read " +
+    "as holes; set cluster.lookup-optimize off"
+  );
+}
 
 const WHOLE_RANGE = encodePiece({ start: 0, stop: 0xffffffff, commitHash: 0 });
 
@@ -91,17 +103,6 @@ export class Distribute extends XlatorBase<typeof options> {
     this.#making = new MakeDirectory(this.set, this.#lookups);
     this.#removal = new RemoveDirectory(this.set, this.#lookups);
     this.#rename = new Rename(this.set, this.#lookups, this.#removal);
-  }
-
-  /** Shards are found by looking everywhere; a volume that was told not to is a contradiction. */
-  override addParent(parent: EventSink): void {
-    const isShard = parent instanceof XlatorBase && parent.type === "features/shard";
-    if (isShard && this.rawOptions.has("lookup-optimize") && this.options["lookup-optimize"])
-      throw new UserError(
-        `${this.name}: option lookup-optimize is on below features/shard: shards that are not where their ` +
-          "name says would read as holes; set cluster.lookup-optimize off",
-      );
-    super.addParent(parent);
   }
 
   override async fini(): Promise<void> {

@@ -33,13 +33,8 @@ export function brickIds(section: string, given: string, children: readonly stri
   return ids;
 }
 
-/** Throws UserError when this set of children and options cannot be served. */
-export function checkSupported(section: string, options: ReplicateOptions, childCount: number): void {
-  const why = whyUnsupported(options, childCount);
-  if (why !== undefined) throw new UserError(`${section}: ${why}`);
-}
-
-function whyUnsupported(options: ReplicateOptions, childCount: number): string | undefined {
+/** Why this set of children and options cannot be served; undefined when it can. */
+export function whyUnsupported(options: ReplicateOptions, childCount: number): string | undefined {
   if (options["thin-arbiter"] !== "")
     return (
       `option thin-arbiter: "${options["thin-arbiter"]}": Mortar does not keep marks on a thin arbiter, and ` +

@@ -9,7 +9,6 @@
 
 import { hostname } from "node:os";
 import { type Call, internalCall } from "../../../src/core/call.ts";
-import { UserError } from "../../../src/core/errors.ts";
 import { ROOT_GFID } from "../../../src/core/gfid.ts";
 import { S_IFDIR } from "../../../src/core/iatt.ts";
 import { Inode } from "../../../src/core/inode.ts";
@@ -30,24 +29,18 @@ const PATHINFO = "trusted.glusterfs.pathinfo";
 const ROOT_LOC = { inode: new Inode(ROOT_GFID, S_IFDIR) };
 const NO_GFID = Buffer.alloc(16);
 
-/** Throws UserError when options name a copy to read from that does not exist. */
-export function checkNamedCopy(
-  section: string,
-  options: ReplicateOptions,
-  children: readonly string[],
-): void {
+/** What is wrong with options that name a copy to read from; undefined when it exists, or none is named. */
+export function namedCopyFault(options: ReplicateOptions, children: readonly string[]): string | undefined {
   const name = options["read-subvolume"];
   if (name !== "" && !children.includes(name))
-    throw new UserError(
-      `${section}: option read-subvolume: "${name}" is none of the subvolumes; ` +
-        `name one of ${children.join(", ")}`,
-    );
+    return `option read-subvolume: "${name}" is none of the subvolumes; name one of ${children.join(", ")}`;
   const index = options["read-subvolume-index"];
   if (index >= children.length)
-    throw new UserError(
-      `${section}: option read-subvolume-index: "${index}" with ${children.length} subvolumes; ` +
-        `the last one is ${children.length - 1}`,
+    return (
+      `option read-subvolume-index: "${index}" with ${children.length} subvolumes; ` +
+      `the last one is ${children.length - 1}`
     );
+  return undefined;
 }
 
 /** What is read, as far as the choice depends on it. */

@@ -27,7 +27,7 @@ import {
   XlatorBase,
   type XlatorInit,
 } from "../../../src/core/xlator.ts";
-import { brickIds, checkSupported } from "./brick-ids.ts";
+import { brickIds, whyUnsupported } from "./brick-ids.ts";
 import { CHILDREN_MAX } from "./child-set.ts";
 import { Directories } from "./directory.ts";
 import { EagerLocks } from "./eager-locks.ts";
@@ -45,7 +45,7 @@ import { options, type ReplicateOptions } from "./options.ts";
 import { Places } from "./places.ts";
 import { QuorumGate } from "./quorum-gate.ts";
 import { type ReadContext, Reads } from "./read.ts";
-import { checkNamedCopy, ReadPolicy } from "./read-policy.ts";
+import { namedCopyFault, ReadPolicy } from "./read-policy.ts";
 import { ReplicaSet } from "./replica-set.ts";
 import { UserLocks } from "./user-locks.ts";
 import { VirtualXattrs } from "./virtual-xattrs.ts";
@@ -57,6 +57,10 @@ export const replicate = defineXlator({
   type: "cluster/replicate",
   children: { min: 1, max: CHILDREN_MAX },
   options,
+  check: ({ options: values, children }) =>
+    children.length === 1
+      ? undefined
+      : (whyUnsupported(values, children.length) ?? namedCopyFault(values, children)),
   create: (init) => (init.children.length === 1 ? new SingleCopy(init) : new Replicate(init)),
 });
 
@@ -84,9 +88,7 @@ export class Replicate extends XlatorBase<typeof options> {
 
   constructor(init: XlatorInit<typeof options>) {
     super(init);
-    checkSupported(this.name, init.options, init.children.length);
     const names = init.children.map(({ name }) => name);
-    checkNamedCopy(this.name, init.options, names);
     this.set = new ReplicaSet({
       name: this.name,
       children: init.children,

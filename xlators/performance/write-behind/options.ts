@@ -77,6 +77,6 @@ export function optionsFault(options: WriteBehindOptions): string | undefined {
   if (aggregate <= window) return undefined;
   return (
     `option aggregate-size: "${formatSize(aggregate)}" is above the window: ` +
-    `at most cache-size, which is ${formatSize(window)}`
+    `at most cache-size, which is ${formatSize(window)}; make performance.write-behind-window-size larger first`
   );
 }

@@ -15,7 +15,7 @@
 
 import type { Call } from "../../../src/core/call.ts";
 import type { Timer } from "../../../src/core/env.ts";
-import { FopError, UserError } from "../../../src/core/errors.ts";
+import { FopError } from "../../../src/core/errors.ts";
 import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
 import { gfidEquals, gfidKey, gfidOf, gfidText } from "../../../src/core/gfid.ts";
 import { ZERO_IATT } from "../../../src/core/iatt.ts";
@@ -31,7 +31,6 @@ import {
   type ParentEvent,
   Xlator,
   type XlatorBase,
-  type XlatorInit,
 } from "../../../src/core/xlator.ts";
 import { type Backlog, type Host, UNDER_WAY_MAX } from "./backlog.ts";
 import { Backlogs } from "./backlogs.ts";
@@ -48,6 +47,7 @@ export const writeBehind = defineXlator({
   type: "performance/write-behind",
   children: exactly(1),
   options: WRITE_BEHIND_OPTIONS,
+  check: ({ options }) => optionsFault(options),
   create: (init) => new WriteBehind(init),
 });
 
@@ -76,12 +76,6 @@ class WriteBehind extends Xlator<typeof WRITE_BEHIND_OPTIONS> implements Host {
   readonly #locked = new WeakSet<Inode>();
   /** By gfidKey, how many fds have a file of the brick read without asking this graph. */
   readonly #readElsewhere = new Map<string, number>();
-
-  constructor(init: XlatorInit<typeof WRITE_BEHIND_OPTIONS>) {
-    super(init);
-    const fault = optionsFault(init.options);
-    if (fault !== undefined) throw new UserError(`${init.name}: ${fault}`);
-  }
 
   /** What is still here then belongs to fds that nobody released: it goes, though nobody waits for it. */
   override onParentEvent(event: ParentEvent): void {

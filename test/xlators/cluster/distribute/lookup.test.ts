@@ -164,7 +164,7 @@ volume s\ntype features/shard\nsubvolumes d\nend-volume\n`;
 
   it("is refused, and one that says nothing about it is not", () => {
     expect(build("option lookup-optimize on\n")).toThrow(
-      /d: option lookup-optimize is on below features\/shard/,
+      /volume "d": option lookup-optimize is on below features\/shard/,
     );
     expect(build("option lookup-optimize off\n")).not.toThrow();
     expect(build("")).not.toThrow();

@@ -101,10 +101,10 @@ describe("a named copy", () => {
   it("must exist", async () => {
     const start = (options: Record<string, string>): Promise<Copies> => Copies.start({ options });
     await expect(start({ "read-subvolume": "v-client-7" })).rejects.toThrow(
-      'v-replicate-0: option read-subvolume: "v-client-7" is none of the subvolumes',
+      'v-replicate-0": option read-subvolume: "v-client-7" is none of the subvolumes',
     );
     await expect(start({ "read-subvolume-index": "3" })).rejects.toThrow(
-      'v-replicate-0: option read-subvolume-index: "3" with 3 subvolumes; the last one is 2',
+      'v-replicate-0": option read-subvolume-index: "3" with 3 subvolumes; the last one is 2',
     );
   });
 });
