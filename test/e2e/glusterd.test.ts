@@ -124,6 +124,7 @@ function withPort(volfile: string, port: number): string {
   );
 }
 
+// Each end of libgfapi takes GlusterFS ten seconds: one process does all, and what can waits together.
 describe.each(MAKES)("libgfapi of GlusterFS on a %s brick", (make) => {
   beforeAll(async () => {
     if (make === "glusterfs") return;
@@ -133,8 +134,7 @@ describe.each(MAKES)("libgfapi of GlusterFS on a %s brick", (make) => {
     writeFileSync(volume.clientVolfile, withPort(readFileSync(volume.clientVolfile, "utf8"), port));
   });
 
-  // Each end of libgfapi takes GlusterFS ten seconds, so one process does all.
-  it("serves QEMU by gluster://, and the mount sees the same bytes", async () => {
+  it.concurrent("serves QEMU by gluster://, and the mount sees the same bytes", async () => {
     const mount = await lab.mount("mortar", `${volume.host}:/${volume.name}`);
     const name = `${make}.raw`;
     const image = join(mount.mountpoint, name);
@@ -154,7 +154,7 @@ describe.each(MAKES)("libgfapi of GlusterFS on a %s brick", (make) => {
   });
 
   if (make === "glusterfs") return;
-  it("serves fio, which finds what it wrote", async () => {
+  it.concurrent("serves fio, which finds what it wrote", async () => {
     await lab.processes.run("fio", [
       ...[
         `--name=${make}`,

@@ -24,7 +24,6 @@ import { until } from "../support/wait.ts";
 const KIB = 1024;
 
 const lab = new Lab("replicate-bad-input");
-const agent = lab.agent();
 afterAll(() => lab.close());
 
 /** What an empty brick holds when it serves: one of GlusterFS listens before its root has a gfid. */
@@ -33,8 +32,10 @@ async function serving(directory: string): Promise<string[]> {
   return describeCopy(directory);
 }
 
-describe.each(casts())("%s", (cast) => {
+// They wait for bricks that hang, come back or are given up: they wait together.
+describe.concurrent.each(casts())("%s", (cast) => {
   it("a brick that came back empty is never believed, and filled by a full heal", async () => {
+    const agent = lab.agent();
     const s = await Scene.open(lab, cast);
     const names = ["one", "d/two", "d/three"];
     await agent.mkdir(s.at("d"));
@@ -56,6 +57,7 @@ describe.each(casts())("%s", (cast) => {
   });
 
   it("a brick that answers with garbage is one that is away", async () => {
+    const agent = lab.agent();
     const garbage = createServer((socket) => {
       socket.on("error", () => {});
       socket.write(randomBytes(64 * KIB));
@@ -79,6 +81,7 @@ describe.each(casts())("%s", (cast) => {
   });
 
   it("a brick of another volume is not used and not touched", async () => {
+    const agent = lab.agent();
     const replica = await Replica.three(lab, cast.bricks);
     const [other] = (await Replica.start(lab, { makes: [cast.bricks] })).bricks;
     const untouched = await serving(other!.directory);
@@ -99,6 +102,7 @@ describe.each(casts())("%s", (cast) => {
   });
 
   it("a brick that hangs holds up the end of a mount for seconds, and not for its ping timeout", async () => {
+    const agent = lab.agent();
     const s = await Scene.open(lab, cast);
     const fd = await agent.open(s.at("file"), "O_RDWR|O_CREAT");
     await agent.write(fd, "content", 0);
@@ -115,6 +119,7 @@ describe.each(casts())("%s", (cast) => {
   });
 
   it("clocks of bricks that differ decide nothing", async () => {
+    const agent = lab.agent();
     const s = await Scene.open(lab, cast);
     for (const name of ["file", "other"]) await agent.writeFile(s.at(name), "old");
     await s.byHand(() => {
@@ -134,7 +139,7 @@ describe.each(casts())("%s", (cast) => {
   });
 });
 
-describe("two bricks that changed places", () => {
+describe.concurrent("two bricks that changed places", () => {
   /** Of bricks of Mortar: when each is written down as the copy it is. */
   async function untilWrittenDown({ replica }: Scene): Promise<void> {
     const written = (directory: string): boolean =>
@@ -153,6 +158,7 @@ describe("two bricks that changed places", () => {
   }
 
   it("are refused before anything is changed on them, with marks pending, and taken again in their places", async () => {
+    const agent = lab.agent();
     const s = await Scene.open(lab, cast("mortar", "mortar", "mortar"));
     const { replica } = s;
     await agent.writeFile(s.at("file"), "old");
@@ -177,6 +183,7 @@ describe("two bricks that changed places", () => {
   });
 
   it("are refused as well when their directories were exchanged under a mount, which waits for the right ones", async () => {
+    const agent = lab.agent();
     const s = await Scene.open(lab, cast("mortar", "mortar", "mortar"));
     const { replica } = s;
     await agent.writeFile(s.at("file"), "content");
@@ -204,6 +211,7 @@ describe("two bricks that changed places", () => {
 
   // Their bricks do not say which copy they are: what was marked under one order must be healed under it.
   it("do no harm on bricks of GlusterFS while the copies are level", async () => {
+    const agent = lab.agent();
     const s = await Scene.open(lab, cast("mortar", "glusterfs", "mortar"));
     await agent.writeFile(s.at("before"), pattern(100 * KIB));
     const [first, second, third] = s.replica.bricks as [Brick, Brick, Brick];
@@ -215,7 +223,7 @@ describe("two bricks that changed places", () => {
     await s.replica.kill(1);
     await agent.writeFile(path("swapped"), "two");
     await lab.unmount(mount);
-    await s.replica.revive(1);
+    await s.revive(1);
     await s.replica.heal("mortar", swapped);
     expect(String(await agent.readFile(s.at("swapped")))).toBe("two");
     await s.without([0], () => agent.writeFile(s.at("swapped"), "three"));
