@@ -4,8 +4,9 @@
  */
 
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { afterAll, describe, expect, it } from "vitest";
-import { describeCopy, describeIndex } from "../support/copies.ts";
+import { countIndex, describeCopy, describeIndex } from "../support/copies.ts";
 import type { FileAgent } from "../support/file-agent.ts";
 import { GlusterVolume } from "../support/glusterd.ts";
 import { parseHealInfo, pendingCount } from "../support/heal-info.ts";
@@ -24,7 +25,8 @@ const HEAL_DEADLINE_MS = 90_000;
 const lab = new Lab("replicate-glusterd");
 afterAll(() => lab.close());
 
-describe.each(["replica 3", "arbiter"] as const)("a %s volume of glusterd", (kind) => {
+// They wait for glustershd, and do so together.
+describe.concurrent.each(["replica 3", "arbiter"] as const)("a %s volume of glusterd", (kind) => {
   it("is shared with a client of GlusterFS, through the death and return of a brick", async () => {
     const volume = await GlusterVolume.create(lab, kind);
     try {
@@ -55,7 +57,11 @@ async function shareAndHeal(volume: GlusterVolume, kind: "replica 3" | "arbiter"
   await writeSampleTree(agents[0]!, ours.mountpoint);
   const written = await agents[0]!.snapshot(ours.mountpoint);
   // Their client trusts what it knows of the root for a second or two.
-  await expect.poll(() => agents[1]!.snapshot(theirs), { timeout: TRUST_MS }).toEqual(written);
+  await until(
+    "their client shows the same",
+    async () => isDeepStrictEqual(await agents[1]!.snapshot(theirs), written),
+    { deadlineMs: TRUST_MS },
+  );
 
   /** Both clients write blocks of one file at the same time, every other block each. */
   async function writeTogether(fill: number): Promise<void> {
@@ -96,14 +102,10 @@ async function shareAndHeal(volume: GlusterVolume, kind: "replica 3" | "arbiter"
       join(ours.mountpoint, `moved ${away}`),
     );
     await volume.startBricks();
-    await until(
-      "glustershd has healed",
-      () => volume.bricks.every((brick) => describeIndex(brick).length === 0),
-      {
-        deadlineMs: HEAL_DEADLINE_MS,
-        detail: () => volume.bricks.flatMap((brick) => describeIndex(brick)).join("\n"),
-      },
-    );
+    await until("glustershd has healed", () => volume.bricks.every((brick) => countIndex(brick) === 0), {
+      deadlineMs: HEAL_DEADLINE_MS,
+      detail: () => volume.bricks.flatMap((brick) => describeIndex(brick)).join("\n"),
+    });
   }
   expect(pendingCount(parseHealInfo(await volume.gluster("volume", "heal", volume.name, "info")))).toBe(0);
   expect(await lab.processes.run(MORTAR, ["heal", volume.source, "info"])).not.toMatch(/entries: [1-9]/);
