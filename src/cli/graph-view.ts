@@ -4,7 +4,7 @@
  */
 
 import { FOP_NAMES, type FopName } from "../core/fops.ts";
-import { optionKey } from "../core/options.ts";
+import { formatMode, optionKey } from "../core/options.ts";
 import { type Graph, type GraphNode, isOpenOption, type Registry } from "../graph/graph.ts";
 
 export type GraphFormat = "text" | "dot" | "mermaid" | "json";
@@ -96,7 +96,7 @@ function describeNode(node: GraphNode): NodeDescription {
         ignored.push({ key, value });
       else if (definition.openOptions?.test(key)) options.push({ key, value, default: "none" });
     } else if (JSON.stringify(option.parse(written)) !== JSON.stringify(option.default))
-      options.push({ key: known, value, default: showValue(option.default) });
+      options.push({ key: known, value, default: showValue(option.default, option.kind) });
   }
   return {
     name: section.name,
@@ -109,8 +109,9 @@ function describeNode(node: GraphNode): NodeDescription {
   };
 }
 
-function showValue(value: unknown): string {
+function showValue(value: unknown, kind: string): string {
   if (typeof value === "boolean") return value ? "on" : "off";
+  if (kind === "mode") return formatMode(value as number);
   if (value === "") return "none";
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }

@@ -81,15 +81,40 @@ function inRange(value: number, range: Range, show: (value: number) => string = 
   return value;
 }
 
+/** Decimal, octal with a 0 before it, or hexadecimal with 0x. */
+function parseWhole(text: string): number | Bad {
+  if (!/^-?(0[xX][0-9a-fA-F]+|\d+)$/.test(text)) return new Bad("is not a whole number");
+  const negative = text.startsWith("-");
+  const digits = negative ? text.slice(1) : text;
+  const octal = /^0\d+$/.test(digits);
+  if (octal && /[89]/.test(digits)) return new Bad("is not a whole number: with a 0 before it, it is octal");
+  const value = octal ? Number.parseInt(digits, 8) : Number(digits);
+  if (!Number.isSafeInteger(value)) return new Bad("is not a whole number in range");
+  return negative ? -value : value;
+}
+
 export function int(common: Common<number> & Range): OptionSpec<number> {
   return spec("int", common, (text) => {
-    if (!/^-?(0[xX][0-9a-fA-F]+|\d+)$/.test(text)) return new Bad("is not a whole number");
-    const negative = text.startsWith("-");
-    const digits = negative ? text.slice(1) : text;
-    const octal = /^0\d+$/.test(digits);
-    const value = octal ? Number.parseInt(digits, 8) : Number(digits);
-    if (!Number.isSafeInteger(value)) return new Bad("is not a whole number in range");
-    return inRange(negative ? -value : value, common);
+    const value = parseWhole(text);
+    return value instanceof Bad ? value : inRange(value, common);
+  });
+}
+
+const PERMISSIONS = { min: 0, max: 0o777 };
+
+/** Permission bits as people write them: 420 is `0644`. */
+export function formatMode(bits: number): string {
+  return bits.toString(8).padStart(4, "0");
+}
+
+/** Permission bits. Without a 0 before it a number is decimal, as GlusterFS has it. */
+export function mode(common: Common<number>): OptionSpec<number> {
+  return spec("mode", common, (text) => {
+    const whole = parseWhole(text);
+    const value = whole instanceof Bad ? whole : inRange(whole, PERMISSIONS, formatMode);
+    if (value instanceof Bad && /^[1-7][0-7]{2}$/.test(text))
+      return new Bad(`${value.why}; octal numbers begin with 0: 0${text}`);
+    return value;
   });
 }
 

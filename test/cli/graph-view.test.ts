@@ -45,6 +45,14 @@ describe("mortar graph", () => {
     ]);
   });
 
+  it("shows permissions in octal", () => {
+    const text = "volume b\n type storage/posix\n option create-mask 0750\nend-volume\n";
+    const bricks = buildGraph(parseVolfile(text, "b.vol"), { registry: REGISTRY, env: fakeEnv() });
+    expect(describeGraph(bricks).nodes[0]!.options).toEqual([
+      { key: "create-mask", value: "0750", default: "0777" },
+    ]);
+  });
+
   it("draws a tree", () => {
     const text = renderGraph(graph, "text");
     expect(text.split("\n").filter((line) => line.includes("["))).toEqual([

@@ -9,6 +9,7 @@ const table = {
   "event-threads": o.int({ default: 2, min: 1, max: 32, describe: "d" }),
   reserve: o.percentOrSize({ default: { percent: 1 }, describe: "d" }),
   policy: o.choice(["none", "size", "mtime"], { default: "none", describe: "d" }),
+  mask: o.mode({ default: 0o777, describe: "d" }),
   directory: o.path({ default: "", describe: "d", aliases: ["dir"] }),
   allow: o.addresses({ default: ["*"], describe: "d" }),
 } as const satisfies o.OptionTable;
@@ -35,6 +36,9 @@ describe("options", () => {
     ["reserve", "5%", { percent: 5 }],
     ["reserve", "10GB", { bytes: 10 * 2 ** 30 }],
     ["policy", "MTIME", "mtime"],
+    ["mask", "0750", 0o750],
+    ["mask", "488", 0o750],
+    ["mask", "0", 0],
     ["allow", "10.0.0.*, host", ["10.0.0.*", "host"]],
   ])("read %s %s", (key, text, value) => {
     expect(parse({ [key]: text })[key as keyof typeof table]).toEqual(value);
@@ -48,6 +52,10 @@ describe("options", () => {
     ["event-threads", "3.5", /not a whole number/],
     ["reserve", "101%", /above the maximum 100/],
     ["policy", "biggest", /none of none, size, mtime/],
+    ["mask", "01777", /"01777" is above the maximum 0777$/],
+    ["mask", "770", /"770" is above the maximum 0777; octal numbers begin with 0: 0770$/],
+    ["mask", "-1", /below the minimum 0000$/],
+    ["mask", "0778", /not a whole number: with a 0/],
     ["directory", "a/b", /not an absolute path/],
     ["directory", "/a/../b", /'\.\.'/],
     ["allow", " , ", /empty list/],
@@ -73,5 +81,9 @@ describe("options", () => {
   it("print sizes as people write them", () => {
     expect(o.formatSize(64 << 20)).toBe("64MB");
     expect(o.formatSize(1000)).toBe("1000");
+  });
+
+  it("print permissions as people write them", () => {
+    expect([0, 0o20, 0o750, 0o777].map(o.formatMode)).toEqual(["0000", "0020", "0750", "0777"]);
   });
 });

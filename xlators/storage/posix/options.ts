@@ -5,6 +5,7 @@ import {
   bool,
   choice,
   int,
+  mode,
   type OptionTable,
   type OptionValues,
   path,
@@ -14,8 +15,8 @@ import {
   time,
 } from "../../../src/core/options.ts";
 
-const mode = (describe: string, byDefault: number, volumeKey: string) =>
-  int({ default: byDefault, min: 0, max: 0o777, live: true, volumeKey, describe });
+const modeOption = (describe: string, byDefault: number, volumeKey: string) =>
+  mode({ default: byDefault, live: true, volumeKey, describe });
 
 export const posixOptions = {
   directory: path({ default: "", describe: "The brick: the directory that is exported." }),
@@ -139,14 +140,14 @@ export const posixOptions = {
     describe:
       "Buffered writes of this size on go to the disk at once and leave no pages in memory; 0: none do. Mortar's own.",
   }),
-  "force-create-mode": mode("Permissions that every new file gets.", 0, "storage.force-create-mode"),
-  "force-directory-mode": mode(
+  "force-create-mode": modeOption("Permissions that every new file gets.", 0, "storage.force-create-mode"),
+  "force-directory-mode": modeOption(
     "Permissions that every new directory gets.",
     0,
     "storage.force-directory-mode",
   ),
-  "create-mask": mode("Permissions that a new file may have.", 0o777, "storage.create-mask"),
-  "create-directory-mask": mode(
+  "create-mask": modeOption("Permissions that a new file may have.", 0o777, "storage.create-mask"),
+  "create-directory-mask": modeOption(
     "Permissions that a new directory may have.",
     0o777,
     "storage.create-directory-mask",
