@@ -4,7 +4,7 @@
  * costs; the kernel's own write-back cache above it.
  */
 
-import { readFileSync } from "node:fs";
+import { lstatSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { mountAt } from "../../mount/dev-fuse/mount-table.ts";
@@ -13,6 +13,7 @@ import { codeOf, type FileAgent } from "../support/file-agent.ts";
 import { GlusterVolume } from "../support/glusterd.ts";
 import { directFilesBelow } from "../support/open-files.ts";
 import { type Brick, Lab, MAKES, type Make, MORTAR, type Mount } from "../support/peers.ts";
+import { expectSameBytes } from "../support/same-bytes.ts";
 import { connectOptions, section } from "../support/volfiles.ts";
 import { until } from "../support/wait.ts";
 
@@ -130,6 +131,49 @@ describe("a brick over TCP", () => {
     expect(accepted).toBeGreaterThan(0);
     expect(content.every((byte) => byte === 0x62)).toBe(true);
     await agent.close(fd);
+  });
+
+  it("WB-01: writes of two that overlap come to the brick in the order in which they were issued", async () => {
+    const others = lab.agent();
+    const writers: [FileAgent, number][] = [];
+    for (const one of [agent, others]) writers.push([one, await one.open(at("order"), "O_RDWR|O_CREAT")]);
+    const expected = Buffer.alloc(40 * KIB);
+    // The brick answers none before the last is issued.
+    await brick.process.freeze();
+    try {
+      for (let step = 0; step < 16; step++) {
+        const [writer, fd] = writers[step % 2]!;
+        const offset = (step * 2 + (step % 3)) * KIB;
+        const block = Buffer.alloc(4 * KIB, 0x61 + step);
+        block.copy(expected, offset);
+        await writer.write(fd, block, offset);
+      }
+    } finally {
+      brick.process.signal("SIGCONT");
+    }
+    for (const [writer, fd] of writers) {
+      await writer.fsync(fd);
+      await writer.close(fd);
+    }
+    await others.process.kill();
+    expectSameBytes(readFileSync(join(brick.directory, "order")), expected.subarray(0, 34 * KIB));
+  });
+
+  it("WB-03: an append that fails after its answer is read by nobody, told once, and saved when it fits", async () => {
+    await agent.writeFile(at("appended"), Buffer.alloc(64 * KIB, "a"));
+    const fd = await agent.open(at("appended"), "O_RDWR|O_APPEND");
+    const reader = await agent.open(at("appended"), "O_RDONLY|O_DIRECT");
+    await lab.processes.run("prlimit", [`--pid=${brick.process.pid}`, `--fsize=${64 * KIB}:unlimited`]);
+    expect(await codeOf(agent.write(fd, Buffer.alloc(4 * KIB, "b"), 64 * KIB))).toBe("ok");
+    expect(await codeOf(agent.read(reader, 4 * KIB, 64 * KIB))).toBe("EFBIG");
+    expect(await codeOf(agent.fsync(fd))).toBe("EFBIG");
+    expect(lstatSync(join(brick.directory, "appended")).size).toBe(64 * KIB);
+    await lab.processes.run("prlimit", [`--pid=${brick.process.pid}`, "--fsize=unlimited:unlimited"]);
+    await agent.fsync(fd);
+    await agent.write(fd, "c", 68 * KIB);
+    for (const one of [fd, reader]) await agent.close(one);
+    const content = `${"a".repeat(64 * KIB)}${"b".repeat(4 * KIB)}c`;
+    expect(readFileSync(join(brick.directory, "appended"), "latin1") === content).toBe(true);
   });
 
   it("a brick that dies loses nothing that was answered, while its file is open", async () => {
