@@ -227,7 +227,8 @@ describe.each([
     expected = await tellAll("glusterfs", "glusterfs", arbiter);
   });
 
-  it.each([
+  // After each step they wait for marks to be settled, together.
+  it.concurrent.each([
     ["mortar", "glusterfs"],
     ["mortar", "mortar"],
     ["glusterfs", "mortar"],
