@@ -12,7 +12,7 @@ import { UserError } from "../core/errors.ts";
 import { formatSize, type OptionSpec, optionKey, type PercentOrSize } from "../core/options.ts";
 import type { Registry } from "../graph/graph.ts";
 import type { Volfile, VolfileSection } from "../graph/volfile.ts";
-import { SWITCH_KEYS, switchedType, switchKeyOf } from "./translators.ts";
+import { switchedType, switchKeyOf, switchKeys } from "./translators.ts";
 
 /** What a key leads to. */
 export type Target =
@@ -89,7 +89,7 @@ export function findKey(
   registry: Registry,
   unknown: "strict" | "lenient" = "strict",
 ): Target {
-  if (switchedType(key) !== undefined) return { kind: "switch", key };
+  if (switchedType(volfile, key) !== undefined) return { kind: "switch", key };
   const hasServers = !volfile.sections.some(({ type }) => type.startsWith("storage/"));
   const elsewhere = (why: string): Target => ({ kind: "refused", why: hasServers ? why + AT_SERVERS : why });
   if (PRESENT.has(key)) return elsewhere(ON_THE_BRICKS);
@@ -186,9 +186,9 @@ function findOption(
 }
 
 /** Why nothing becomes of what a key is set to; undefined where something does. */
-export function whyUnused(target: Target, registry: Registry): string | undefined {
+export function whyUnused(target: Target, volfile: Volfile, registry: Registry): string | undefined {
   if (target.kind === "option") return target.option.spec.unused;
-  return target.kind === "switch" ? registry.get(switchedType(target.key)!)?.passThrough : undefined;
+  return target.kind === "switch" ? registry.get(switchedType(volfile, target.key)!)?.passThrough : undefined;
 }
 
 function typeName({ type, key }: KnownOption): string {
@@ -216,7 +216,7 @@ const PART_MIN = 4;
 
 function nearestKeys(key: string, volfile: Volfile, registry: Registry): string {
   const names = new Set([...optionsIn(volfile, registry).keys()].map((option) => option.name));
-  for (const name of SWITCH_KEYS) names.add(name);
+  for (const name of switchKeys(volfile)) names.add(name);
   const bare = key.split(".").at(-1)!;
   const near = [...names]
     .map((name) => {

@@ -12,7 +12,7 @@ import { Bad } from "../core/options.ts";
 import type { Registry } from "../graph/graph.ts";
 import { type Volfile, withOptions } from "../graph/volfile.ts";
 import { findKey, normalised, optionsIn, PRESENT, type Target, valueIn } from "./keys.ts";
-import { isOn, SWITCH_KEYS, switchedType, switchKeyOf, withTranslator } from "./translators.ts";
+import { isOn, switchedType, switchKeyOf, switchKeys, withTranslator } from "./translators.ts";
 
 export type Settings = ReadonlyMap<string, string>;
 
@@ -51,7 +51,7 @@ export function checkSetting(
 /** The volfile with all settings. Those that lead nowhere in it have no effect. Throws UserError. */
 export function applySettings(volfile: Volfile, settings: Settings, registry: Registry): Volfile {
   let result = volfile;
-  for (const key of SWITCH_KEYS) {
+  for (const key of switchKeys(volfile)) {
     const value = settings.get(key);
     if (value !== undefined) result = withTranslator(result, key, parseSwitch(key, value));
   }
@@ -62,7 +62,7 @@ export function applySettings(volfile: Volfile, settings: Settings, registry: Re
 export function applyOptions(volfile: Volfile, settings: Settings, registry: Registry): Volfile {
   let result = volfile;
   for (const [key, value] of settings) {
-    if (switchedType(key) !== undefined) continue;
+    if (switchedType(volfile, key) !== undefined) continue;
     const target = findKey(key, result, registry, "lenient");
     if (target.kind !== "option") continue;
     const { option, section } = target;
@@ -87,11 +87,11 @@ export function settingsWithoutEffect(
 
 /** The value of every key that a volfile has, by name. Where sections differ each has a line of its own. */
 export function showAll(volfile: Volfile, settings: Settings, registry: Registry): Shown[] {
-  const shown: Shown[] = SWITCH_KEYS.map((key) => ({
+  const shown: Shown[] = switchKeys(volfile).map((key) => ({
     key,
     value: isOn(volfile, key) ? "on" : "off",
     isSet: settings.has(key),
-    describe: `Whether the volume has ${switchedType(key)}.`,
+    describe: `Whether the volume has ${switchedType(volfile, key)}.`,
   }));
   for (const [key, type] of PRESENT) {
     const value = volfile.sections.some((section) => section.type === type) ? "on" : "off";

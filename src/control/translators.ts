@@ -11,6 +11,8 @@ interface Switched {
   readonly type: string;
   /** Behind the volume's name in the section's. */
   readonly suffix: string;
+  /** What its section says. */
+  readonly options?: Readonly<Record<string, string>>;
 }
 
 /** From the bottom up, as glusterd stacks them below debug/io-stats. */
@@ -26,14 +28,33 @@ const SWITCHED: readonly Switched[] = [
   { key: "performance.client-io-threads", type: "performance/io-threads", suffix: "io-threads" },
 ];
 
+/** An option of protocol/client; where no brick is behind a network, a translator of its own. */
+const REMOTE_DIO: Switched = {
+  key: "network.remote-dio",
+  type: "features/remote-dio",
+  suffix: "remote-dio",
+  options: { "filter-O_DIRECT": "on" },
+};
+
+const ON = /^(1|on|yes|true|enable)$/i;
 const TOP_TYPE = "debug/io-stats";
+/** What stands above REMOTE_DIO: these go by O_DIRECT themselves, or send it down by fds of their own. */
+const ABOVE_REMOTE_DIO = /^(debug|performance)\/|^features\/(shard|utime|read-only)$/;
 
-/** Keys that switch a translator, in the order of a graph from the bottom up. */
-export const SWITCH_KEYS: readonly string[] = SWITCHED.map(({ key }) => key);
+/** What can be switched in a volfile. */
+function switchedIn(volfile: Volfile): readonly Switched[] {
+  const hasClients = volfile.sections.some(({ type }) => type === "protocol/client");
+  return hasClients ? SWITCHED : [REMOTE_DIO, ...SWITCHED];
+}
 
-/** The type that a key switches; undefined for every other key. */
-export function switchedType(key: string): string | undefined {
-  return SWITCHED.find((one) => one.key === key)?.type;
+/** Keys that switch a translator of a volfile, in the order of a graph from the bottom up. */
+export function switchKeys(volfile: Volfile): readonly string[] {
+  return switchedIn(volfile).map(({ key }) => key);
+}
+
+/** The type that a key switches in a volfile; undefined for every other key. */
+export function switchedType(volfile: Volfile, key: string): string | undefined {
+  return switchedIn(volfile).find((one) => one.key === key)?.type;
 }
 
 /** The key that switches a type. */
@@ -42,8 +63,13 @@ export function switchKeyOf(type: string): string | undefined {
 }
 
 export function isOn(volfile: Volfile, key: string): boolean {
-  const type = switchedType(key);
-  return volfile.sections.some((section) => section.type === type);
+  const { type, options = {} } = switchedIn(volfile).find((one) => one.key === key)!;
+  const says = (section: VolfileSection, name: string): string | undefined =>
+    section.options.findLast((option) => option.key === name)?.value;
+  return volfile.sections.some(
+    (section) =>
+      section.type === type && Object.keys(options).every((name) => ON.test(says(section, name) ?? "")),
+  );
 }
 
 /**
@@ -51,20 +77,21 @@ export function isOn(volfile: Volfile, key: string): boolean {
  */
 export function withTranslator(volfile: Volfile, key: string, on: boolean): Volfile {
   if (on === isOn(volfile, key)) return volfile;
-  return on ? inserted(volfile, key) : removed(volfile, switchedType(key)!);
+  return on ? inserted(volfile, key) : removed(volfile, switchedType(volfile, key)!);
 }
 
 function inserted(volfile: Volfile, key: string): Volfile {
   const top = volfile.sections.at(-1);
   if (top?.type !== TOP_TYPE)
     throw new UserError(`${key}: the volfile has no ${TOP_TYPE} at its top, below which it would stand`);
-  const { type, suffix } = SWITCHED.find((one) => one.key === key)!;
-  const rank = rankOf(type);
+  const added = switchedIn(volfile).find((one) => one.key === key)!;
+  const rank = rankOf(added.type);
   const byName = new Map(volfile.sections.map((section) => [section.name, section]));
   let above = top;
   for (;;) {
     const below = byName.get(above.subvolumes[0]!.name)!;
-    if (rankOf(below.type) < rank) return withBetween(volfile, above, below, type, suffix);
+    const isPlace = added === REMOTE_DIO ? !ABOVE_REMOTE_DIO.test(below.type) : rankOf(below.type) < rank;
+    if (isPlace) return withBetween(volfile, above, below, added);
     above = below;
   }
 }
@@ -73,11 +100,10 @@ function withBetween(
   volfile: Volfile,
   above: VolfileSection,
   below: VolfileSection,
-  type: string,
-  suffix: string,
+  { type, suffix, options = {} }: Switched,
 ): Volfile {
   const name = freeName(volfile, `${volfile.sections.at(-1)!.name}-${suffix}`);
-  const added = volfileSection(name, type, {}, [below.name]);
+  const added = volfileSection(name, type, options, [below.name]);
   const sections = volfile.sections.flatMap((section) =>
     section === above ? [added, { ...above, subvolumes: [{ name, line: 0 }] }] : [section],
   );

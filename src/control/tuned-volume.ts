@@ -229,7 +229,7 @@ export class TunedVolume {
       const name = nameOf(target, key);
       const now = after(name);
       const kept = keptValue(target, value);
-      const unused = whyUnused(target, this.#init.registry);
+      const unused = whyUnused(target, this.volfile, this.#init.registry);
       if (unused !== undefined) return { key: name, value: kept, outcome: "unused", note: unused };
       if (now === undefined && target.kind === "option" && target.section === undefined)
         return {

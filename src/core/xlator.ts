@@ -457,8 +457,8 @@ export interface SectionOptions<T extends OptionTable = OptionTable> {
   readonly rawOptions: ReadonlyMap<string, string>;
   /** Names of its subvolumes. */
   readonly children: readonly string[];
-  /** Types of those that stand on it. */
-  readonly parentTypes: readonly string[];
+  /** Types of all that it serves: its parents, theirs, and so on. */
+  readonly typesAbove: ReadonlySet<string>;
 }
 
 /** What the registry knows of a translator type. */

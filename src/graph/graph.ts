@@ -458,11 +458,21 @@ function checkTogether(
     options,
     rawOptions: givenOptions(section),
     children: section.subvolumes.map(({ name }) => name),
-    parentTypes: linked.needed
-      .filter(({ subvolumes }) => subvolumes.some(({ name }) => name === section.name))
-      .map(({ type }) => type),
+    typesAbove: typesAbove(linked, section),
   });
   if (why !== undefined) throw new UserError(`${sectionOrigin(volfile, section)}: ${why}`);
+}
+
+function typesAbove({ needed }: LinkedVolfile, section: VolfileSection): ReadonlySet<string> {
+  const below = new Set([section.name]);
+  const types = new Set<string>();
+  // Children come before parents.
+  for (const { name, type, subvolumes } of needed)
+    if (subvolumes.some((child) => below.has(child.name))) {
+      below.add(name);
+      types.add(type);
+    }
+  return types;
 }
 
 function lineOf(section: VolfileSection, key: string): number | undefined {

@@ -8,7 +8,7 @@ import { findKey } from "../../src/control/keys.ts";
 import { parseProfile, profileNames, readProfile } from "../../src/control/profiles.ts";
 import { warningsOf } from "../../src/control/rules.ts";
 import { applySettings, checkSetting, showAll, showOne } from "../../src/control/settings.ts";
-import { SWITCH_KEYS, switchedType, withTranslator } from "../../src/control/translators.ts";
+import { isOn, switchedType, switchKeys, withTranslator } from "../../src/control/translators.ts";
 import { parseVolfile, printVolfile, type Volfile } from "../../src/graph/volfile.ts";
 import { REGISTRY } from "../../xlators/registry.ts";
 
@@ -188,8 +188,10 @@ describe("a value", () => {
 
 describe("a translator", () => {
   it("comes where glusterd has it, in whatever order they are switched on", () => {
-    const expected = ["debug/io-stats", ...SWITCH_KEYS.toReversed().map(switchedType), "features/utime"];
-    for (const keys of [SWITCH_KEYS, SWITCH_KEYS.toReversed(), [...SWITCH_KEYS].sort()]) {
+    const all = switchKeys(REPLICA);
+    const types = all.toReversed().map((key) => switchedType(REPLICA, key));
+    const expected = ["debug/io-stats", ...types, "features/utime"];
+    for (const keys of [all, all.toReversed(), [...all].sort()]) {
       let volfile = REPLICA;
       for (const key of keys) volfile = withTranslator(volfile, key, true);
       expect(chain(volfile)).toEqual([...expected, "cluster/replicate"]);
@@ -197,6 +199,34 @@ describe("a translator", () => {
       for (const key of keys) volfile = withTranslator(volfile, key, false);
       expect(printVolfile(volfile)).toBe(printVolfile(REPLICA));
     }
+  });
+
+  it("that hides O_DIRECT from bricks in this process comes below all that goes by it, above the copies", () => {
+    const stacked = (...types: string[]): Volfile => {
+      const bricks = [0, 1].map((index) => `volume b${index}\n type storage/memory\nend-volume\n`);
+      const sections = types.map(
+        (type, index) =>
+          `volume s${index}\n type ${type}\n subvolumes ${index === 0 ? "b0 b1" : `s${index - 1}`}\nend-volume\n`,
+      );
+      return parseVolfile([...bricks, ...sections].join(""), "here.vol");
+    };
+    const key = "network.remote-dio";
+    const copies = ["cluster/replicate", "features/shard", "features/utime", "debug/io-stats"];
+    const here = stacked(...copies);
+    expect(findKey(key, here, REGISTRY)).toEqual({ kind: "switch", key });
+    let volfile = applySettings(here, new Map([[key, "enable"]]), REGISTRY);
+    expect(chain(volfile).slice(-3)).toEqual(["features/shard", "features/remote-dio", "cluster/replicate"]);
+    expect(optionOf(volfile, "s3-remote-dio", "filter-O_DIRECT")).toBe("on");
+    expect(showOne(key, volfile, new Map(), REGISTRY)).toMatchObject([{ value: "on" }]);
+    for (const on of [true, false])
+      for (const other of ["performance.write-behind", "performance.stat-prefetch"])
+        volfile = withTranslator(volfile, other, on);
+    expect(printVolfile(withTranslator(volfile, key, false))).toBe(printVolfile(here));
+    // One that is there and hides nothing is as good as none.
+    const idle = stacked("cluster/replicate", "features/remote-dio", "debug/io-stats");
+    expect([isOn(idle, key), isOn(withTranslator(idle, key, true), key)]).toEqual([false, true]);
+    // Behind a network it is the client's.
+    expect(switchKeys(REPLICA)).not.toContain(key);
   });
 
   it("gets a name that nobody has", () => {

@@ -182,5 +182,14 @@ describe("a volume in use, by two writers of which one is direct,", () => {
     ),
   );
 
+  it("has network.remote-dio put in and taken out", () =>
+    tune(
+      [
+        ["network.remote-dio", "on"],
+        ["network.remote-dio", "off"],
+      ],
+      2,
+    ));
+
   it("has every option changed in the running graph", () => tune(OPTIONS, 0));
 });

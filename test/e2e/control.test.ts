@@ -11,6 +11,7 @@ import type { Shown } from "../../src/control/settings.ts";
 import type { Statedump } from "../../src/control/statedump.ts";
 import { GlusterVolume } from "../support/glusterd.ts";
 import { mountAt, unmountBelow } from "../support/mounts.ts";
+import { directFilesBelow } from "../support/open-files.ts";
 import { Lab, MORTAR, type Mount } from "../support/peers.ts";
 import { describeExit, type Exit, type Running } from "../support/processes.ts";
 import { until } from "../support/wait.ts";
@@ -211,6 +212,47 @@ describe("the volume of `mortar start`", () => {
     expect(await settingOf(mountpoint, "cluster.post-op-delay-secs")).toBe("2");
     expect(await settingOf(mountpoint, "cluster.quorum-type")).toBe("auto");
     expect((await second.stop("SIGTERM")).code).toBe(0);
+    unmountBelow(mountpoint);
+  });
+
+  it("hides O_DIRECT from its bricks with virt-2013, and shows it again, live; a flush syncs every brick", async () => {
+    const data = lab.makeDirectory("dio");
+    const mountpoint = lab.makeDirectory("dio-mnt");
+    const agent = lab.agent();
+    const served = await start(data, mountpoint, "--profile", "virt-2013");
+    const direct = (): number => directFilesBelow(served.pid, data);
+    const block = Buffer.alloc(4096, 1);
+    const fd = await agent.open(join(mountpoint, "image"), "O_RDWR|O_CREAT|O_DIRECT");
+    await agent.write(fd, block, 0);
+    // A piece of its own, which is written to through other descriptors.
+    await agent.write(fd, block, 64 << 20);
+    expect(await settingOf(mountpoint, "network.remote-dio")).toBe("on");
+    expect(direct()).toBe(0);
+    const syncs = async (): Promise<number[]> => {
+      const { bricks } = JSON.parse(await mortar("stats", mountpoint, "--json")) as Figures;
+      return bricks.map(({ fops }) => fops.fsync?.calls ?? 0);
+    };
+    const before = await syncs();
+    await agent.fdatasync(fd);
+    const after = await syncs();
+    expect(after.map((count, index) => count > before[index]!)).toEqual([true, true, true]);
+    await mortar("set", mountpoint, "group", "virt");
+    expect(await settingOf(mountpoint, "network.remote-dio")).toBe("off");
+    await agent.write(fd, block, 4096);
+    await agent.write(fd, block, (64 << 20) + 4096);
+    const shown = direct();
+    expect(shown).toBe(6);
+    expect(await mortar("set", mountpoint, "group", "virt-2013")).not.toMatch(
+      /remote-dio.*(skipped|no such)/,
+    );
+    // Bricks keep the descriptors of pieces for a while, which nobody uses any more.
+    expect(direct()).toBe(shown - 3);
+    await agent.write(fd, block, 8192);
+    await agent.write(fd, block, 128 << 20);
+    expect((await agent.read(fd, 12288, 0)).equals(Buffer.alloc(12288, 1))).toBe(true);
+    expect(direct()).toBe(shown - 3);
+    await agent.close(fd);
+    expect((await served.stop("SIGTERM")).code).toBe(0);
     unmountBelow(mountpoint);
   });
 

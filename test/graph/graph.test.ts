@@ -57,8 +57,8 @@ function probes(steps: Steps, behaviour: Behaviour = {}) {
       children,
       options,
       // Its options contradict each other below another of its kind.
-      check: ({ options: { live, fixed }, rawOptions, parentTypes }) =>
-        live && fixed === 7 && rawOptions.has("fixed") && parentTypes.includes("test/filter")
+      check: ({ options: { live, fixed }, rawOptions, typesAbove }) =>
+        live && fixed === 7 && rawOptions.has("fixed") && typesAbove.has("test/filter")
           ? "live and fixed 7; switch one of them off"
           : undefined,
       create: (init) => new Probe(init),

@@ -8,7 +8,7 @@
  * for files opened from then on; those that are open keep what they were opened with.
  *
  * In GlusterFS this is an option of protocol/client, and there it is here too; this is the same for graphs
- * whose bricks are not behind a network, and for one place that covers several clients.
+ * whose bricks are not behind a network: `network.remote-dio` puts it in below features/shard there.
  */
 
 import type { Call } from "../../src/core/call.ts";

@@ -52,8 +52,8 @@ export const distribute = defineXlator({
 
 /** Shards are found by looking everywhere; a volume that is told not to is a contradiction. */
 function optionsFault(section: SectionOptions<typeof options>): string | undefined {
-  const { options: values, rawOptions, children, parentTypes } = section;
-  if (children.length === 1 || !parentTypes.includes("features/shard")) return undefined;
+  const { options: values, rawOptions, children, typesAbove } = section;
+  if (children.length === 1 || !typesAbove.has("features/shard")) return undefined;
   if (!rawOptions.has("lookup-optimize") || !values["lookup-optimize"]) return undefined;
   return (
     "option lookup-optimize is on below features/shard: shards that are not where their name says would read " +
