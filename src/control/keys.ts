@@ -9,7 +9,7 @@
 
 import { distance } from "fastest-levenshtein";
 import { UserError } from "../core/errors.ts";
-import { formatSize, type OptionSpec, optionKey, type PercentOrSize } from "../core/options.ts";
+import { formatMode, formatSize, type OptionSpec, optionKey, type PercentOrSize } from "../core/options.ts";
 import type { Registry } from "../graph/graph.ts";
 import type { Volfile, VolfileSection } from "../graph/volfile.ts";
 import { switchedType, switchKeyOf, switchKeys } from "./translators.ts";
@@ -130,15 +130,17 @@ export function valueIn(section: VolfileSection, { key, spec }: KnownOption, reg
   return given === undefined ? showValue(spec.default, spec) : normalised(given.value, spec);
 }
 
-/** One spelling for each value: booleans are on and off, sizes have their unit. */
+/** One spelling for each value: booleans are on and off, sizes have their unit, permissions are octal. */
 export function normalised(text: string, spec: OptionSpec<unknown>): string {
   const value = spec.parse(text);
-  return typeof value === "boolean" || spec.kind === "size" ? showValue(value, spec) : text;
+  const isShown = typeof value === "boolean" || spec.kind === "size" || spec.kind === "mode";
+  return isShown ? showValue(value, spec) : text;
 }
 
 function showValue(value: unknown, { kind }: OptionSpec<unknown>): string {
   if (typeof value === "boolean") return value ? "on" : "off";
   if (kind === "size" && typeof value === "number") return formatSize(value);
+  if (kind === "mode" && typeof value === "number") return formatMode(value);
   if (Array.isArray(value)) return value.join(",");
   if (typeof value === "object" && value !== null) {
     const share = value as Partial<Record<"percent" | "bytes", number>> & Partial<PercentOrSize>;

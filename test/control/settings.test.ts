@@ -7,7 +7,7 @@ import { describe, expect, it } from "vitest";
 import { findKey } from "../../src/control/keys.ts";
 import { parseProfile, profileNames, readProfile } from "../../src/control/profiles.ts";
 import { warningsOf } from "../../src/control/rules.ts";
-import { applySettings, checkSetting, showAll, showOne } from "../../src/control/settings.ts";
+import { applySettings, checkSetting, keptValue, showAll, showOne } from "../../src/control/settings.ts";
 import { isOn, switchedType, switchKeys, withTranslator } from "../../src/control/translators.ts";
 import { parseVolfile, printVolfile, type Volfile } from "../../src/graph/volfile.ts";
 import { REGISTRY } from "../../xlators/registry.ts";
@@ -182,6 +182,29 @@ describe("a value", () => {
     settings.set("performance.write-behind", "on");
     expect(optionOf(applySettings(REPLICA, settings, REGISTRY), "v-write-behind", "flush-behind")).toBe(
       "off",
+    );
+  });
+});
+
+describe("permissions", () => {
+  const BRICK = parseVolfile(
+    `volume disk\n type storage/posix\n option force-create-mode 16\nend-volume\n${TOP("disk")}`,
+    "b.vol",
+  );
+  const key = "storage.create-mask";
+  const shown = (settings: ReadonlyMap<string, string>, asked = key): string | undefined =>
+    showOne(asked, applySettings(BRICK, settings, REGISTRY), settings, REGISTRY)[0]?.value;
+
+  it("are octal, however they were given, and where they are refused", () => {
+    expect(shown(new Map())).toBe("0777");
+    expect(shown(new Map(), "storage.force-create-mode")).toBe("0020");
+    for (const given of ["0750", "488", "0x1e8"]) {
+      const kept = keptValue(checkSetting(key, given, BRICK, REGISTRY), given);
+      expect(kept).toBe("0750");
+      expect(shown(new Map([[key, kept]]))).toBe("0750");
+    }
+    expect(() => checkSetting(key, "750", BRICK, REGISTRY)).toThrow(
+      'storage.create-mask: "750" is above the maximum 0777; octal numbers begin with 0: 0750',
     );
   });
 });

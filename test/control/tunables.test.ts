@@ -136,6 +136,8 @@ const OPTIONS = [
   ["performance.md-cache-timeout", "10"],
   ["performance.global-cache-invalidation", "off"],
   ["performance.md-cache-statfs", "on"],
+  ["diagnostics.count-fop-hits", "on"],
+  ["diagnostics.latency-measurement", "on"],
 ] as const;
 
 describe("a volume in use, by two writers of which one is direct,", () => {
