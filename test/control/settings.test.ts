@@ -11,6 +11,7 @@ import { applySettings, checkSetting, keptValue, showAll, showOne } from "../../
 import { isOn, switchedType, switchKeys, withTranslator } from "../../src/control/translators.ts";
 import { parseVolfile, printVolfile, type Volfile } from "../../src/graph/volfile.ts";
 import { REGISTRY } from "../../xlators/registry.ts";
+import { GOOD_SETTINGS } from "../support/good-settings.ts";
 
 const CLIENT = (index: number, more = ""): string => `volume v-client-${index}
   type protocol/client
@@ -275,28 +276,17 @@ describe("a translator", () => {
 });
 
 describe("values", () => {
-  /** Of each kind that there is. */
-  const GOOD: readonly (readonly [key: string, value: string])[] = [
-    ["cluster.eager-lock", "on"],
-    ["cluster.quorum-type", "auto"],
-    ["cluster.quorum-count", "2"],
-    ["cluster.data-self-heal-algorithm", "full"],
-    ["cluster.locking-scheme", "granular"],
-    ["cluster.choose-local", "off"],
-    ["cluster.post-op-delay-secs", "3"],
-    ["cluster.favorite-child-policy", "mtime"],
-    ["network.ping-timeout", "20"],
-    ["network.remote-dio", "disable"],
-  ];
-
-  it.each(GOOD)("VOL-09: of %s are refused when empty or blank, and %s is taken and shown", (key, value) => {
-    for (const bad of ["", " ", "\t  "])
-      expect(() => checkSetting(key, bad, REPLICA, REGISTRY), `"${bad}"`).toThrow(key);
-    const settings = new Map([[key, value]]);
-    const shown = showOne(key, applySettings(REPLICA, settings, REGISTRY), settings, REGISTRY);
-    expect(new Set(shown.map((one) => one.value)).size).toBe(1);
-    expect(["on", "off", value]).toContain(shown[0]!.value);
-  });
+  it.each(GOOD_SETTINGS)(
+    "VOL-09: of %s are refused when empty or blank, and %s is taken and shown",
+    (key, value) => {
+      for (const bad of ["", " ", "\t  "])
+        expect(() => checkSetting(key, bad, REPLICA, REGISTRY), `"${bad}"`).toThrow(key);
+      const settings = new Map([[key, value]]);
+      const shown = showOne(key, applySettings(REPLICA, settings, REGISTRY), settings, REGISTRY);
+      expect(new Set(shown.map((one) => one.value)).size).toBe(1);
+      expect(["on", "off", value]).toContain(shown[0]!.value);
+    },
+  );
 });
 
 describe("profiles", () => {

@@ -8,8 +8,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Figures } from "../../src/control/figures.ts";
 import type { Shown } from "../../src/control/settings.ts";
+import { ask } from "../../src/control/socket.ts";
 import type { Statedump } from "../../src/control/statedump.ts";
 import { GlusterVolume } from "../support/glusterd.ts";
+import { GOOD_SETTINGS } from "../support/good-settings.ts";
 import { mountAt, unmountBelow } from "../support/mounts.ts";
 import { directFilesBelow } from "../support/open-files.ts";
 import { Lab, MORTAR, type Mount } from "../support/peers.ts";
@@ -105,6 +107,27 @@ describe("a volume of glusterd", () => {
     const unsafe = await tryMortar("set", mountpoint, "cluster.quorum-type", "none");
     expect(unsafe).toMatchObject({ code: 0, stderr: expect.stringMatching(/warning: .*split brain/) });
     await mortar("set", mountpoint, "--reset", "cluster.quorum-type");
+  });
+
+  it("VOL-09: refuses ten options empty and blank, then takes and shows good values", async () => {
+    const { mountpoint } = mount;
+    const valuesOf = async (): Promise<string[]> => {
+      const shown = JSON.parse(await mortar("get", mountpoint, "--json")) as Shown[];
+      return GOOD_SETTINGS.map(([key]) => `${key} ${shown.find((one) => one.key === key)?.value}`);
+    };
+    const before = await valuesOf();
+    const exit = await tryMortar("set", mountpoint, "cluster.eager-lock", " ");
+    expect(exit).toMatchObject({ code: 1, stderr: expect.stringContaining("cluster.eager-lock") });
+    for (const [key] of GOOD_SETTINGS)
+      for (const value of ["", " ", "\t  "])
+        await expect(ask(mountpoint, "set", { key, value }), `${key} "${value}"`).rejects.toThrow(key);
+    expect(await valuesOf()).toEqual(before);
+    for (const [key, value] of GOOD_SETTINGS) await ask(mountpoint, "set", { key, value });
+    const off = new Map([["disable", "off"]]);
+    expect(await valuesOf()).toEqual(
+      GOOD_SETTINGS.map(([key, value]) => `${key} ${off.get(value) ?? value}`),
+    );
+    for (const [key] of GOOD_SETTINGS) await ask(mountpoint, "reset", { key });
   });
 
   it("shows what its calls cost at the kernel's edge, in the graph and at each brick", async () => {
