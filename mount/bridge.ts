@@ -5,6 +5,7 @@
  * Every request gets exactly one answer (or none, where the kernel wants none), also when a handler throws.
  */
 
+import { FOP_OF_OPCODE } from "./dev-fuse/opcodes.ts";
 import { OPCODE } from "./dev-fuse/protocol.ts";
 import type { KernelRequest } from "./dev-fuse/request.ts";
 import * as attributes from "./requests/attributes.ts";
@@ -98,6 +99,13 @@ export class Bridge {
     } catch (error) {
       request.fail(error);
     }
+  }
+
+  /** Tells the log why a request fails, where the errno alone does not say it. */
+  failed(request: KernelRequest, error: unknown): void {
+    const { nodes, failures } = this.state;
+    const operation = FOP_OF_OPCODE[request.opcode] ?? `opcode ${request.opcode}`;
+    failures.tell(error, operation, () => nodes.pathOf(request.nodeid));
   }
 
   #handle(opcode: number, request: KernelRequest): void {

@@ -14,6 +14,9 @@ import type { Backing } from "./dev-fuse/passthrough.ts";
 import type { FileHandle } from "./handles.ts";
 import type { PendingTimes } from "./requests/page-times.ts";
 
+/** Names of a path that are looked up for the log; renames may have left a ring of nodes. */
+const DEPTH_MAX = 256;
+
 export class Node {
   readonly id: number;
   readonly inode: Inode;
@@ -99,6 +102,17 @@ export class NodeTable {
   child(parent: Node, name: string): Node | undefined {
     const node = parent.names?.get(name);
     return node !== undefined && node.lookups > 0 ? node : undefined;
+  }
+
+  /** The path below the mount under which a node was last found, for people; undefined when unknown. */
+  pathOf(id: number): string | undefined {
+    const names: string[] = [];
+    let node = this.#byId.get(id);
+    while (node !== undefined && node !== this.root && names.length < DEPTH_MAX) {
+      names.unshift(node.name);
+      node = node.parent;
+    }
+    return node === this.root ? `/${names.join("/")}` : undefined;
   }
 
   remember(parent: Node, name: string, node: Node): void {

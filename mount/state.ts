@@ -29,6 +29,7 @@ import {
   validity,
 } from "./dev-fuse/protocol.ts";
 import { BODY, type KernelRequest } from "./dev-fuse/request.ts";
+import { FailureLog } from "./failures.ts";
 import { type FileHandle, HandleTable, openHandle } from "./handles.ts";
 import { type Node, NodeTable } from "./nodes.ts";
 import { directIoMode, type MountOptions } from "./options.ts";
@@ -53,6 +54,7 @@ export class MountState {
   readonly nodes: NodeTable;
   readonly handles = new HandleTable();
   readonly callers: Callers;
+  readonly failures: FailureLog;
   /** Where WRITEs that came together meet. */
   readonly writeRuns: WriteRuns;
   /** Times that the kernel keeps for its pages. */
@@ -83,6 +85,7 @@ export class MountState {
     this.nodes = new NodeTable(inodes, subdir ?? inodes.root);
     this.writeRuns = new WriteRuns(top);
     this.pageTimes = new PageTimes(env.clock, this.log);
+    this.failures = new FailureLog(this.log, env.clock);
     this.callers = new Callers(env.clock, options["gid-timeout"]);
   }
 

@@ -39,6 +39,8 @@ export interface ChannelHandler {
   dispatch(request: KernelRequest): void;
   /** INIT was agreed on, and is being answered. */
   agreed(agreement: Agreement): void;
+  /** A request fails with `error`; for the log. */
+  failed(request: KernelRequest, error: unknown): void;
 }
 
 export class Channel implements ReplySink {
@@ -149,8 +151,8 @@ export class Channel implements ReplySink {
     this.#requests.give(request);
   }
 
-  bug(request: KernelRequest, error: unknown): void {
-    this.#log.error("request failed by a bug", { opcode: request.opcode, error });
+  failed(request: KernelRequest, error: unknown): void {
+    this.#handler.failed(request, error);
   }
 
   #prepare(): Buffer {

@@ -84,6 +84,7 @@ class DevFuseEdge implements Edge, EventSink {
       state.options,
       {
         dispatch: (request) => bridge.dispatch(request),
+        failed: (request, error) => bridge.failed(request, error),
         agreed: (agreement) => {
           state.writebackCache = agreement.writebackCache;
           if (!agreement.passthrough) return;

@@ -8,7 +8,7 @@
  * somebody took a lease.
  */
 
-import { type ErrnoName, FopError, isBug, toFopError } from "../../src/core/errors.ts";
+import { type ErrnoName, FopError, toFopError } from "../../src/core/errors.ts";
 import type { Reply } from "../../src/core/fops.ts";
 import { EMPTY_IOVEC, type IoVec, type Lease, type Lender } from "../../src/core/iovec.ts";
 import { decodeName } from "../../src/core/name.ts";
@@ -36,8 +36,8 @@ export interface ReplySink {
   drop(request: KernelRequest): void;
   /** The request is answered and its payload not on loan, or not any more. */
   returned(request: KernelRequest): void;
-  /** A failure that no fop may have. */
-  bug(request: KernelRequest, error: unknown): void;
+  /** What made a handler or a fop fail, told before its errno is sent. */
+  failed(request: KernelRequest, error: unknown): void;
 }
 
 export class KernelRequest implements Lender {
@@ -181,12 +181,12 @@ export class KernelRequest implements Lender {
   };
 
   /**
-   * Answers with the errno of a fop that failed; what is no FopError is a bug and goes to the log too. ENOSYS
+   * Answers with the errno of a fop that failed; what is no FopError is a bug, and its errno EIO. ENOSYS
    * would make the kernel give the operation up for the whole mount: from a fop it becomes EOPNOTSUPP.
    */
   readonly fail = (error: unknown): void => {
     if (!this.#take()) return;
-    if (isBug(error)) this.#sink.bug(this, error);
+    this.#sink.failed(this, error);
     const { code } = toFopError(error);
     this.#sink.sendError(this, code === "ENOSYS" ? "EOPNOTSUPP" : code);
   };

@@ -1,27 +1,20 @@
 /**
  * The promises of operations.ts as the callbacks that fuse-native calls: one table, one way of turning a
- * rejection into an errno. A rejection that is no FopError is a bug: it is logged whole and the caller gets
- * EIO.
+ * rejection into an errno. What the errno leaves open goes to the log (failures.ts).
  */
 
 import type { FuseOperations } from "fuse-native";
 import { Deferred } from "../../src/core/concurrency.ts";
-import { isBug, toFopError } from "../../src/core/errors.ts";
+import { toFopError } from "../../src/core/errors.ts";
 import type { FopMeter, Span } from "../../src/core/fop-meter.ts";
 import type { FopName } from "../../src/core/fops.ts";
-import type { Logger } from "../../src/core/log.ts";
+import type { FailureLog } from "../failures.ts";
 import type { Operations } from "./operations.ts";
 
 /** A failure as the kernel wants it: the negative errno. */
-export function errnoOf(error: unknown, operation: string, log: Logger): number {
-  const failure = toFopError(error, { fop: operation, xlator: "fuse-native" });
-  if (isBug(error)) {
-    log.error("operation failed unexpectedly", {
-      operation,
-      error: error instanceof Error ? error.stack : String(error),
-    });
-  }
-  return -failure.errno;
+function errnoOf(error: unknown, operation: string, failures: FailureLog): number {
+  failures.tell(error, operation);
+  return -toFopError(error, { fop: operation, xlator: "fuse-native" }).errno;
 }
 
 /** Requests that libfuse waits for. */
@@ -71,7 +64,7 @@ const FOP_OF_OPERATION: Readonly<Record<string, FopName>> = {
 export function callbacks(
   operations: Operations,
   inFlight: InFlight,
-  log: Logger,
+  failures: FailureLog,
   meter?: FopMeter,
 ): FuseOperations {
   /** Begins to measure an operation, where somebody wants to know. */
@@ -90,7 +83,7 @@ export function callbacks(
           span?.done({});
         },
         (error) => {
-          done(errnoOf(error, name, log));
+          done(errnoOf(error, name, failures));
           span?.failed();
         },
       )
@@ -107,7 +100,7 @@ export function callbacks(
         inFlight.leave();
       },
       (error) => {
-        done(errnoOf(error, name, log));
+        done(errnoOf(error, name, failures));
         span?.failed();
         inFlight.leave();
       },

@@ -21,6 +21,7 @@ import type { ChildEvent, Dump, EventSink } from "../../src/core/xlator.ts";
 import type { Guard } from "../dev-fuse/guard.ts";
 import { type MountEntry, mountAt, parseMountTable } from "../dev-fuse/mount-table.ts";
 import type { Edge, EdgeRequest } from "../edge.ts";
+import { FailureLog } from "../failures.ts";
 import { loadFuseNative, NativeMount } from "./binding.ts";
 import { callbacks, InFlight } from "./callbacks.ts";
 import { libfuseOptions } from "./limits.ts";
@@ -50,7 +51,7 @@ export async function startFuseNative(request: EdgeRequest): Promise<Edge> {
   const native = new NativeMount(Fuse, {
     mountpoint,
     options,
-    operations: callbacks(operations, inFlight, log, request.meter),
+    operations: callbacks(operations, inFlight, new FailureLog(log, request.env.clock), request.meter),
   });
   await native.mount().catch((cause) => {
     throw new UserError(`mount: edge fuse-native: "${mountpoint}": ${cause.message}`, { cause });

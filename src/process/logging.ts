@@ -62,6 +62,8 @@ function forPeople(onStderr: boolean): (line: string) => string {
     translateTime: "SYS:yyyy-mm-dd HH:MM:ss.l",
     ignore: "pid,hostname",
     singleLine: true,
+    // Else an error is printed over many lines.
+    errorLikeObjectKeys: [],
   });
 }
 

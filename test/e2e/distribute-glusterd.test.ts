@@ -212,10 +212,7 @@ describe("a volume over two small bricks", () => {
     await shell(ours, "for i in $(seq 20); do : > probe$i; done");
     const onFirst = readdirSync(bricks[0]!).filter((name) => name.startsWith("probe"));
     const [filled, ...names] = onFirst;
-    await shell(
-      ours,
-      `dd if=/dev/zero of=${filled} bs=1M count=17 status=none; rm ${names.join(" ")}; sleep 1`,
-    );
+    await shell(ours, `dd if=/dev/zero of=${filled} bs=1M count=17 status=none; rm ${names.join(" ")}`);
     await until("the first brick counts as full", async () => {
       await shell(ours, `rm -f ${names.join(" ")}; echo content > ${names[0]}`);
       return lstatSync(join(bricks[0]!, names[0]!)).size === 0;

@@ -4,7 +4,7 @@
  * made, found missing or read as zeroes by a guess.
  */
 
-import { lstatSync, readdirSync } from "node:fs";
+import { lstatSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { gfidOf } from "../support/copies.ts";
@@ -248,6 +248,14 @@ describe("a layout with", () => {
         expect(await codeOf(made)).toBe(what === "a hole" ? "EIO" : "ok");
       }
       expect(readdirSync(join(stays.directory, directory))).toEqual(what === "a hole" ? [] : names);
+      // The errno says nothing of why; the log does, and who has to come back.
+      if (what === "a hole") {
+        const line = readFileSync(fresh.logFile, "utf8")
+          .split("\n")
+          .find((one) => one.includes("a hole where"));
+        expect(line).toContain(`"operation":"create","path":"/${directory}"`);
+        expect(line).toContain("(down: vol-client-1)");
+      }
 
       await lab.restartBrick(away);
       await untilWhole(fresh);

@@ -26,7 +26,11 @@ describe("the channel and polling", () => {
     setNonblocking(device);
     dispatched.length = 0;
     waitedNs = 1;
-    const handler = { dispatch: (request: KernelRequest) => void dispatched.push(request), agreed: () => {} };
+    const handler = {
+      dispatch: (request: KernelRequest) => void dispatched.push(request),
+      agreed: () => {},
+      failed: () => {},
+    };
     const cores = new CoreWait(() => `0 ${waitedNs} 0`);
     const env = { clock: new FakeClock(), log: SILENT };
     channel = new Channel(device, defaultMountOptions(), handler, env, undefined, cores);

@@ -8,6 +8,7 @@
 import type { Bridge } from "../../mount/bridge.ts";
 import { KernelRequest, type ReplySink } from "../../mount/dev-fuse/request.ts";
 import { Deferred } from "../../src/core/concurrency.ts";
+import { isBug } from "../../src/core/errors.ts";
 import type { IoVec, Lease } from "../../src/core/iovec.ts";
 
 export interface Answer {
@@ -47,7 +48,12 @@ class Answers implements ReplySink {
   readonly waiting = new Map<KernelRequest, Deferred<Answer>>();
   readonly spare: KernelRequest[] = [];
   readonly bugs: unknown[] = [];
+  readonly #bridge: Bridge;
   released = 0;
+
+  constructor(bridge: Bridge) {
+    this.#bridge = bridge;
+  }
 
   send(request: KernelRequest, bodyBytes: number): void {
     this.#settle(request, "ok", request.out.subarray(16, 16 + bodyBytes));
@@ -69,8 +75,9 @@ class Answers implements ReplySink {
     this.#settle(request, "none", Buffer.alloc(0));
   }
 
-  bug(_request: KernelRequest, error: unknown): void {
-    this.bugs.push(error);
+  failed(request: KernelRequest, error: unknown): void {
+    if (isBug(error)) this.bugs.push(error);
+    this.#bridge.failed(request, error);
   }
 
   #settle(request: KernelRequest, code: string, body: Buffer): void {
@@ -91,11 +98,12 @@ class Answers implements ReplySink {
 
 export class FakeKernel {
   readonly #bridge: Bridge;
-  readonly #answers = new Answers();
+  readonly #answers: Answers;
   #unique = 2n ** 40n;
 
   constructor(bridge: Bridge) {
     this.#bridge = bridge;
+    this.#answers = new Answers(bridge);
   }
 
   /** Requests that got no answer yet. */

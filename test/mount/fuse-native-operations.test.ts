@@ -1,14 +1,16 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { FailureLog } from "../../mount/failures.ts";
 import { callbacks, InFlight } from "../../mount/fuse-native/callbacks.ts";
 import { Operations } from "../../mount/fuse-native/operations.ts";
 import { internalCall } from "../../src/core/call.ts";
 import { nodeEnv } from "../../src/core/env-node.ts";
 import { ERRNO, FopError } from "../../src/core/errors.ts";
 import type { FopName } from "../../src/core/fops.ts";
-import { type LogFields, type Logger, SILENT } from "../../src/core/log.ts";
+import { SILENT } from "../../src/core/log.ts";
 import { O_CREAT, O_DIRECT, O_EXCL, O_RDONLY, O_RDWR, O_SYNC, O_TRUNC } from "../../src/core/open-flags.ts";
 import type { XlatorBase } from "../../src/core/xlator.ts";
 import { type StartedGraph, startGraph } from "../support/build-graph.ts";
+import { FakeClock, MemoryLog } from "../support/fake-env.ts";
 
 const MEMORY = "volume brick\n type storage/memory\nend-volume\n";
 const { clock } = nodeEnv(SILENT);
@@ -296,13 +298,13 @@ describe("directories", () => {
 });
 
 describe("answers to libfuse", () => {
-  const logged: { message: string; fields?: LogFields | undefined }[] = [];
-  const log: Logger = { ...SILENT, error: (message, fields) => logged.push({ message, fields }) };
+  const log = new MemoryLog();
+  const failures = new FailureLog(log, new FakeClock());
   const done = <T>(start: (done: (result: number, value?: T) => void) => void) =>
     new Promise<[number, T | undefined]>((resolve) => start((result, value) => resolve([result, value])));
 
   it("are counts, values and negative errnos", async () => {
-    const table = callbacks(operations, new InFlight(), log);
+    const table = callbacks(operations, new InFlight(), failures);
     const [created, handle] = await done<number>((cb) => table.create("/f", 0o644, O_RDWR | O_CREAT, cb));
     expect(created).toBe(0);
     expect(handle).toBeGreaterThan(0);
@@ -331,15 +333,17 @@ describe("answers to libfuse", () => {
         call: internalCall(),
       });
       const handle = await above.create(`/${code}`, 0o644, O_RDWR | O_CREAT);
-      const table = callbacks(above, new InFlight(), log);
+      const table = callbacks(above, new InFlight(), failures);
       expect(await done((cb) => table.fsync("", 0, handle, cb))).toEqual([-ERRNO[code], undefined]);
     }
-    expect(logged).toEqual([]);
+    expect(log.lines.map(({ level }) => level)).toEqual(Array(5).fill("warn"));
+    log.lines.length = 0;
   });
 
   it("to a bug are EIO, and the log has it whole", async () => {
+    const bug = new TypeError("x is not a function");
     const statfs = async () => {
-      throw new TypeError("x is not a function");
+      throw bug;
     };
     const above = new Operations({
       top: spy(graph.top, { statfs }),
@@ -347,10 +351,9 @@ describe("answers to libfuse", () => {
       entryTtlMs: 0,
       call: internalCall(),
     });
-    const table = callbacks(above, new InFlight(), log);
+    const table = callbacks(above, new InFlight(), failures);
     expect(await done((cb) => table.statfs("/", cb))).toEqual([-ERRNO.EIO, undefined]);
-    expect(logged).toHaveLength(1);
-    expect(String(logged[0]!.fields?.["error"])).toContain("TypeError: x is not a function\n    at ");
+    expect(log.lines).toMatchObject([{ level: "error", fields: { operation: "statfs", error: bug } }]);
   });
 
   it("are waited for at the end of a mount", async () => {
@@ -364,7 +367,7 @@ describe("answers to libfuse", () => {
     });
     const inFlight = new InFlight();
     const order: string[] = [];
-    callbacks(above, inFlight, log).statfs("/", () => order.push("answered"));
+    callbacks(above, inFlight, failures).statfs("/", () => order.push("answered"));
     const drained = inFlight.drained().then(() => order.push("drained"));
     await new Promise(setImmediate);
     expect(order).toEqual([]);

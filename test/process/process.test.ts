@@ -100,10 +100,11 @@ describe("log", () => {
   it("writes lines for people and appends to what is there", async () => {
     const file = join(dir, "log");
     openLog({ level: "warn", file }).warn("one", { a: 1 });
-    openLog({ level: "warn", file }).error("two");
-    const [one, two] = await lines(file);
+    openLog({ level: "warn", file }).error("two", { error: new FopError("EIO", { message: "disk" }) });
+    const [one, two, ...others] = await lines(file);
     expect(one).toMatch(/^\[\d{4}-\d\d-\d\d .*\] WARN: one \{"a":1\}$/);
-    expect(two).toMatch(/ERROR: two/);
+    expect(two).toMatch(/ERROR: two \{"error":\{"message":"disk","code":"EIO"\}\}$/);
+    expect(others).toEqual([]);
   });
 
   it("takes GlusterFS' level names", () => {

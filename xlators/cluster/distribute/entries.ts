@@ -229,7 +229,7 @@ export class Entries {
     await set.renewSpace();
     const layout = await this.#lookups.layoutOf(call, loc.parent);
     const own = set.childFor(layout, name);
-    if (own < 0) throw this.#hole(name, fop);
+    if (own < 0) throw set.hole(fop, name);
     const { options } = set;
     const child =
       placement?.child ??
@@ -239,12 +239,8 @@ export class Entries {
 
   async #ownChild(call: Call, { parent, name }: NamedLoc, fop: "symlink" | "link"): Promise<number> {
     const own = await this.#lookups.childFor(call, parent, name);
-    if (own < 0) throw this.#hole(name, fop);
+    if (own < 0) throw this.#set.hole(fop, name);
     return own;
-  }
-
-  #hole(name: string, fop: MakeFop | "symlink" | "link"): FopError {
-    return this.#set.error("EIO", fop, `the directory's layout has a hole where "${name}" belongs`);
   }
 
   async #make<F extends MakeFop>(

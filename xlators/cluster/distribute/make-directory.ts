@@ -46,8 +46,7 @@ export class MakeDirectory {
     let layout = await this.#lookups.layoutOf(call, loc.parent);
     for (let attempt = 1; ; attempt++) {
       const own = set.childFor(layout, loc.name);
-      if (own < 0)
-        throw set.error("EIO", "mkdir", `the directory's layout has a hole where "${loc.name}" belongs`);
+      if (own < 0) throw set.hole("mkdir", loc.name);
       try {
         return await this.#make(call, { ...args, loc }, layout, own);
       } catch (error) {

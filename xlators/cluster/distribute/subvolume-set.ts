@@ -195,6 +195,13 @@ export class SubvolumeSet {
     );
   }
 
+  /** A name that belongs to no subvolume: with all of them there its directory would have been healed. */
+  hole(fop: FopName, name: string): FopError {
+    const down = this.names.filter((_, child) => !this.isUp(child)).join(", ") || "none";
+    const why = `the directory's layout has a hole where "${name}" belongs`;
+    return this.error("EIO", fop, `${why}; it is healed when all subvolumes are up (down: ${down})`);
+  }
+
   error(code: ErrnoName, fop: FopName, message?: string): FopError {
     return new FopError(code, { fop, xlator: this.name, ...(message === undefined ? {} : { message }) });
   }

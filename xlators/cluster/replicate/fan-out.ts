@@ -6,8 +6,10 @@ import type { Call } from "../../../src/core/call.ts";
 import type { Outcome } from "../../../src/core/concurrency.ts";
 import { type ErrnoName, FopError, toFopError } from "../../../src/core/errors.ts";
 import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
+import { gfidText } from "../../../src/core/gfid.ts";
+import type { Inode } from "../../../src/core/inode.ts";
 import { wind } from "../../../src/core/xlator.ts";
-import { type ChildSet, hasChild, NO_CHILDREN, withChild } from "./child-set.ts";
+import { type ChildSet, countChildren, hasChild, NO_CHILDREN, withChild } from "./child-set.ts";
 import { isAbsent } from "./heal/look.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 
@@ -83,7 +85,14 @@ export function errorRank({ code }: FopError): number {
 
 /** What a set without quorum answers. */
 export function noQuorum(set: ReplicaSet, fop: FopName): FopError {
-  return new FopError("ENOTCONN", { fop, xlator: set.name, message: "no quorum" });
+  const message = `no quorum: ${countChildren(set.up)} of ${set.children.length} copies up`;
+  return new FopError("ENOTCONN", { fop, xlator: set.name, message });
+}
+
+/** What is answered where each copy is blamed by another. */
+export function noGoodCopy(set: ReplicaSet, fop: FopName, { gfid }: Inode): FopError {
+  const message = `no copy of ${gfidText(gfid)} counts as good; "mortar heal SOURCE info" tells of each`;
+  return new FopError("EIO", { fop, xlator: set.name, message });
 }
 
 /** On all up children: the first good reply, when those that gave one are a quorum; else the merged error. */

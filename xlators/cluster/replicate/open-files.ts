@@ -16,7 +16,7 @@ import { S_IFMT, S_IFREG } from "../../../src/core/iatt.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
 import { O_CREAT, O_EXCL, O_TRUNC } from "../../../src/core/open-flags.ts";
 import { type ChildSet, childrenOf, NO_CHILDREN } from "./child-set.ts";
-import { fanoutTo, mergedError, noQuorum, successes } from "./fan-out.ts";
+import { fanoutTo, mergedError, noGoodCopy, noQuorum, successes } from "./fan-out.ts";
 import type { InodeStates } from "./inode-state.ts";
 import type { ReplicaSet } from "./replica-set.ts";
 
@@ -116,7 +116,7 @@ export class OpenFiles {
       : await this.#states.ensureFresh(call, inode);
     const isFile = (inode.type & S_IFMT) === S_IFREG;
     if (!isFile || state.readableData !== NO_CHILDREN || state.splitBrainChoice >= 0) return;
-    throw new FopError("EIO", { fop: "open", xlator: this.#set.name, message: "EIO: no good copy" });
+    throw noGoodCopy(this.#set, "open", inode);
   }
 
   /** Locks that are gone do not return: an fd that lost them once is not asked about again. */

@@ -9,13 +9,13 @@
 
 import type { Call } from "../../../src/core/call.ts";
 import type { Dict } from "../../../src/core/dict.ts";
-import { type ErrnoName, FopError, toFopError } from "../../../src/core/errors.ts";
+import { type ErrnoName, type FopError, toFopError } from "../../../src/core/errors.ts";
 import type { Args, FopName, Reply } from "../../../src/core/fops.ts";
 import { type Iatt, S_IFDIR, S_IFMT } from "../../../src/core/iatt.ts";
 import type { Fd, Inode } from "../../../src/core/inode.ts";
 import { wind } from "../../../src/core/xlator.ts";
 import { type ChildSet, childrenOf, NO_CHILDREN, only } from "./child-set.ts";
-import { fanoutTo, mergedError, noQuorum } from "./fan-out.ts";
+import { fanoutTo, mergedError, noGoodCopy, noQuorum } from "./fan-out.ts";
 import type { InodeState, InodeStates } from "./inode-state.ts";
 import type { OpenFiles } from "./open-files.ts";
 import type { QuorumGate } from "./quorum-gate.ts";
@@ -257,7 +257,7 @@ export class Reads {
     if (good !== NO_CHILDREN) return good;
     const { splitBrainChoice } = state;
     if (splitBrainChoice >= 0 && this.#set.isUp(splitBrainChoice)) return only(splitBrainChoice);
-    throw new FopError("EIO", { fop, xlator: this.#set.name, message: "no good copy" });
+    throw noGoodCopy(this.#set, fop, inode);
   }
 
   /**
