@@ -34,7 +34,7 @@ const LAUNCHER = `#!/bin/sh
 self=$(readlink -f -- "$0") || exit 1
 : "\${UV_THREADPOOL_SIZE:=64}"
 export UV_THREADPOOL_SIZE
-exec "\${MORTAR_NODE:-node}" --max-semi-space-size=2 --heap-growing-percent=40 "\${self%/mortar}/main.js" "$@"
+exec "\${MORTAR_NODE:-node}" --max-semi-space-size=2 --heap-growing-percent=40 --always-sparkplug "\${self%/mortar}/main.js" "$@"
 `;
 
 /** At the top of each file; the name is one that nobody else takes. */
