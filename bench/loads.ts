@@ -32,6 +32,15 @@ export interface Scale {
  */
 export const WARM_UP_SEC = 10;
 
+/**
+ * How long a row is left alone before it is measured. Some of what the row before it was told happens after
+ * the reply (files that are removed, what is written back); the next row would pay for that.
+ */
+export const SETTLE_SEC = 2;
+
+/** A load that takes less is run again and again for so long, and the median counts. */
+export const AT_LEAST_SEC = 2;
+
 export const SCALES = {
   full: { fileMiB: 256, randomSec: 10, ddBlocks: 65536 },
   quick: { fileMiB: 64, randomSec: 2, ddBlocks: 16384 },
@@ -82,6 +91,7 @@ export function describeLoads(scale: Scale): string[] {
     `4k read, 4k write: fio libaio direct=1 bs=4k iodepth=1, random in one ${scale.fileMiB} MiB file, ${scale.randomSec} s, mean latency`,
     `dd: dd if=/dev/zero bs=1024 count=${scale.ddBlocks} into a new file, no sync`,
     `before the first round every load runs unmeasured for at least ${WARM_UP_SEC} s`,
+    `before each measurement: sync -f, ${SETTLE_SEC} s of rest; what takes less than ${AT_LEAST_SEC} s is repeated, the median counts`,
   ];
 }
 

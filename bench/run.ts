@@ -10,13 +10,14 @@
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { describeMachine, loadAverage } from "../src/compare/machine.ts";
-import { shortNumber } from "../src/compare/stats.ts";
+import { median, shortNumber } from "../src/compare/stats.ts";
 import { UserError } from "../src/core/errors.ts";
 import { unmountBelow } from "../test/support/mounts.ts";
 import { Processes } from "../test/support/processes.ts";
 import { type BenchOptions, checkDirectories, parseArguments, RESULT_FILES, USAGE } from "./arguments.ts";
-import { type Bench, type Load, layOut, SCALES, WARM_UP_SEC } from "./loads.ts";
+import { AT_LEAST_SEC, type Bench, type Load, layOut, SCALES, SETTLE_SEC, WARM_UP_SEC } from "./loads.ts";
 import { Peer } from "./peer.ts";
 import { goalLines, markdown, notes, type Results, terminalTable } from "./report.ts";
 import { isDirectAtBrick, type PeerKind, type Row, type Site, type Station } from "./rows.ts";
@@ -140,7 +141,7 @@ async function measure(stage: Stage, options: BenchOptions, stop: () => boolean)
     direct[row.id] = await isDirectAtBrick(site, station);
     const warmUp = { processes: stage.workers, scale: { ...scale, randomSec: WARM_UP_SEC } };
     await layOut(warmUp, station.directory);
-    for (const load of loads) await warmUpWith(load, warmUp, station.directory);
+    for (const load of loads) await runFor(WARM_UP_SEC, load, warmUp, station.directory);
   }
   const values: Record<string, Record<string, number[]>> = {};
   for (const { id } of rows) values[id] = Object.fromEntries(loads.map((load) => [load.id, []]));
@@ -171,16 +172,19 @@ async function measure(stage: Stage, options: BenchOptions, stop: () => boolean)
 }
 
 /** Once at least; short loads again and again, until they had as long as the others. */
-async function warmUpWith(load: Load, bench: Bench, directory: string): Promise<void> {
+async function runFor(seconds: number, load: Load, bench: Bench, directory: string): Promise<number[]> {
+  const numbers: number[] = [];
   const startedMs = performance.now();
-  do await load.run(bench, directory);
-  while (performance.now() - startedMs < WARM_UP_SEC * 1000);
+  do numbers.push(await load.run(bench, directory));
+  while (performance.now() - startedMs < seconds * 1000);
+  return numbers;
 }
 
-/** One number. What earlier loads left to be written back must not be written on this one's time. */
+/** One number. What earlier loads left to be done must not be done on this one's time. */
 async function measureOne(bench: Bench, stage: Stage, row: Row, load: Load): Promise<number> {
   await stage.workers.run("sync", ["-f", stage.directory]);
-  return load.run(bench, stage.stations.get(row.id)!.directory);
+  await sleep(SETTLE_SEC * 1000);
+  return median(await runFor(AT_LEAST_SEC, load, bench, stage.stations.get(row.id)!.directory));
 }
 
 function present(results: Results, options: BenchOptions): void {
