@@ -15,7 +15,7 @@ import type { FopMeter } from "../../src/core/fop-meter.ts";
 import type { IoVec, Lease } from "../../src/core/iovec.ts";
 import type { Logger } from "../../src/core/log.ts";
 import { EVENT_LOOP } from "../../src/os/busy-poll.ts";
-import { CoreWait, ownCounts } from "../../src/os/core-wait.ts";
+import { Crowd } from "../../src/os/core-wait.ts";
 import { type FdStream, watchFd } from "../../src/os/fd-stream.ts";
 import { closeQuietly, isGoneDevice } from "../../src/os/fuse-dev.ts";
 import { writevNow } from "../../src/os/send.ts";
@@ -26,12 +26,8 @@ import { FUSE_MAJOR, FUSE_MINOR, HEADER_IN, IN, OPCODE, OUT_HEADER_BYTES } from 
 import { BODY, type KernelRequest, type ReplySink } from "./request.ts";
 import { RequestPool } from "./request-pool.ts";
 
-/**
- * Writes in flight up to which the event loop polls for their answers in any case. One would wait for a core
- * to wake up; several, each with work for all bricks, keep the cores busy, and where there are few of them
- * who polls takes them from who works.
- */
-const POLLED_WRITES_MAX = 1;
+/** Writes in flight that are no crowd: each is work for all bricks. */
+const FEW_WRITES = 1;
 const WRITE_ANSWER_BYTES = OUT_HEADER_BYTES + 8;
 
 export interface ChannelHandler {
@@ -58,16 +54,13 @@ export class Channel implements ReplySink {
   /** Who wants to know how long requests took. */
   readonly #meter: FopMeter | undefined;
   readonly #requests: RequestPool;
-  readonly #cores: CoreWait;
   #stream: FdStream | undefined;
   /** Requests whose buffers wait for a message. */
   readonly #reading = new Map<Buffer, KernelRequest>();
   #open = true;
   #inFlight = 0;
   /** Those of them that write, and answered ones whose payload is on loan. */
-  #writes = 0;
-  /** They keep scarce cores busy. */
-  #isCrowded = false;
+  readonly #writes: Crowd;
   #endStandingBack: (() => void) | undefined;
 
   /** Takes over `fd`, an open /dev/fuse that is nonblocking. Nothing is read before `start`. */
@@ -77,9 +70,9 @@ export class Channel implements ReplySink {
     handler: ChannelHandler,
     { clock, log }: Pick<Env, "clock" | "log">,
     meter?: FopMeter,
-    cores = new CoreWait(ownCounts()),
+    writes = new Crowd(FEW_WRITES),
   ) {
-    this.#cores = cores;
+    this.#writes = writes;
     this.#clock = clock;
     this.#meter = meter;
     this.#fd = fd;
@@ -108,7 +101,7 @@ export class Channel implements ReplySink {
       onEnd: () => this.#ended(undefined),
     });
     this.#stream.ref();
-    this.#endStandingBack = EVENT_LOOP.standBackWhile(() => this.#isCrowded);
+    this.#endStandingBack = EVENT_LOOP.standBackWhile(() => this.#writes.isCrowded);
   }
 
   /** Gives the mount up: the kernel fails what still waits for an answer. Idempotent. */
@@ -147,7 +140,7 @@ export class Channel implements ReplySink {
   }
 
   returned(request: KernelRequest): void {
-    if (request.opcode === OPCODE.WRITE) this.#countWrite(-1);
+    if (request.opcode === OPCODE.WRITE) this.#writes.leave();
     this.#requests.give(request);
   }
 
@@ -167,8 +160,8 @@ export class Channel implements ReplySink {
     this.#inFlight++;
     request.begin(count);
     if (request.opcode === OPCODE.WRITE) {
-      this.#countWrite(1);
-      request.inCompany = this.#writes > 1;
+      this.#writes.join(count);
+      request.inCompany = this.#writes.count > 1;
     }
     if (this.#meter !== undefined) request.beganMs = this.#clock.nowMs();
     if (request.words[HEADER_IN.len] !== count) {
@@ -176,11 +169,6 @@ export class Channel implements ReplySink {
       request.refuse("EIO");
     } else if (request.opcode === OPCODE.INIT) this.#initialise(request);
     else this.#handler.dispatch(request);
-  }
-
-  #countWrite(change: 1 | -1): void {
-    this.#writes += change;
-    this.#isCrowded = this.#writes > POLLED_WRITES_MAX && this.#cores.isScarce();
   }
 
   #initialise(request: KernelRequest): void {

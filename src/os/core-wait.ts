@@ -14,6 +14,11 @@ const LOOK_MS = 50;
  */
 const SCARCE = 0.3;
 
+/** Requests of this size are bulk: to be woken for the answer takes a tenth of such a one at most. */
+const BULK_BYTES = 512 * 1024;
+/** Bulk comes in a stream: so long after one of its requests began, the next is expected. */
+const BULK_MS = 5;
+
 /** The scheduler's line: "RUN WAITED SLICES". */
 export type ReadCounts = () => string;
 
@@ -38,6 +43,49 @@ export class CoreWait {
     this.#ran = ran;
     this.#waited = waited;
     return this.#scarce;
+  }
+}
+
+/**
+ * What is under way in a queue, and whether the event loop had better sleep until it is answered. For a few
+ * requests it polls: their answers would wait for a core to wake up. Many keep the cores busy, and where
+ * there are few of them who polls takes them from who works; a stream of large ones needs all of them, and
+ * does not notice a wake-up.
+ */
+export class Crowd {
+  readonly #few: number;
+  readonly #cores: CoreWait;
+  readonly #nowMs: () => number;
+  #count = 0;
+  #bulkMs = Number.NEGATIVE_INFINITY;
+
+  /** Up to `few` requests are no crowd. */
+  constructor(few: number, cores = new CoreWait(ownCounts()), nowMs = () => performance.now()) {
+    this.#few = few;
+    this.#cores = cores;
+    this.#nowMs = nowMs;
+  }
+
+  /** A request of so many bytes begins. */
+  join(bytes: number): void {
+    this.#count++;
+    if (bytes >= BULK_BYTES && this.#count > this.#few) this.#bulkMs = this.#nowMs();
+  }
+
+  /** One ended. */
+  leave(): void {
+    this.#count--;
+  }
+
+  /** Requests under way. */
+  get count(): number {
+    return this.#count;
+  }
+
+  get isCrowded(): boolean {
+    const nowMs = this.#nowMs();
+    if (nowMs - this.#bulkMs < BULK_MS) return true;
+    return this.#count > this.#few && this.#cores.isScarce(nowMs);
   }
 }
 

@@ -13,9 +13,9 @@
 
 import { release } from "node:os";
 import { errnoName, FopError } from "../core/errors.ts";
-import type { IoVec } from "../core/iovec.ts";
+import { type IoVec, iovSize } from "../core/iovec.ts";
 import { EVENT_LOOP } from "./busy-poll.ts";
-import { CoreWait, ownCounts } from "./core-wait.ts";
+import { Crowd } from "./core-wait.ts";
 import type { DiskIo } from "./disk-io.ts";
 import { type FdStream, watchFd } from "./fd-stream.ts";
 import { addressOf, declare, mapShared } from "./libc.ts";
@@ -50,12 +50,8 @@ const OFFSET_SQES = 0x10000000;
 const SQE_WORDS = 16;
 /** Requests in the kernel at once; the completion ring has twice as many. */
 const ENTRIES = 512;
-/**
- * Requests in the kernel up to which the event loop polls for their answers in any case. The copies of one
- * write are fewer, and somebody waits for them; more keep the cores busy, and where there are few of them
- * who polls takes them from who works.
- */
-const POLLED_MAX = 4;
+/** Requests in the kernel that are no crowd: the copies of one write are fewer. */
+const FEW_REQUESTS = 4;
 /** Entries that wait for company, and looks of the loop they wait for it, at most. */
 const TOGETHER_MAX = 16;
 const LOOKS_MAX = 3;
@@ -116,7 +112,7 @@ export class Uring implements DiskIo {
   /** Entries in the ring that the kernel was not told of, and the looks of the loop since the first. */
   #untold = 0;
   #looks = 0;
-  readonly #cores = new CoreWait(ownCounts());
+  readonly #underWay = new Crowd(FEW_REQUESTS);
   #wake: FdStream | undefined;
   #reaping = false;
   #alive = false;
@@ -164,7 +160,7 @@ export class Uring implements DiskIo {
       nothingElse: () => uring.#nothingElse(),
       rest: () => uring.#rest(),
     });
-    EVENT_LOOP.standBackWhile(() => uring.#crowded());
+    EVENT_LOOP.standBackWhile(() => uring.#underWay.isCrowded);
     return uring;
   }
 
@@ -210,6 +206,7 @@ export class Uring implements DiskIo {
    */
   #submit(slot: number, request: Request): void {
     this.#slots[slot] = request;
+    this.#underWay.join(iovSize(request.data));
     const tail = this.#ring[this.#sqTail]!;
     this.#fill((tail & this.#sqMask) * SQE_WORDS, slot, request);
     Atomics.store(this.#ring, this.#sqTail, (tail + 1) | 0);
@@ -253,10 +250,7 @@ export class Uring implements DiskIo {
     for (let entry = head; entry !== tail; entry = (entry + 1) | 0) {
       const slot = this.#sqes[(entry & this.#sqMask) * SQE_WORDS + 8]!;
       if (slot === NOBODY) continue;
-      const request = this.#slots[slot];
-      this.#slots[slot] = undefined;
-      this.#freeSlots.push(slot);
-      request?.reject(new FopError("EAGAIN", { message: "io_uring took no request" }));
+      this.#vacate(slot)?.reject(new FopError("EAGAIN", { message: "io_uring took no request" }));
     }
   }
 
@@ -310,10 +304,6 @@ export class Uring implements DiskIo {
     return true;
   }
 
-  #crowded(): boolean {
-    return ENTRIES - this.#freeSlots.length > POLLED_MAX && this.#cores.isScarce();
-  }
-
   #nothingElse(): boolean {
     if (this.#untold === 0) return false;
     this.#tell();
@@ -348,9 +338,7 @@ export class Uring implements DiskIo {
   }
 
   #complete(slot: number, result: number): void {
-    const request = this.#slots[slot];
-    this.#slots[slot] = undefined;
-    this.#freeSlots.push(slot);
+    const request = this.#vacate(slot);
     if (!request) return;
     if (result >= 0) request.resolve(result);
     else if (result === -EOPNOTSUPP && request.opcode === OP_WRITEV && request.flags !== 0) {
@@ -358,6 +346,15 @@ export class Uring implements DiskIo {
       const { opcode, fd, data, offset, resolve, reject } = request;
       this.#request(opcode, fd, data, offset, 0).then(resolve, reject);
     } else request.reject(new FopError(errnoName(-result)));
+  }
+
+  /** The request that had the slot. */
+  #vacate(slot: number): Request | undefined {
+    const request = this.#slots[slot];
+    this.#slots[slot] = undefined;
+    this.#freeSlots.push(slot);
+    if (request) this.#underWay.leave();
+    return request;
   }
 
   /** The process stays alive while a request is in the kernel, and only then. */

@@ -6,7 +6,7 @@ import type { KernelRequest } from "../../mount/dev-fuse/request.ts";
 import { defaultMountOptions } from "../../mount/options.ts";
 import { SILENT } from "../../src/core/log.ts";
 import { EVENT_LOOP } from "../../src/os/busy-poll.ts";
-import { CoreWait } from "../../src/os/core-wait.ts";
+import { CoreWait, Crowd } from "../../src/os/core-wait.ts";
 import { setNonblocking, socketPair } from "../../src/os/fuse-dev.ts";
 import { FakeClock } from "../support/fake-env.ts";
 import { until } from "../support/wait.ts";
@@ -33,7 +33,7 @@ describe("the channel and polling", () => {
     };
     const cores = new CoreWait(() => `0 ${waitedNs} 0`);
     const env = { clock: new FakeClock(), log: SILENT };
-    channel = new Channel(device, defaultMountOptions(), handler, env, undefined, cores);
+    channel = new Channel(device, defaultMountOptions(), handler, env, undefined, new Crowd(1, cores));
     channel.start();
   });
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { CoreWait, ownCounts } from "../../src/os/core-wait.ts";
+import { CoreWait, Crowd, ownCounts } from "../../src/os/core-wait.ts";
 
 const MS = 1_000_000;
 
@@ -28,5 +28,37 @@ describe("whether cores are scarce", () => {
 
   it("reads the counts of this process", () => {
     expect(ownCounts()()).toMatch(/^\d+ \d+ \d+\n$/);
+  });
+});
+
+describe("a crowd of requests", () => {
+  const KIB = 1024;
+  const scarce = new CoreWait(() => "0 1 0");
+  const plenty = new CoreWait(() => "1 0 0");
+  let nowMs = 1000;
+
+  function under(cores: CoreWait, ...sizes: readonly number[]): Crowd {
+    const crowd = new Crowd(2, cores, () => nowMs);
+    for (const bytes of sizes) crowd.join(bytes);
+    return crowd;
+  }
+
+  it("is more than a few small ones where cores are scarce", () => {
+    expect(under(scarce, 4 * KIB, 4 * KIB).isCrowded).toBe(false);
+    expect(under(plenty, 4 * KIB, 4 * KIB, 4 * KIB).isCrowded).toBe(false);
+    const crowd = under(scarce, 4 * KIB, 4 * KIB, 4 * KIB);
+    expect(crowd.isCrowded).toBe(true);
+    crowd.leave();
+    expect([crowd.isCrowded, crowd.count]).toEqual([false, 2]);
+  });
+
+  it("is a stream of large ones, until none came for a while", () => {
+    expect(under(plenty, 1024 * KIB, 1024 * KIB).isCrowded).toBe(false);
+    expect(under(plenty, 1024 * KIB, 1024 * KIB, 128 * KIB).isCrowded).toBe(false);
+    const crowd = under(plenty, 128 * KIB, 128 * KIB, 1024 * KIB);
+    for (let left = 0; left < 3; left++) crowd.leave();
+    expect(crowd.isCrowded).toBe(true);
+    nowMs += 5;
+    expect(crowd.isCrowded).toBe(false);
   });
 });
