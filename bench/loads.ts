@@ -20,8 +20,8 @@ import type { Processes } from "../test/support/processes.ts";
 export interface Scale {
   /** Size of each of the four files. */
   readonly fileMiB: number;
-  /** Length of a measurement of 4k requests. */
-  readonly randomSec: number;
+  /** Length of a measurement: 4k requests go on for so long, other loads are repeated until it is over. */
+  readonly seconds: number;
   /** Blocks of 1024 bytes that dd writes. */
   readonly ddBlocks: number;
 }
@@ -32,18 +32,9 @@ export interface Scale {
  */
 export const WARM_UP_SEC = 10;
 
-/**
- * How long a row is left alone before it is measured. Some of what the row before it was told happens after
- * the reply (files that are removed, what is written back); the next row would pay for that.
- */
-export const SETTLE_SEC = 2;
-
-/** A load that takes less is run again and again for so long, and the median counts. */
-export const AT_LEAST_SEC = 2;
-
 export const SCALES = {
-  full: { fileMiB: 256, randomSec: 10, ddBlocks: 65536 },
-  quick: { fileMiB: 64, randomSec: 2, ddBlocks: 16384 },
+  full: { fileMiB: 256, seconds: 10, ddBlocks: 65536 },
+  quick: { fileMiB: 64, seconds: 2, ddBlocks: 16384 },
 } as const satisfies Record<string, Scale>;
 
 export interface Load {
@@ -88,10 +79,10 @@ export async function layOut(bench: Bench, directory: string): Promise<void> {
 export function describeLoads(scale: Scale): string[] {
   return [
     `seq write, seq read: fio libaio direct=1 bs=128k, 4 files of ${scale.fileMiB} MiB, iodepth 4/32/8/16, overwriting`,
-    `4k read, 4k write: fio libaio direct=1 bs=4k iodepth=1, random in one ${scale.fileMiB} MiB file, ${scale.randomSec} s, mean latency`,
+    `4k read, 4k write: fio libaio direct=1 bs=4k iodepth=1, random in one ${scale.fileMiB} MiB file, ${scale.seconds} s, mean latency`,
     `dd: dd if=/dev/zero bs=1024 count=${scale.ddBlocks} into a new file, no sync`,
     `before the first round every load runs unmeasured for at least ${WARM_UP_SEC} s`,
-    `before each measurement: sync -f, ${SETTLE_SEC} s of rest; what takes less than ${AT_LEAST_SEC} s is repeated, the median counts`,
+    `sync -f before each measurement; what takes less than ${scale.seconds} s is repeated, the median counts`,
   ];
 }
 
@@ -117,8 +108,8 @@ function random(rw: "read" | "write"): Load {
     unit: "us",
     lowerIsBetter: true,
     run: async (bench, directory) => {
-      const { fileMiB, randomSec } = bench.scale;
-      const job = { rw, directory, fileMiB, seconds: randomSec, iodepth: 1 };
+      const { fileMiB, seconds } = bench.scale;
+      const job = { rw, directory, fileMiB, seconds, iodepth: 1 };
       const [done] = await fio(bench, randomArguments(job));
       return done![rw].lat_ns.mean / 1000;
     },

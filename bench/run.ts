@@ -10,14 +10,13 @@
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { describeMachine, loadAverage } from "../src/compare/machine.ts";
 import { median, shortNumber } from "../src/compare/stats.ts";
 import { UserError } from "../src/core/errors.ts";
 import { unmountBelow } from "../test/support/mounts.ts";
 import { Processes } from "../test/support/processes.ts";
 import { type BenchOptions, checkDirectories, parseArguments, RESULT_FILES, USAGE } from "./arguments.ts";
-import { AT_LEAST_SEC, type Bench, type Load, layOut, SCALES, SETTLE_SEC, WARM_UP_SEC } from "./loads.ts";
+import { type Bench, type Load, layOut, SCALES, WARM_UP_SEC } from "./loads.ts";
 import { Peer } from "./peer.ts";
 import { goalLines, markdown, notes, type Results, terminalTable } from "./report.ts";
 import { isDirectAtBrick, type PeerKind, type Row, type Site, type Station } from "./rows.ts";
@@ -139,7 +138,7 @@ async function measure(stage: Stage, options: BenchOptions, stop: () => boolean)
     const station = await row.start(site);
     stage.stations.set(row.id, station);
     direct[row.id] = await isDirectAtBrick(site, station);
-    const warmUp = { processes: stage.workers, scale: { ...scale, randomSec: WARM_UP_SEC } };
+    const warmUp = { processes: stage.workers, scale: { ...scale, seconds: WARM_UP_SEC } };
     await layOut(warmUp, station.directory);
     for (const load of loads) await runFor(WARM_UP_SEC, load, warmUp, station.directory);
   }
@@ -171,7 +170,7 @@ async function measure(stage: Stage, options: BenchOptions, stop: () => boolean)
   };
 }
 
-/** Once at least; short loads again and again, until they had as long as the others. */
+/** Once at least; short loads again and again, until they had as long as the others. A number each. */
 async function runFor(seconds: number, load: Load, bench: Bench, directory: string): Promise<number[]> {
   const numbers: number[] = [];
   const startedMs = performance.now();
@@ -180,11 +179,15 @@ async function runFor(seconds: number, load: Load, bench: Bench, directory: stri
   return numbers;
 }
 
-/** One number. What earlier loads left to be done must not be done on this one's time. */
+/**
+ * One number. What earlier loads left to be written back must not be written on this one's time. The first
+ * moments after a change of rows are not typical: the row before still removes its files, and this one's
+ * memory has gone to others; so the median of ten seconds counts, not one run of a tenth of a second.
+ */
 async function measureOne(bench: Bench, stage: Stage, row: Row, load: Load): Promise<number> {
   await stage.workers.run("sync", ["-f", stage.directory]);
-  await sleep(SETTLE_SEC * 1000);
-  return median(await runFor(AT_LEAST_SEC, load, bench, stage.stations.get(row.id)!.directory));
+  const { directory } = stage.stations.get(row.id)!;
+  return median(await runFor(bench.scale.seconds, load, bench, directory));
 }
 
 function present(results: Results, options: BenchOptions): void {
